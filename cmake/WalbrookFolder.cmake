@@ -1,0 +1,27 @@
+# walbrook_folder(NAME [LIBS ...] [TEST_LIBS ...])
+#
+# Makes the library walbrook_NAME from the *.cc beside the CMakeLists.txt, and, for
+# developers, NAME_test from the *_test.cc there. A folder lists nothing: what lies
+# in it belongs to it.
+function(walbrook_folder name)
+    cmake_parse_arguments(arg "" "" "LIBS;TEST_LIBS" ${ARGN})
+    file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.cc)
+    set(tests ${sources})
+    list(FILTER sources EXCLUDE REGEX "_test\\.cc$")
+    list(FILTER tests INCLUDE REGEX "_test\\.cc$")
+    if(NOT sources)
+        return()
+    endif()
+    add_library(walbrook_${name} STATIC ${sources})
+    target_include_directories(walbrook_${name} PUBLIC
+        $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include>
+        $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/src>)
+    target_link_libraries(walbrook_${name} PUBLIC ${arg_LIBS} PRIVATE $<BUILD_INTERFACE:walbrook_flags>)
+    if(WALBROOK_DEVELOPER AND tests)
+        add_executable(${name}_test ${tests})
+        target_link_libraries(${name}_test PRIVATE
+            walbrook_${name} ${arg_TEST_LIBS} GTest::gmock GTest::gtest_main walbrook_flags)
+        add_test(NAME unit.${name} COMMAND ${name}_test)
+        set_tests_properties(unit.${name} PROPERTIES LABELS unit TIMEOUT 300)
+    endif()
+endfunction()

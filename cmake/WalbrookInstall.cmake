@@ -1,0 +1,1 @@
+# Installation: grows with tests/install.

@@ -1,0 +1,84 @@
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "walbrook/config.h"
+#include "walbrook/destination.h"
+#include "walbrook/result.h"
+#include "walbrook/store.h"
+
+namespace walbrook {
+
+enum class LogLevel { debug, info, warn, error };
+
+// One line of the log: a sentence and its fields, already free of secrets.
+struct LogRecord {
+    LogLevel level = LogLevel::info;
+    std::string message;
+    std::vector<std::pair<std::string, std::string>> fields;
+};
+// Called from any thread, one call at a time. Empty: nothing is logged.
+using LogSink = std::function<void(const LogRecord&)>;
+
+// How one table stands.
+struct TableStatus {
+    TableId table;
+    std::string schema;
+    std::string name;
+    TablePhase phase = TablePhase::queued;
+    std::uint64_t rows_copied = 0;        // Of the present or last copy.
+    std::uint64_t rows_estimated = 0;     // What the copy expects, by the source's statistics.
+    std::uint64_t changes_applied = 0;    // Row changes since the start.
+    std::uint64_t held_bytes = 0;         // Changes that wait for the copy.
+    std::string reason;                   // Why errored, or what it waits for.
+    std::string remedy;
+};
+
+// A consistent picture of a running pipeline.
+struct PipelineStatus {
+    std::string state;  // starting, streaming, reconnecting, draining, stopped
+    Lsn received, durable, confirmed, source_end;
+    std::uint64_t lag_bytes = 0;        // source_end - durable.
+    std::int64_t lag_ms = 0;            // Age of the oldest change that is not durable.
+    std::uint64_t changes_received = 0;
+    std::uint64_t flushes = 0;
+    std::uint64_t transactions = 0;
+    std::uint64_t memory_bytes = 0;     // In batches.
+    std::vector<std::string> problems;  // What an operator should look at.
+    std::vector<TableStatus> tables;
+};
+
+struct PipelineOptions {
+    LogSink log;
+    // End by itself once every table is ready or errored and all that was committed
+    // at the source before the start is durable.
+    bool until_caught_up = false;
+};
+
+// Copies the tables of a publication, then follows them. Several may run in one
+// process. Installs no signal handler and keeps no global state.
+class Pipeline {
+ public:
+    // Checks everything that can be checked without changing the source or the
+    // destination: configuration, reachability, wal_level, the publication, names.
+    static Result<std::unique_ptr<Pipeline>> create(PipelineConfig config,
+                                                    std::unique_ptr<Store> store,
+                                                    std::unique_ptr<Destination> destination,
+                                                    PipelineOptions options = {});
+    // Returns when the workers run.
+    virtual Status start() = 0;
+    // Until shutdown(), the end of until_caught_up, or an error that retrying cannot
+    // heal. Ok also when tables are errored: see status().
+    virtual Status wait() = 0;
+    // Drains what was received and stops. Thread-safe, returns at once.
+    virtual void shutdown() = 0;
+    // Thread-safe.
+    virtual PipelineStatus status() const = 0;
+    // Stops without draining if it still runs.
+    virtual ~Pipeline() = default;
+};
+
+}  // namespace walbrook

@@ -1,0 +1,87 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "walbrook/batch.h"
+#include "walbrook/result.h"
+
+namespace walbrook {
+
+// Whose records: every key of a store begins with it.
+struct StoreScope {
+    std::uint64_t pipeline_id = 0;
+    std::string destination;  // Destination::name().
+};
+
+// What is remembered about one table.
+struct TableState {
+    TableId table;
+    std::string schema;  // Names as last seen, for people.
+    std::string name;
+    TablePhase phase = TablePhase::queued;
+    bool paused = false;
+    std::uint32_t attempt = 0;          // Of the newest copy.
+    Lsn position;                       // Of a table that is frozen.
+    std::string reason;                 // Why errored or queued again.
+    std::string remedy;                 // What the operator can do.
+    std::uint32_t retries = 0;          // Automatic retries so far.
+    std::int64_t next_retry_unix_ms = 0;  // 0: none is planned.
+    bool operator==(const TableState&) const = default;
+};
+
+// The source that the records belong to.
+struct Lineage {
+    std::string system_identifier;
+    std::uint32_t timeline = 0;
+    std::uint32_t database_oid = 0;
+    std::string slot;
+    bool operator==(const Lineage&) const = default;
+};
+
+struct StoredPositions {
+    Lsn durable;        // All up to here is durable in the destination.
+    Lsn confirm_bound;  // Nothing beyond was ever confirmed to Postgres by us.
+    bool operator==(const StoredPositions&) const = default;
+};
+
+// Remembers table phases, schema versions and positions. One process at a time owns
+// a pipeline's records. Calls come from one thread at a time and may block. Every
+// call is atomic: all of it is stored, or nothing.
+class Store {
+ public:
+    virtual ~Store() = default;
+
+    // Comes first: makes or migrates the tables. ErrorCode::corrupt_state when a newer
+    // program wrote them.
+    virtual Status open(const StoreScope& scope) = 0;
+
+    virtual Result<std::optional<Lineage>> load_lineage() = 0;
+    virtual Status save_lineage(const Lineage& lineage) = 0;
+
+    virtual Result<std::vector<TableState>> load_tables() = 0;
+    // All or none: a half-applied set could stream a table that was not copied.
+    virtual Status save_tables(std::span<const TableState> tables) = 0;
+    // With all its schema versions.
+    virtual Status remove_table(TableId table) = 0;
+
+    virtual Result<StoredPositions> load_positions() = 0;
+    // Each moves forward or not at all; returns what is now stored. `durable` comes
+    // only after the destination said durable; `confirm_bound` before Postgres hears it.
+    virtual Result<StoredPositions> advance(const StoredPositions& to) = 0;
+
+    // Put before a row needs it; the same (table, from) again replaces.
+    virtual Status put_schema(const TableSchema& schema, Lsn from) = 0;
+    // The newest version that starts at or before `at`.
+    virtual Result<TableSchemaPtr> get_schema(TableId table, Lsn at) = 0;  // nullptr: none
+    // Drops the versions that nobody can ask for at or after `keep_from`.
+    virtual Status prune_schemas(TableId table, Lsn keep_from) = 0;
+
+    // Forgets everything of this scope (walbrook remove, a slot that was recreated).
+    virtual Status clear() = 0;
+};
+
+}  // namespace walbrook
