@@ -1,10 +1,10 @@
 #pragma once
 
+#include "walbrook/batch.h"
+
 #include <cstdint>
 #include <memory>
 #include <vector>
-
-#include "walbrook/batch.h"
 
 namespace walbrook {
 
@@ -23,7 +23,7 @@ struct NetChange {
     // Rows to be added whose unchanged columns keep the value of the row that stands
     // under merge_keys (same index; that key is among `deletes` too).
     RowBatch merges;
-    RowBatch merge_keys;  // Only the key columns are filled.
+    RowBatch merge_keys;                             // Only the key columns are filled.
     std::vector<std::vector<bool>> merge_unchanged;  // [column][row of merges]; true: keep.
 
     bool empty() const { return deletes.rows() == 0 && inserts.rows() == 0 && merges.rows() == 0; }
@@ -33,17 +33,37 @@ struct NetChange {
 // their net effect: the last write of a key wins, key changes and swaps come out
 // right, partial rows (unchanged TOAST) are completed from earlier rows of the run
 // where possible, tables without a key under REPLICA IDENTITY FULL are multisets.
+//
+// Two rows under one key. Postgres refuses a deferrable index as replica identity
+// (RelationGetIndexList, "cannot use non-immediate index"), so where old rows hold
+// only the key it is unique after every single change: update 1 -> 2, update 2 -> 1
+// is one row that went there and back. Under FULL the primary key may be deferrable,
+// and the same two messages may be two rows that changed places; there the whole old
+// row tells which of them is meant. So FULL tables must be fed whole transactions
+// between one finish() and the next; others may be cut anywhere.
+//
+// A run of inserts only, by far the most common one, is neither hashed nor checked.
 class NetChangeBuilder {
  public:
     explicit NetChangeBuilder(TableSchemaPtr schema);
     ~NetChangeBuilder();
+    NetChangeBuilder(NetChangeBuilder&&) noexcept;
+    NetChangeBuilder& operator=(NetChangeBuilder&&) noexcept;
 
     // ErrorCode::schema_mismatch (with the table) for a change that cannot be: an
     // update or delete that names no row, an insert of a key that the run shows to
-    // exist. The batch need not outlive the call.
+    // exist. The batch need not outlive the call. After an error the builder is of no
+    // use any more.
     Status add(const ChangeBatch& batch);
-    // A TRUNCATE between batches is applied by the caller: finish() what came before.
-    NetChange finish();
+    // Takes the rows over instead of copying them where it can.
+    Status add(ChangeBatch&& batch);
+    // Memory held, for the caller's budget: finish() and go on when it is too much. A
+    // run must stay below 2 GiB, the most that one column can hold (ErrorCode::internal).
+    std::size_t bytes() const;
+    // The net effect of all that was added since the last finish(); the builder is empty
+    // again. A TRUNCATE between batches is applied by the caller: finish() what came
+    // before. ErrorCode::schema_mismatch when two rows stand under one key at the end.
+    Result<NetChange> finish();
 
  private:
     struct State;
