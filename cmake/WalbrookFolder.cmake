@@ -1,14 +1,17 @@
 # walbrook_folder(NAME [LIBS ...] [TEST_LIBS ...])
 #
 # Makes the library walbrook_NAME from the *.cc beside the CMakeLists.txt, and, for
-# developers, NAME_test from the *_test.cc there. A folder lists nothing: what lies
-# in it belongs to it.
+# developers, NAME_test from the *_test.cc there and NAME_pgtest from the *_pgtest.cc,
+# which need a Postgres server (tests/support starts it). A folder lists nothing: what
+# lies in it belongs to it.
 function(walbrook_folder name)
     cmake_parse_arguments(arg "" "" "LIBS;TEST_LIBS" ${ARGN})
     file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.cc)
     set(tests ${sources})
-    list(FILTER sources EXCLUDE REGEX "_test\\.cc$")
+    set(pgtests ${sources})
+    list(FILTER sources EXCLUDE REGEX "_(pg)?test\\.cc$")
     list(FILTER tests INCLUDE REGEX "_test\\.cc$")
+    list(FILTER pgtests INCLUDE REGEX "_pgtest\\.cc$")
     if(NOT sources)
         return()
     endif()
@@ -23,5 +26,13 @@ function(walbrook_folder name)
             walbrook_${name} ${arg_TEST_LIBS} GTest::gmock GTest::gtest_main walbrook_flags)
         add_test(NAME unit.${name} COMMAND ${name}_test)
         set_tests_properties(unit.${name} PROPERTIES LABELS unit TIMEOUT 300)
+    endif()
+    if(WALBROOK_DEVELOPER AND pgtests)
+        add_executable(${name}_pgtest ${pgtests})
+        target_link_libraries(${name}_pgtest PRIVATE
+            walbrook_${name} ${arg_TEST_LIBS} walbrook_test_support
+            GTest::gmock GTest::gtest_main walbrook_flags)
+        add_test(NAME pg.${name} COMMAND ${name}_pgtest)
+        set_tests_properties(pg.${name} PROPERTIES LABELS pg TIMEOUT 900)
     endif()
 endfunction()

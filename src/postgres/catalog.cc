@@ -1,0 +1,434 @@
+#include "postgres/catalog.h"
+
+#include "postgres/quote.h"
+
+#include <fmt/format.h>
+#include <libpq-fe.h>
+
+#include <algorithm>
+#include <charconv>
+
+namespace walbrook {
+namespace {
+
+Error no_such_table(TableId table) {
+    return Error(ErrorCode::schema_mismatch,
+                 fmt::format("the table with oid {} does not exist any more", table.oid))
+        .with_table(table.oid);
+}
+
+// "1 2 5" (int2vector) or "{1,2,5}" (int2[]).
+std::vector<std::int16_t> attnums_from(std::string_view text) {
+    std::vector<std::int16_t> out;
+    const char* at = text.data();
+    const char* const end = at + text.size();
+    while (at < end) {
+        std::int16_t number = 0;
+        const auto [stop, error] = std::from_chars(at, end, number);
+        if (error == std::errc()) out.push_back(number);
+        at = stop == at ? at + 1 : stop;
+    }
+    return out;
+}
+
+// Columns that a publication sends of a table for which it has no column list. Before
+// 18 generated columns are never sent (logicalrep_should_publish_column in proto.c).
+std::string default_attnums_sql(const Publication& publication) {
+    const std::string_view generated = publication.generated_stored ? "in ('', 's')" : "= ''";
+    return fmt::format(
+        "(select array_agg(a.attnum order by a.attnum) from pg_attribute a"
+        " where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped"
+        " and a.attgenerated {})",
+        generated);
+}
+
+// Columns: see published_table(). 14 has neither column lists nor row filters, and
+// publications of schemas begin with 15. attrs is null there only in early 15.x.
+std::string published_tables_sql(const Publication& publication, int major_version) {
+    const bool lists = major_version >= 15;
+    const std::string by_schema =
+        lists ? " union all select 'ns:' || pn.oid || ':' || pn.xmin::text"
+                " from pg_publication_namespace pn where pn.pnpubid = $2::oid and pn.pnnspid in"
+                " (select f.relnamespace from family m join pg_class f on f.oid = m.oid)"
+              : "";
+    return fmt::format(
+        "select c.oid, n.nspname, c.relname, c.relkind, c.relfilenode,"
+        " coalesce(pg_partition_root(c.oid)::oid, c.oid), {0}, coalesce({1}::int2[], {2}), {3},"
+        " (with family(oid) as (select c.oid union select a.relid::oid"
+        "    from pg_partition_ancestors(c.oid) a)"
+        "  select string_agg(m.by, ',' order by m.by) from ("
+        "    select 'rel:' || pr.oid || ':' || pr.xmin::text as by from pg_publication_rel pr"
+        "    where pr.prpubid = $2::oid and pr.prrelid in (select oid from family){4}"
+        "    union all select 'all' where $3::bool) m)"
+        " from pg_get_publication_tables($1) g"
+        " join pg_class c on c.oid = g.relid join pg_namespace n on n.oid = c.relnamespace"
+        " order by c.oid",
+        lists ? "pg_get_expr(g.qual, g.relid)" : "null", lists ? "g.attrs" : "null",
+        default_attnums_sql(publication),
+        lists ? "(select pr.prattrs::int2[] from pg_publication_rel pr"
+                " where pr.prpubid = $2::oid and pr.prrelid = c.oid)"
+              : "null",
+        by_schema);
+}
+
+PublishedTable published_table(Fields& fields) {
+    PublishedTable table;
+    table.id.oid = fields.u32();
+    table.schema = fields.text();
+    table.name = fields.text();
+    table.relkind = fields.character();
+    table.relfilenode = fields.u32();
+    table.root.oid = fields.u32();
+    table.row_filter = fields.optional_text();
+    table.attnums = attnums_from(fields.text_or_empty());
+    std::sort(table.attnums.begin(), table.attnums.end());
+    if (const auto list = fields.optional_text()) {
+        table.column_list = attnums_from(*list);
+        std::sort(table.column_list->begin(), table.column_list->end());
+    }
+    table.membership = fields.text_or_empty();
+    return table;
+}
+
+// (root oid, leaf oid, schema, name, filenode) of every leaf below the given tables.
+constexpr const char* kLeavesSql =
+    "select r.oid, c.oid, n.nspname, c.relname, c.relfilenode from unnest($1::oid[]) r(oid)"
+    " cross join lateral pg_partition_tree(r.oid) t join pg_class c on c.oid = t.relid"
+    " join pg_namespace n on n.oid = c.relnamespace"
+    " where t.isleaf and c.relkind <> 'p' order by r.oid, c.oid";
+
+Status add_physical_tables(Connection& connection, const Deadline& deadline,
+                           std::vector<PublishedTable>& tables) {
+    std::map<std::uint32_t, PublishedTable*> partitioned;
+    std::vector<std::uint32_t> oids;
+    for (PublishedTable& table : tables) {
+        if (table.relkind == 'p') {
+            partitioned[table.id.oid] = &table;
+            oids.push_back(table.id.oid);
+        } else {
+            table.physical = {{table.id, table.schema, table.name, table.relfilenode}};
+        }
+    }
+    if (oids.empty()) return {};
+    WALBROOK_TRY(const Rows rows, connection.query(deadline, kLeavesSql, oid_array(oids)));
+    for (std::size_t i = 0; i < rows.size(); ++i) {
+        Fields fields(rows, i);
+        PublishedTable* root = partitioned[fields.u32()];
+        PhysicalTable leaf;
+        leaf.id.oid = fields.u32();
+        leaf.schema = fields.text();
+        leaf.name = fields.text();
+        leaf.relfilenode = fields.u32();
+        WALBROOK_RETURN_IF_ERROR(fields.finish("read partitions"));
+        if (root != nullptr) root->physical.push_back(std::move(leaf));
+    }
+    return {};
+}
+
+// What the three queries of read_table_schemas bring together.
+struct ResolvedType {
+    std::uint32_t base_oid = 0;
+    std::int32_t base_typmod = -1;
+    char base_class = 'b';
+    std::uint32_t element_oid = 0;
+    char element_delimiter = ',';
+};
+
+struct TableKeys {
+    TableSchema schema;
+    std::vector<std::int16_t> primary_key;
+    std::vector<std::int16_t> identity;  // Of 'd' and 'i'.
+    std::vector<std::int16_t> attnums;   // Asked for; empty: all that are not generated.
+};
+
+// The identity under 'd' is the primary key only where that is valid and not deferrable
+// (RelationGetIndexList in relcache.c); else updates and deletes carry no key.
+constexpr const char* kTablesSql =
+    "select c.oid, n.nspname, c.relname, obj_description(c.oid, 'pg_class'), c.relreplident,"
+    " (select array_agg(k.attnum order by k.place) from pg_index i"
+    "   cross join lateral unnest(i.indkey::int2[]) with ordinality k(attnum, place)"
+    "   where i.indrelid = c.oid and i.indisprimary and k.place <= i.indnkeyatts),"
+    " (select array_agg(k.attnum order by k.place) from pg_index i"
+    "   cross join lateral unnest(i.indkey::int2[]) with ordinality k(attnum, place)"
+    "   where i.indrelid = c.oid and k.place <= i.indnkeyatts and case c.relreplident"
+    "     when 'd' then i.indisprimary and i.indimmediate and (i.indisvalid or c.relkind = 'p')"
+    "     when 'i' then i.indisreplident and (i.indisvalid or c.relkind = 'p') else false end)"
+    " from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = any($1::oid[])";
+
+// From 18 attnotnull is set for NOT NULL … NOT VALID too, and such a column may hold nulls.
+std::string columns_sql(int major_version) {
+    return fmt::format(
+        "select a.attrelid, a.attnum, a.attname, a.atttypid, a.atttypmod,"
+        " format_type(a.atttypid, a.atttypmod), a.attnotnull{}, a.attgenerated,"
+        " col_description(a.attrelid, a.attnum) from pg_attribute a"
+        " where a.attrelid = any($1::oid[]) and a.attnum > 0 and not a.attisdropped"
+        " order by a.attrelid, a.attnum",
+        major_version >= 18
+            ? " and not exists (select from pg_constraint k where k.conrelid = a.attrelid"
+              " and k.contype = 'n' and k.conkey = array[a.attnum] and not k.convalidated)"
+            : "");
+}
+
+// Follows domains down, as getBaseTypeAndTypmod in lsyscache.c does: the modifier is that
+// of the innermost domain. Only what array_out prints is an array here (int2vector and
+// oidvector have elements too, but print without braces).
+constexpr const char* kTypesSql =
+    "with recursive used(oid) as (select distinct a.atttypid from pg_attribute a"
+    "   where a.attrelid = any($1::oid[]) and a.attnum > 0 and not a.attisdropped),"
+    " base(top, oid, typmod, depth) as (select u.oid, u.oid, -1, 0 from used u union all"
+    "   select b.top, t.typbasetype, t.typtypmod, b.depth + 1 from base b"
+    "   join pg_type t on t.oid = b.oid where t.typtype = 'd'),"
+    " bottom as (select distinct on (top) top, oid, typmod from base order by top, depth desc),"
+    " element(top, oid, depth) as (select b.top, t.typelem, 0 from bottom b"
+    "   join pg_type t on t.oid = b.oid"
+    "   where t.typelem <> 0 and t.typoutput = 'pg_catalog.array_out'::regproc union all"
+    "   select e.top, t.typbasetype, e.depth + 1 from element e"
+    "   join pg_type t on t.oid = e.oid where t.typtype = 'd'),"
+    " last_element as (select distinct on (top) top, oid from element order by top, depth desc)"
+    " select b.top, b.oid, b.typmod, t.typtype, e.oid, coalesce(et.typdelim, ',')"
+    " from bottom b join pg_type t on t.oid = b.oid left join last_element e on e.top = b.top"
+    " left join pg_type et on et.oid = e.oid";
+
+Result<std::map<std::uint32_t, TableKeys>> read_keys(Connection& connection,
+                                                     const Deadline& deadline,
+                                                     const std::string& oids) {
+    std::map<std::uint32_t, TableKeys> tables;
+    WALBROOK_TRY(const Rows rows, connection.query(deadline, kTablesSql, oids));
+    for (std::size_t i = 0; i < rows.size(); ++i) {
+        Fields fields(rows, i);
+        TableKeys table;
+        table.schema.id.oid = fields.u32();
+        table.schema.schema = fields.text();
+        table.schema.name = fields.text();
+        table.schema.comment = fields.text_or_empty();
+        const char identity = fields.character();
+        table.primary_key = attnums_from(fields.text_or_empty());
+        table.identity = attnums_from(fields.text_or_empty());
+        WALBROOK_RETURN_IF_ERROR(fields.finish("read tables"));
+        if (std::string_view("difn").find(identity) == std::string_view::npos) {
+            return Error(ErrorCode::schema_mismatch, "unknown replica identity")
+                .with_table(table.schema.id.oid);
+        }
+        table.schema.replica_identity = static_cast<ReplicaIdentity>(identity);
+        const std::uint32_t oid = table.schema.id.oid;
+        tables.emplace(oid, std::move(table));
+    }
+    return tables;
+}
+
+Result<std::map<std::uint32_t, ResolvedType>> read_types(Connection& connection,
+                                                         const Deadline& deadline,
+                                                         const std::string& oids) {
+    std::map<std::uint32_t, ResolvedType> types;
+    WALBROOK_TRY(const Rows rows, connection.query(deadline, kTypesSql, oids));
+    for (std::size_t i = 0; i < rows.size(); ++i) {
+        Fields fields(rows, i);
+        ResolvedType& type = types[fields.u32()];
+        type.base_oid = fields.u32();
+        type.base_typmod = fields.i32();
+        type.base_class = fields.character();
+        type.element_oid = fields.u32_or_zero();
+        type.element_delimiter = fields.character();
+        WALBROOK_RETURN_IF_ERROR(fields.finish("read types"));
+    }
+    return types;
+}
+
+bool contains(const std::vector<std::int16_t>& numbers, std::int16_t number) {
+    return std::find(numbers.begin(), numbers.end(), number) != numbers.end();
+}
+
+void place_in_keys(ColumnSchema& column, const TableKeys& table) {
+    const auto& key = table.primary_key;
+    const auto place = std::find(key.begin(), key.end(), column.attnum);
+    if (place != key.end()) column.key_position = static_cast<int>(place - key.begin()) + 1;
+    // Under FULL the RELATION message marks every column (logicalrep_write_attrs).
+    column.in_identity = table.schema.replica_identity == ReplicaIdentity::full ||
+                         contains(table.identity, column.attnum);
+}
+
+Status resolve_type(ColumnSchema& column, const std::map<std::uint32_t, ResolvedType>& types) {
+    const auto type = types.find(column.type_oid);
+    if (type == types.end()) {  // Dropped or made between two of our queries.
+        return Error(ErrorCode::aborted,
+                     fmt::format("the type of column {} changed while it was read", column.name));
+    }
+    const ResolvedType& resolved = type->second;
+    column.base_type_oid = resolved.base_oid;
+    const bool is_domain = resolved.base_oid != column.type_oid;
+    column.base_typmod = is_domain ? resolved.base_typmod : column.typmod;
+    column.base_type_class = resolved.base_class;
+    column.element_type_oid = resolved.element_oid;
+    column.element_delimiter = resolved.element_delimiter;
+    return {};
+}
+
+Status add_columns(const Rows& rows, const std::map<std::uint32_t, ResolvedType>& types,
+                   std::map<std::uint32_t, TableKeys>& tables) {
+    for (std::size_t i = 0; i < rows.size(); ++i) {
+        Fields fields(rows, i);
+        const auto table = tables.find(fields.u32());
+        ColumnSchema column;
+        column.attnum = static_cast<std::int16_t>(fields.i32());
+        column.name = fields.text();
+        column.type_oid = fields.u32();
+        column.typmod = fields.i32();
+        column.type_name = fields.text();
+        column.nullable = !fields.boolean();
+        const bool generated = fields.character() != '\0';
+        column.comment = fields.text_or_empty();
+        WALBROOK_RETURN_IF_ERROR(fields.finish("read columns"));
+        if (table == tables.end()) continue;
+        const auto& wanted = table->second.attnums;
+        if (wanted.empty() ? generated : !contains(wanted, column.attnum)) continue;
+        WALBROOK_RETURN_IF_ERROR(resolve_type(column, types));
+        place_in_keys(column, table->second);
+        table->second.schema.columns.push_back(std::move(column));
+    }
+    return {};
+}
+
+TableShape::Column shape_column(const PGresult* result, int index) {
+    return {static_cast<std::int16_t>(PQftablecol(result, index)), PQfname(result, index),
+            PQftype(result, index), PQfmod(result, index)};
+}
+
+// pg_partition_tree of a plain table is the table alone, as a leaf. With the filenode by
+// the transaction's snapshot, or by the server's cache.
+std::string shape_physical_sql(bool current) {
+    return fmt::format(
+        "select c.oid, {} from pg_partition_tree($1::oid) t"
+        " join pg_class c on c.oid = t.relid where t.isleaf and c.relkind <> 'p' order by c.oid",
+        current ? "coalesce(pg_relation_filenode(c.oid), 0)" : "c.relfilenode");
+}
+
+Status read_shape_physical(Connection& connection, const Deadline& deadline, TableId table,
+                           bool current, TableShape& shape) {
+    WALBROOK_TRY(const Rows rows,
+                 connection.query(deadline, shape_physical_sql(current), table.oid));
+    for (std::size_t i = 0; i < rows.size(); ++i) {
+        Fields fields(rows, i);
+        const std::uint32_t oid = fields.u32();
+        shape.physical.emplace_back(oid, fields.u32());
+        WALBROOK_RETURN_IF_ERROR(fields.finish("read the shape of a table"));
+    }
+    return {};
+}
+
+}  // namespace
+
+Result<std::optional<Publication>> read_publication(Connection& connection,
+                                                    const Deadline& deadline,
+                                                    const std::string& name) {
+    const std::string sql = fmt::format(
+        "select p.oid, p.xmin::text, p.pubinsert, p.pubupdate, p.pubdelete, p.pubtruncate,"
+        " p.pubviaroot, p.puballtables, {} from pg_publication p where p.pubname = $1",
+        connection.major_version() >= 18 ? "p.pubgencols = 's'" : "false");
+    WALBROOK_TRY(const Rows rows, connection.query(deadline, sql, name));
+    if (rows.empty()) return std::optional<Publication>();
+    Fields fields(rows, 0);
+    Publication publication;
+    publication.name = name;
+    publication.oid = fields.u32();
+    publication.xmin = fields.text();
+    publication.publish_insert = fields.boolean();
+    publication.publish_update = fields.boolean();
+    publication.publish_delete = fields.boolean();
+    publication.publish_truncate = fields.boolean();
+    publication.via_root = fields.boolean();
+    publication.all_tables = fields.boolean();
+    publication.generated_stored = fields.boolean();
+    WALBROOK_RETURN_IF_ERROR(fields.finish("read the publication"));
+    return std::optional(std::move(publication));
+}
+
+Result<std::vector<PublishedTable>> read_published_tables(Connection& connection,
+                                                          const Deadline& deadline,
+                                                          const Publication& publication) {
+    const std::string sql = published_tables_sql(publication, connection.major_version());
+    WALBROOK_TRY(const Rows rows, connection.query(deadline, sql, publication.name, publication.oid,
+                                                   publication.all_tables));
+    std::vector<PublishedTable> tables;
+    for (std::size_t i = 0; i < rows.size(); ++i) {
+        Fields fields(rows, i);
+        tables.push_back(published_table(fields));
+        WALBROOK_RETURN_IF_ERROR(fields.finish("read the tables of the publication"));
+    }
+    WALBROOK_RETURN_IF_ERROR(add_physical_tables(connection, deadline, tables));
+    return tables;
+}
+
+Result<std::map<TableId, TableSchema>> read_table_schemas(Connection& connection,
+                                                          const Deadline& deadline,
+                                                          std::span<const TableColumns> tables) {
+    std::vector<std::uint32_t> oids;
+    for (const TableColumns& table : tables) oids.push_back(table.id.oid);
+    const std::string array = oid_array(oids);
+    WALBROOK_TRY(auto keys, read_keys(connection, deadline, array));
+    for (const TableColumns& table : tables) {
+        const auto found = keys.find(table.id.oid);
+        if (found != keys.end()) found->second.attnums = table.attnums;
+    }
+    WALBROOK_TRY(const Rows columns,
+                 connection.query(deadline, columns_sql(connection.major_version()), array));
+    WALBROOK_TRY(const auto types, read_types(connection, deadline, array));
+    WALBROOK_RETURN_IF_ERROR(add_columns(columns, types, keys));
+    std::map<TableId, TableSchema> schemas;
+    for (auto& [oid, table] : keys) schemas.emplace(TableId{oid}, std::move(table.schema));
+    return schemas;
+}
+
+Result<TableSchema> read_table_schema(Connection& connection, const Deadline& deadline,
+                                      const TableColumns& table) {
+    WALBROOK_TRY(auto schemas, read_table_schemas(connection, deadline, std::span(&table, 1)));
+    if (schemas.empty()) return no_such_table(table.id);
+    return std::move(schemas.begin()->second);
+}
+
+Result<TableShape> read_shape(Connection& connection, const Deadline& deadline, TableId table) {
+    TableShape shape;
+    WALBROOK_RETURN_IF_ERROR(
+        read_shape_physical(connection, deadline, table, /*current=*/false, shape));
+    WALBROOK_TRY(const Rows rows,
+                 connection.query(deadline,
+                                  "select c.oid, a.attnum, a.attname, a.atttypid, a.atttypmod"
+                                  " from pg_class c left join pg_attribute a on a.attrelid = c.oid"
+                                  " and a.attnum > 0 and not a.attisdropped"
+                                  " where c.oid = $1::oid order by a.attnum",
+                                  table.oid));
+    if (rows.empty()) return no_such_table(table);
+    for (std::size_t i = 0; i < rows.size(); ++i) {
+        if (rows.is_null(i, 1)) break;  // A table without columns.
+        Fields fields(rows, i);
+        fields.u32();
+        TableShape::Column column;
+        column.attnum = static_cast<std::int16_t>(fields.i32());
+        column.name = fields.text();
+        column.type_oid = fields.u32();
+        column.typmod = fields.i32();
+        WALBROOK_RETURN_IF_ERROR(fields.finish("read the shape of a table"));
+        shape.columns.push_back(std::move(column));
+    }
+    return shape;
+}
+
+Result<TableShape> read_current_shape(Connection& connection, const Deadline& deadline,
+                                      TableId table, const std::string& schema,
+                                      const std::string& name) {
+    TableShape shape;
+    WALBROOK_RETURN_IF_ERROR(
+        read_shape_physical(connection, deadline, table, /*current=*/true, shape));
+    // The parser takes names, types and numbers from the relation cache, and the row
+    // description hands them out (pg_attribute itself would be read by the snapshot).
+    WALBROOK_TRY(const Rows rows,
+                 connection.query(
+                     deadline, "select * from only " + quote_qualified(schema, name) + " limit 0"));
+    for (std::size_t i = 0; i < rows.columns(); ++i) {
+        const int index = static_cast<int>(i);
+        if (PQftable(rows.handle(), index) != table.oid) return no_such_table(table);
+        shape.columns.push_back(shape_column(rows.handle(), index));
+    }
+    return shape;
+}
+
+}  // namespace walbrook

@@ -1,0 +1,122 @@
+#pragma once
+
+#include "postgres/connection.h"
+#include "walbrook/schema.h"
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace walbrook {
+
+// A publication as the catalog has it. Another oid under the same name is another
+// publication; another xmin is a change of this one.
+struct Publication {
+    std::string name;
+    std::uint32_t oid = 0;
+    std::string xmin;
+    bool publish_insert = false;
+    bool publish_update = false;
+    bool publish_delete = false;
+    bool publish_truncate = false;
+    bool via_root = false;
+    bool all_tables = false;
+    bool generated_stored = false;  // 18 and newer: publish_generated_columns = stored.
+    bool operator==(const Publication&) const = default;
+};
+
+// A table that holds rows: a leaf of a partitioned table, or a plain table itself.
+struct PhysicalTable {
+    TableId id;
+    std::string schema;
+    std::string name;
+    std::uint32_t relfilenode = 0;  // 0: no storage (a foreign partition).
+    bool operator==(const PhysicalTable&) const = default;
+};
+
+// One relation under whose identity pgoutput sends rows.
+struct PublishedTable {
+    TableId id;
+    std::string schema;
+    std::string name;
+    char relkind = 'r';  // pg_class.relkind: r, or p under via_root.
+    std::uint32_t relfilenode = 0;
+    TableId root;                           // Topmost partitioned ancestor; else itself.
+    std::optional<std::string> row_filter;  // SQL, without WHERE.
+    // What pgoutput sends of it, by attribute number.
+    std::vector<std::int16_t> attnums;
+    // The column list, where the publication names one for this very table.
+    std::optional<std::vector<std::int16_t>> column_list;
+    // By what the table belongs to the publication: "rel:<oid>:<xmin>", "ns:<oid>:<xmin>",
+    // "all", several joined by commas. Removed and added again gives another one.
+    std::string membership;
+    // Where the rows are: leaves in order of oid, or the table itself.
+    std::vector<PhysicalTable> physical;
+    bool operator==(const PublishedTable&) const = default;
+};
+
+// The publication, or nothing when there is none of that name.
+Result<std::optional<Publication>> read_publication(Connection& connection,
+                                                    const Deadline& deadline,
+                                                    const std::string& name);
+
+// What it publishes, in order of oid, as pg_get_publication_tables sees it: leaves, or
+// under via_root the published ancestors. Run it and read_publication in one
+// REPEATABLE READ transaction where both must fit together.
+Result<std::vector<PublishedTable>> read_published_tables(Connection& connection,
+                                                          const Deadline& deadline,
+                                                          const Publication& publication);
+
+// Which columns of which table: attribute numbers as in PublishedTable; empty stands for
+// all columns that are not generated.
+struct TableColumns {
+    TableId id;
+    std::vector<std::int16_t> attnums;
+};
+
+// The schemas of tables, with every field except ColumnSchema::type, which the type
+// table decides (src/decode). Three queries however many tables. A table that does not
+// exist is missing in the answer.
+Result<std::map<TableId, TableSchema>> read_table_schemas(Connection& connection,
+                                                          const Deadline& deadline,
+                                                          std::span<const TableColumns> tables);
+
+// The same for one. ErrorCode::schema_mismatch (with the table's oid) when there is no
+// such table.
+Result<TableSchema> read_table_schema(Connection& connection, const Deadline& deadline,
+                                      const TableColumns& table);
+
+// What must not change while a table is copied in parts. A dropped column shows as a
+// missing attribute number.
+struct TableShape {
+    struct Column {
+        std::int16_t attnum = 0;
+        std::string name;
+        std::uint32_t type_oid = 0;
+        std::int32_t typmod = -1;
+        bool operator==(const Column&) const = default;
+    };
+    // (oid, filenode) of each leaf in order of oid, or of the table itself. A rewriting
+    // ALTER TABLE, TRUNCATE, VACUUM FULL and CLUSTER change a filenode.
+    std::vector<std::pair<std::uint32_t, std::uint32_t>> physical;
+    std::vector<Column> columns;
+    bool operator==(const TableShape&) const = default;
+};
+
+// The shape by the catalogs. Inside a REPEATABLE READ transaction that is the shape as
+// of its snapshot. ErrorCode::schema_mismatch when there is no such table.
+Result<TableShape> read_shape(Connection& connection, const Deadline& deadline, TableId table);
+
+// The shape as it is now, in any transaction: what the server's caches say, which
+// follow the latest commit whatever the snapshot is. Comes after LOCK TABLE, whose lock
+// keeps it so, and needs SELECT on every column. `schema` and `name` as last known;
+// ErrorCode::schema_mismatch when another table, or none, has that name now.
+Result<TableShape> read_current_shape(Connection& connection, const Deadline& deadline,
+                                      TableId table, const std::string& schema,
+                                      const std::string& name);
+
+}  // namespace walbrook

@@ -1,0 +1,116 @@
+#pragma once
+
+#include "postgres/connection.h"
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace walbrook {
+
+// A row of pg_replication_slots.
+struct Slot {
+    std::string name;
+    std::string plugin;
+    std::string database;
+    bool temporary = false;
+    bool active = false;
+    std::uint32_t active_pid = 0;
+    Lsn restart_lsn;
+    Lsn confirmed_flush;
+    std::string wal_status;  // reserved, extended, unreserved, lost; empty if unknown.
+    // 17 and newer: why it was invalidated (wal_removed, rows_removed, idle_timeout …).
+    std::string invalidation_reason;
+    // It can never stream again.
+    bool is_lost() const { return wal_status == "lost" || !invalidation_reason.empty(); }
+};
+
+// The slot, or nothing when there is none of that name.
+Result<std::optional<Slot>> read_slot(Connection& connection, const Deadline& deadline,
+                                      const std::string& name);
+
+// Makes a permanent logical slot for pgoutput without a snapshot and returns its
+// consistent point. `connection` is a replication connection. The server waits for every
+// transaction of the cluster that has an xid: bounded by the session's lock_timeout
+// (SQLSTATE 55P03, ErrorCode::conflict: try again; describe(read_xid_holders()) from
+// another session says what it waits for). 42710, ErrorCode::conflict: it exists.
+Result<Lsn> create_permanent_slot(Connection& connection, const Deadline& deadline,
+                                  const std::string& name);
+
+// A temporary slot with an exported snapshot. Both live as long as the session, the
+// snapshot only until its next command. Only where the xid rule of snapshot.h cannot
+// work; on a primary no user table may be read before the clog wait (DESIGN.md 2.2).
+struct ExportingSlot {
+    Lsn consistent_point;
+    std::string snapshot;
+};
+Result<ExportingSlot> create_exporting_slot(Connection& connection, const Deadline& deadline,
+                                            const std::string& name);
+
+// Drops a slot through a common connection; no slot of that name is success.
+// ErrorCode::unavailable (55006) while a walsender uses it.
+Status drop_slot(Connection& connection, const Deadline& deadline, const std::string& name);
+
+// A session or prepared transaction that has an xid: slot creation waits for it.
+struct XidHolder {
+    std::uint32_t pid = 0;  // 0: prepared.
+    std::string gid;        // Of a prepared transaction.
+    std::string application;
+    std::string user;
+    std::string database;
+    std::string state;
+    std::int64_t age_secs = 0;
+};
+// Oldest first, at most 20. Needs pg_read_all_stats to name other roles' state.
+Result<std::vector<XidHolder>> read_xid_holders(Connection& connection, const Deadline& deadline);
+// "session 4711 (psql, user bob, idle in transaction, 73 s)".
+std::string describe(const XidHolder& holder);
+
+// IDENTIFY_SYSTEM, on a replication connection.
+struct SystemIdentity {
+    std::string system_identifier;
+    std::uint32_t timeline = 0;
+    Lsn position;  // Flushed; on a standby replayed.
+    std::string database;
+    std::uint32_t database_oid = 0;
+};
+Result<SystemIdentity> identify_system(Connection& connection, const Deadline& deadline);
+
+// Where each earlier timeline ended, oldest first; empty on timeline 1. On a
+// replication connection (TIMELINE_HISTORY).
+struct TimelineSwitch {
+    std::uint32_t timeline = 0;
+    Lsn switch_point;
+};
+Result<std::vector<TimelineSwitch>> read_timeline_history(Connection& connection,
+                                                          const Deadline& deadline,
+                                                          std::uint32_t timeline);
+
+struct ServerState {
+    int version = 0;  // 170010
+    bool in_recovery = false;
+    std::string wal_level;
+    std::chrono::milliseconds wal_sender_timeout{0};  // 0: none.
+    std::int64_t max_replication_slots = 0;
+    std::int64_t max_wal_senders = 0;
+};
+Result<ServerState> read_server_state(Connection& connection, const Deadline& deadline);
+
+// On a standby all three are what it has replayed.
+struct WalPositions {
+    Lsn insert;
+    Lsn write;
+    Lsn flush;
+};
+Result<WalPositions> read_wal_positions(Connection& connection, const Deadline& deadline);
+
+// Takes the session's advisory lock of this pipeline in this database: false when
+// another session has it. Kept until the session ends.
+Result<bool> try_lease(Connection& connection, const Deadline& deadline, std::uint64_t pipeline_id);
+// Who has it, for messages: "session 4711 (walbrook:1:lease)"; empty when nobody.
+Result<std::string> lease_holder(Connection& connection, const Deadline& deadline,
+                                 std::uint64_t pipeline_id);
+
+}  // namespace walbrook

@@ -1,0 +1,123 @@
+#include "postgres/snapshot.h"
+
+#include "postgres/quote.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+
+namespace walbrook {
+namespace {
+
+// One number at the front of `text`, followed by `end` (or by nothing when '\0').
+bool take_number(std::string_view& text, char end, std::uint64_t& number) {
+    const char* const last = text.data() + text.size();
+    const auto [stop, error] = std::from_chars(text.data(), last, number);
+    if (error != std::errc()) return false;
+    if (end == '\0') {
+        text = {};
+        return stop == last;
+    }
+    if (stop == last || *stop != end) return false;
+    text.remove_prefix(static_cast<std::size_t>(stop - text.data()) + 1);
+    return true;
+}
+
+}  // namespace
+
+Result<SnapshotXids> SnapshotXids::parse(std::string_view text) {
+    const Error malformed(ErrorCode::malformed, "the text of a snapshot cannot be read");
+    SnapshotXids xids;
+    std::string_view rest = text;
+    if (!take_number(rest, ':', xids.xmin_) || !take_number(rest, ':', xids.xmax_)) {
+        return malformed;
+    }
+    while (!rest.empty()) {
+        std::uint64_t xid = 0;
+        const bool last = rest.find(',') == std::string_view::npos;
+        if (!take_number(rest, last ? '\0' : ',', xid)) return malformed;
+        if (!last && rest.empty()) return malformed;
+        if (xid < xids.xmin_ || xid >= xids.xmax_) return malformed;
+        xids.in_progress_.push_back(xid);
+    }
+    if (xids.xmin_ > xids.xmax_) return malformed;
+    std::sort(xids.in_progress_.begin(), xids.in_progress_.end());
+    return xids;
+}
+
+bool SnapshotXids::visible(std::uint32_t xid) const {
+    const std::uint32_t distance = xid - static_cast<std::uint32_t>(xmax_);
+    // The upper half of the circle lies before xmax, the lower half from it on.
+    if (distance < 0x8000'0000U) return false;
+    const std::uint64_t behind = 0x1'0000'0000ULL - distance;
+    if (behind > xmax_) return false;  // Before the first xid of all: it is yet to come.
+    return !std::binary_search(in_progress_.begin(), in_progress_.end(), xmax_ - behind);
+}
+
+Result<SnapshotHolder> SnapshotHolder::open(const PgConnectionConfig& config,
+                                            const Purpose& purpose, const Deadline& deadline) {
+    WALBROOK_TRY(Connection connection, Connection::open(config, purpose, deadline));
+    SnapshotHolder holder(std::move(connection));
+    if (auto status = holder.take(deadline); !status) {
+        return std::move(status).error().with_context("take a snapshot");
+    }
+    return holder;
+}
+
+Status SnapshotHolder::take(const Deadline& deadline) {
+    WALBROOK_TRY(const Rows recovery, connection_.query(deadline, "select pg_is_in_recovery()"));
+    if (recovery.text(0, 0) != "f") {
+        return Error(ErrorCode::config,
+                     "the server is a standby, whose snapshots do not tell what is in progress");
+    }
+    WALBROOK_RETURN_IF_ERROR(
+        connection_.exec(deadline, "begin isolation level repeatable read read only"));
+    WALBROOK_TRY(
+        const Rows taken,
+        connection_.query(deadline, "select pg_current_snapshot()::text, pg_export_snapshot()"));
+    name_ = taken.text(0, 1);
+    WALBROOK_TRY(xids_, SnapshotXids::parse(taken.text(0, 0)));
+    // A statement of its own, so that the position is read after the snapshot.
+    WALBROOK_TRY(const Rows after, connection_.query(deadline,
+                                                     "select pg_current_wal_insert_lsn(),"
+                                                     " pg_current_snapshot()::text"));
+    Fields fields(after, 0);
+    position_ = fields.lsn();
+    const std::string again = fields.text();
+    WALBROOK_RETURN_IF_ERROR(fields.finish("read the WAL insert position"));
+    if (again != taken.text(0, 0)) {
+        return Error(ErrorCode::internal, "the transaction does not keep its snapshot");
+    }
+    return {};
+}
+
+Status SnapshotHolder::check(const Deadline& deadline) {
+    auto alive = connection_.query(deadline, "select 1");
+    if (alive) return {};
+    const ErrorCode code = alive.error().code();
+    if (code == ErrorCode::cancelled) return std::move(alive).error();
+    return Error(ErrorCode::aborted,
+                 "the session that holds the snapshot is gone: " + alive.error().message())
+        .with_sqlstate(alive.error().sqlstate());
+}
+
+Status import_snapshot(Connection& connection, const Deadline& deadline, const std::string& name) {
+    WALBROOK_RETURN_IF_ERROR(
+        connection.exec(deadline, "begin isolation level repeatable read read only"));
+    const Status imported =
+        connection.exec(deadline, "set transaction snapshot " + quote_literal(name));
+    if (imported) return {};
+    // Its own failure ends the session, which the next call reports.
+    connection.exec(deadline, "rollback").ignore();
+    const Error& error = imported.error();
+    // 22023 up to 16, 42704 from 17 on; 55000 when the exporting session ended meanwhile.
+    const std::string& state = error.sqlstate();
+    if (state != "22023" && state != "42704" && state != "55000") {
+        return Error(error).with_context("import a snapshot");
+    }
+    return Error(ErrorCode::aborted, "the snapshot does not exist any more: " + error.message())
+        .with_sqlstate(state);
+}
+
+}  // namespace walbrook

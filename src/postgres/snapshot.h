@@ -1,0 +1,74 @@
+#pragma once
+
+#include "postgres/connection.h"
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace walbrook {
+
+// Which transactions a snapshot sees, from the text of pg_current_snapshot():
+// "xmin:xmax:xip,xip,…" with 64-bit xids, epoch included (Postgres manual, "pg_snapshot
+// Components").
+class SnapshotXids {
+ public:
+    // ErrorCode::malformed unless xmin <= every xip < xmax.
+    static Result<SnapshotXids> parse(std::string_view text);
+
+    // Whether the rows of the top-level transaction with this xid (32 bits, as a Begin
+    // carries it) are in the snapshot, given that it committed: xid < xmax and it was
+    // not in progress. The epoch is that which brings the xid nearest to xmax: live xids
+    // never lie further apart than 2^31.
+    bool visible(std::uint32_t xid) const;
+
+    std::uint64_t xmin() const { return xmin_; }
+    std::uint64_t xmax() const { return xmax_; }
+    const std::vector<std::uint64_t>& in_progress() const { return in_progress_; }
+
+ private:
+    std::uint64_t xmin_ = 0;
+    std::uint64_t xmax_ = 0;
+    std::vector<std::uint64_t> in_progress_;  // Sorted.
+};
+
+// A session that keeps a snapshot open for copies: REPEATABLE READ READ ONLY, without a
+// slot, a table lock or an xid. Other sessions read the same snapshot by its name. While
+// it lives it holds back vacuum of its database, but no WAL.
+//
+// Only on a primary: on a standby pg_current_snapshot() does not list the transactions
+// that are in progress, and the answer of SnapshotXids::visible would be wrong.
+class SnapshotHolder {
+ public:
+    // ErrorCode::config on a standby.
+    static Result<SnapshotHolder> open(const PgConnectionConfig& config, const Purpose& purpose,
+                                       const Deadline& deadline);
+
+    const SnapshotXids& xids() const { return xids_; }
+    // For import_snapshot().
+    const std::string& name() const { return name_; }
+    // WAL insert position read after the snapshot was taken: every transaction that the
+    // snapshot sees has its commit record before it.
+    Lsn position() const { return position_; }
+    // The session, inside its transaction: catalogs read here are as of the snapshot.
+    Connection& connection() { return connection_; }
+    // ErrorCode::aborted when the session, and so the snapshot, is gone.
+    Status check(const Deadline& deadline);
+
+ private:
+    explicit SnapshotHolder(Connection connection) : connection_(std::move(connection)) {}
+    Status take(const Deadline& deadline);
+
+    Connection connection_;
+    SnapshotXids xids_;
+    std::string name_;
+    Lsn position_;
+};
+
+// Begins a REPEATABLE READ READ ONLY transaction that reads the named snapshot.
+// ErrorCode::aborted when the snapshot does not exist any more; no transaction is open
+// then. The caller ends the transaction.
+Status import_snapshot(Connection& connection, const Deadline& deadline, const std::string& name);
+
+}  // namespace walbrook
