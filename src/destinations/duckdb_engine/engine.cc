@@ -1,0 +1,203 @@
+#include "destinations/duckdb_engine/engine.h"
+
+#include <duckdb.h>
+
+#include <charconv>
+#include <cstdlib>
+#include <filesystem>
+#include <system_error>
+#include <utility>
+
+#include "destinations/duckdb_engine/sql.h"
+
+#ifndef WALBROOK_DUCKDB_EXTENSIONS_DEFAULT
+#define WALBROOK_DUCKDB_EXTENSIONS_DEFAULT ""
+#endif
+
+namespace walbrook::duckdb_engine {
+
+namespace {
+
+// By what the caller can do about it (walbrook/result.h).
+ErrorCode code_of(duckdb_error_type type, std::string_view message) {
+    // A catalog in another process's hands: SQLite's words, and Postgres's.
+    if (message.find("database is locked") != std::string_view::npos ||
+        message.find("could not connect") != std::string_view::npos ||
+        message.find("onnection refused") != std::string_view::npos) {
+        return ErrorCode::unavailable;
+    }
+    switch (type) {
+        case DUCKDB_ERROR_INTERRUPT: return ErrorCode::cancelled;
+        case DUCKDB_ERROR_IO:
+        case DUCKDB_ERROR_NETWORK:
+        case DUCKDB_ERROR_HTTP:
+        case DUCKDB_ERROR_CONNECTION:
+        case DUCKDB_ERROR_OUT_OF_MEMORY: return ErrorCode::unavailable;
+        case DUCKDB_ERROR_TRANSACTION: return ErrorCode::aborted;
+        case DUCKDB_ERROR_CONVERSION:
+        case DUCKDB_ERROR_OUT_OF_RANGE: return ErrorCode::unsupported_value;
+        case DUCKDB_ERROR_CONSTRAINT: return ErrorCode::schema_mismatch;
+        case DUCKDB_ERROR_PERMISSION: return ErrorCode::permission;
+        default: return ErrorCode::internal;
+    }
+}
+
+// The first line only: what follows quotes the statement.
+std::string first_line(const char* message) {
+    const std::string_view all = message == nullptr ? "no message" : message;
+    return std::string(all.substr(0, all.find('\n')));
+}
+
+class ConfigHandle {
+ public:
+    ConfigHandle() { is_made_ = duckdb_create_config(&config_) == DuckDBSuccess; }
+    ~ConfigHandle() { duckdb_destroy_config(&config_); }
+    ConfigHandle(const ConfigHandle&) = delete;
+    ConfigHandle& operator=(const ConfigHandle&) = delete;
+    Status set(const char* key, const std::string& value) {
+        if (is_made_ && duckdb_set_config(config_, key, value.c_str()) == DuckDBSuccess) return {};
+        return Error(ErrorCode::internal, std::string("duckdb refused the setting ") + key);
+    }
+    duckdb_config get() const { return config_; }
+
+ private:
+    duckdb_config config_ = nullptr;
+    bool is_made_ = false;
+};
+
+class ResultHandle {
+ public:
+    ResultHandle() = default;
+    ~ResultHandle() { duckdb_destroy_result(&result_); }
+    ResultHandle(const ResultHandle&) = delete;
+    ResultHandle& operator=(const ResultHandle&) = delete;
+    duckdb_result* get() { return &result_; }
+
+ private:
+    duckdb_result result_{};
+};
+
+}  // namespace
+
+std::string extension_folder() {
+    if (const char* given = std::getenv("WALBROOK_DUCKDB_EXTENSIONS"); given && *given != '\0') {
+        return given;
+    }
+    std::error_code error;
+    const auto program = std::filesystem::read_symlink("/proc/self/exe", error);
+    if (!error) {
+        const auto beside = program.parent_path().parent_path() / "lib/walbrook/extensions";
+        if (std::filesystem::is_directory(beside, error)) return beside.string();
+    }
+    return WALBROOK_DUCKDB_EXTENSIONS_DEFAULT;
+}
+
+std::optional<std::int64_t> QueryResult::number(std::size_t row, std::size_t column) const {
+    const std::optional<std::string>& cell = text(row, column);
+    std::int64_t value = 0;
+    if (!cell) return std::nullopt;
+    const auto [end, error] = std::from_chars(cell->data(), cell->data() + cell->size(), value);
+    if (error != std::errc() || end != cell->data() + cell->size()) return std::nullopt;
+    return value;
+}
+
+struct Connection::Handle {
+    duckdb_connection connection = nullptr;
+    ~Handle() { duckdb_disconnect(&connection); }
+};
+
+Connection::Connection(std::unique_ptr<Handle> handle) : handle_(std::move(handle)) {}
+Connection::~Connection() = default;
+
+Result<QueryResult> Connection::query(std::string_view sql, std::stop_token stop) {
+    if (stop.stop_requested()) return Error(ErrorCode::cancelled, "stopped");
+    // A stop between here and the statement's begin is not seen by DuckDB, which then
+    // clears the mark; scans look at the token themselves.
+    const std::stop_callback interrupt(stop, [this] { duckdb_interrupt(handle_->connection); });
+    ResultHandle handle;
+    const std::string text(sql);
+    if (duckdb_query(handle_->connection, text.c_str(), handle.get()) != DuckDBSuccess) {
+        const std::string message = first_line(duckdb_result_error(handle.get()));
+        return Error(code_of(duckdb_result_error_type(handle.get()), message), "duckdb: " + message);
+    }
+    QueryResult result;
+    result.rows_changed_ = duckdb_rows_changed(handle.get());
+    const idx_t columns = duckdb_column_count(handle.get());
+    result.rows_ = duckdb_row_count(handle.get());
+    for (idx_t c = 0; c < columns; ++c) {
+        result.columns_.emplace_back(duckdb_column_name(handle.get(), c));
+    }
+    for (idx_t r = 0; r < result.rows_; ++r) {
+        for (idx_t c = 0; c < columns; ++c) {
+            char* const cell = duckdb_value_varchar(handle.get(), c, r);
+            result.cells_.push_back(cell == nullptr ? std::nullopt
+                                                    : std::optional<std::string>(cell));
+            duckdb_free(cell);
+        }
+    }
+    return result;
+}
+
+Status Connection::run(std::string_view sql, std::stop_token stop) {
+    return query(sql, std::move(stop)).status();
+}
+
+Result<std::uint64_t> Connection::change(std::string_view sql, ScanSource& source,
+                                         std::stop_token stop) {
+    source.stop = stop;
+    Result<QueryResult> result = query(sql, stop);
+    if (!source.status()) return Error(source.status().error());
+    if (!result) return Error(result.error());
+    return result->rows_changed();
+}
+
+struct Database::Handle {
+    duckdb_database database = nullptr;
+    ~Handle() { duckdb_close(&database); }
+};
+
+Database::Database(std::unique_ptr<Handle> handle) : handle_(std::move(handle)) {}
+Database::~Database() = default;
+
+Result<std::unique_ptr<Database>> Database::create(const DatabaseOptions& options) {
+    ConfigHandle config;
+    WALBROOK_RETURN_IF_ERROR(
+        config.set("memory_limit", std::to_string(options.memory_bytes_max) + "B"));
+    WALBROOK_RETURN_IF_ERROR(config.set("threads", std::to_string(options.threads)));
+    WALBROOK_RETURN_IF_ERROR(config.set("temp_directory", options.temp_directory));
+    WALBROOK_RETURN_IF_ERROR(config.set("autoinstall_known_extensions", "false"));
+    WALBROOK_RETURN_IF_ERROR(config.set("autoload_known_extensions", "false"));
+    // The order of rows means nothing here, and keeping it costs memory.
+    WALBROOK_RETURN_IF_ERROR(config.set("preserve_insertion_order", "false"));
+    auto handle = std::make_unique<Handle>();
+    char* message = nullptr;
+    if (duckdb_open_ext(nullptr, &handle->database, config.get(), &message) != DuckDBSuccess) {
+        Error error(ErrorCode::config, "open duckdb: " + first_line(message));
+        duckdb_free(message);
+        return error;
+    }
+    std::unique_ptr<Database> database(new Database(std::move(handle)));
+    WALBROOK_TRY(std::unique_ptr<Connection> connection, database->connect());
+    const std::filesystem::path folder = extension_folder();
+    for (const std::string& name : options.extensions) {
+        const std::string path =
+            std::filesystem::absolute(folder / (name + ".duckdb_extension")).string();
+        if (Status status = connection->run("LOAD " + quote_literal(path)); !status) {
+            return Error(ErrorCode::config, status.error().message())
+                .with_context("load DuckDB's extension " + name + " (is WALBROOK_DUCKDB_EXTENSIONS right?)");
+        }
+    }
+    WALBROOK_RETURN_IF_ERROR(
+        register_scan(connection->handle_->connection, database->scans_));
+    return database;
+}
+
+Result<std::unique_ptr<Connection>> Database::connect() {
+    auto handle = std::make_unique<Connection::Handle>();
+    if (duckdb_connect(handle_->database, &handle->connection) != DuckDBSuccess) {
+        return Error(ErrorCode::internal, "duckdb refused a connection");
+    }
+    return std::unique_ptr<Connection>(new Connection(std::move(handle)));
+}
+
+}  // namespace walbrook::duckdb_engine

@@ -1,0 +1,60 @@
+#pragma once
+
+#include <cstddef>
+#include <map>
+#include <memory>
+#include <stop_token>
+#include <utility>
+
+#include "batch/net_change.h"
+#include "destinations/ducklake/lake.h"
+#include "destinations/ducklake/tables.h"
+#include "walbrook/batch.h"
+
+namespace walbrook::ducklake {
+
+// Writes one flush within one lake transaction. Batches of a table are folded into their
+// net change first, so that each row of the lake is touched once; what is folded but not
+// written is bounded in bytes.
+class FlushWriter {
+ public:
+    FlushWriter(Lake& lake, Tables& tables, std::stop_token stop)
+        : lake_(lake), changes_(lake.session(), tables), stop_(std::move(stop)) {}
+
+    // All items to the end. On an error the transaction must be rolled back.
+    Status write(Flush& flush);
+    // False: the items came to nothing, and DuckLake would make no snapshot.
+    bool has_written() const { return has_written_ || changes_.has_written(); }
+
+ private:
+    // Changes of one table to one target under one version.
+    struct Folded {
+        TableSchemaPtr schema;
+        CopyTargetPtr copy;
+        std::unique_ptr<NetChangeBuilder> builder;
+        std::size_t bytes = 0;
+    };
+    using Key = std::pair<std::uint32_t, bool>;  // Table oid; to its shadow?
+
+    Status write_item(const FlushItem& item);
+    Status fold(const ChangeBatch& batch);
+    Status write_folded(Folded& folded);
+    Status write_folded_of(TableId table);
+    Status write_all_folded();
+    Status truncate(const Truncate& truncate);
+
+    // Each returns how many rows it was, and fails if it was not as many as expected.
+    Status merge(const Target& target, const NetChange& change);
+    Status remove_by_key(const Target& target, const RowBatch& keys);
+    Status remove_whole_rows(const Target& target, const RowBatch& rows);
+    Status insert(const Target& target, const RowBatch& rows);
+
+    Lake& lake_;
+    TableChanges changes_;
+    const std::stop_token stop_;
+    std::map<Key, Folded> folded_;
+    std::size_t folded_bytes_ = 0;
+    bool has_written_ = false;
+};
+
+}  // namespace walbrook::ducklake

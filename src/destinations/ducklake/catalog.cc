@@ -1,0 +1,182 @@
+#include "destinations/ducklake/catalog.h"
+
+#include <fcntl.h>
+#include <sqlite3.h>
+#include <sys/file.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <string_view>
+#include <system_error>
+#include <utility>
+
+namespace walbrook::ducklake {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+struct NetworkFileSystem {
+    std::uint32_t magic;
+    std::string_view name;
+};
+
+// statfs(2), and linux/magic.h.
+constexpr auto kNetworkFileSystems = std::to_array<NetworkFileSystem>({
+    {0x6969, "NFS"},
+    {0x517B, "SMB"},
+    {0xFF534D42, "CIFS"},
+    {0xFE534D42, "SMB2"},
+    {0x65735546, "FUSE"},
+    {0x5346414F, "AFS"},
+    {0x00C36400, "Ceph"},
+    {0x01021997, "9P"},
+    {0x0BD00BD0, "Lustre"},
+    {0x47504653, "GPFS"},
+    {0x01161970, "GFS2"},
+    {0x7461636F, "OCFS2"},
+});
+
+bool take_prefix(std::string_view& text, std::string_view prefix) {
+    if (!text.starts_with(prefix)) return false;
+    text.remove_prefix(prefix.size());
+    return true;
+}
+
+Status refuse_network_file_system(const fs::path& folder) {
+    struct statfs info {};
+    if (statfs(folder.c_str(), &info) != 0) {
+        return Error(ErrorCode::config, "look at the file system of " + folder.string() + ": " +
+                                            std::strerror(errno));
+    }
+    for (const NetworkFileSystem& known : kNetworkFileSystems) {
+        if (static_cast<std::uint32_t>(info.f_type) == known.magic) {
+            return Error(ErrorCode::config,
+                         "the catalog lies in " + folder.string() + ", which is " +
+                             std::string(known.name) +
+                             ", a network file system: its locks cannot be trusted; put the "
+                             "catalog on a local disk (data_path may stay), or use postgres:");
+        }
+    }
+    return {};
+}
+
+Status use_wal_mode(const std::string& path) {
+    sqlite3* raw = nullptr;
+    const int opened = sqlite3_open_v2(path.c_str(), &raw,
+                                       SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, nullptr);
+    const std::unique_ptr<sqlite3, decltype(&sqlite3_close_v2)> database(raw, sqlite3_close_v2);
+    if (opened != SQLITE_OK) {
+        return Error(ErrorCode::config,
+                     "open the catalog " + path + ": " + sqlite3_errstr(opened));
+    }
+    sqlite3_busy_timeout(raw, 10'000);
+    std::string mode;
+    char* message = nullptr;
+    const int done = sqlite3_exec(
+        raw, "PRAGMA journal_mode=WAL",
+        [](void* to, int, char** values, char**) {
+            *static_cast<std::string*>(to) = values[0] == nullptr ? "" : values[0];
+            return 0;
+        },
+        &mode, &message);
+    const std::string reason = message == nullptr ? "journal mode is " + mode : message;
+    sqlite3_free(message);
+    if (done == SQLITE_NOTADB) {
+        return Error(ErrorCode::config, "the catalog " + path + " is not a SQLite database");
+    }
+    if (done != SQLITE_OK || mode != "wal") {
+        return Error(ErrorCode::unavailable,
+                     "put the catalog " + path + " into WAL mode: " + reason +
+                         "; end the programs that have it open");
+    }
+    return {};
+}
+
+}  // namespace
+
+std::string Catalog::attach_uri() const {
+    switch (kind) {
+        case CatalogKind::sqlite: return "ducklake:sqlite:" + target;
+        case CatalogKind::duckdb: return "ducklake:" + target;
+        case CatalogKind::postgres: return "ducklake:postgres:" + target;
+    }
+    return target;
+}
+
+Catalog parse_catalog(const std::string& text) {
+    std::string_view rest = text;
+    if (take_prefix(rest, "postgres:")) return {CatalogKind::postgres, std::string(rest)};
+    const bool is_duckdb = take_prefix(rest, "duckdb:");
+    if (!is_duckdb) take_prefix(rest, "sqlite:");
+    std::error_code ignored;
+    const fs::path path = fs::absolute(fs::path(rest), ignored).lexically_normal();
+    return {is_duckdb ? CatalogKind::duckdb : CatalogKind::sqlite, path.string()};
+}
+
+Status prepare_catalog_file(const Catalog& catalog) {
+    if (!catalog.is_file()) return {};
+    const fs::path folder = fs::path(catalog.target).parent_path();
+    std::error_code error;
+    fs::create_directories(folder, error);
+    if (error) {
+        return Error(ErrorCode::config, "make the catalog's folder " + folder.string() + ": " +
+                                            error.message());
+    }
+    WALBROOK_RETURN_IF_ERROR(refuse_network_file_system(folder));
+    if (catalog.kind != CatalogKind::sqlite) return {};
+    return use_wal_mode(catalog.target);
+}
+
+Result<Fence> Fence::take(const std::string& catalog_path) {
+    const std::string path = catalog_path + ".walbrook-lock";
+    const int descriptor = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (descriptor < 0) {
+        return Error(ErrorCode::permission, "open the lock " + path + ": " + std::strerror(errno));
+    }
+    Fence fence(descriptor);
+    if (::flock(descriptor, LOCK_EX | LOCK_NB) != 0) {
+        return Error(ErrorCode::conflict, "another process writes to this lake: it holds the lock " +
+                                              path + "; stop it first");
+    }
+    return fence;
+}
+
+Fence::Fence(Fence&& other) noexcept : descriptor_(std::exchange(other.descriptor_, -1)) {}
+
+Fence& Fence::operator=(Fence&& other) noexcept {
+    std::swap(descriptor_, other.descriptor_);
+    return *this;
+}
+
+Fence::~Fence() {
+    if (descriptor_ >= 0) ::close(descriptor_);
+}
+
+}  // namespace walbrook::ducklake
+
+namespace walbrook {
+
+std::vector<std::string> DuckLakeConfig::problems() const {
+    std::vector<std::string> problems;
+    const ducklake::Catalog parsed = ducklake::parse_catalog(catalog);
+    if (catalog.empty()) {
+        problems.emplace_back("destination.ducklake.catalog: is missing; give a path, "
+                              "duckdb:PATH or postgres:DSN");
+    } else if (parsed.target.empty() || parsed.target.ends_with('/')) {
+        problems.emplace_back("destination.ducklake.catalog: names no file");
+    }
+    if (data_path.empty()) {
+        problems.emplace_back("destination.ducklake.data_path: is missing; give a folder");
+    } else if (data_path.find("://") != std::string::npos) {
+        problems.emplace_back("destination.ducklake.data_path: must be a local folder; object "
+                              "stores are not supported yet");
+    }
+    return problems;
+}
+
+}  // namespace walbrook

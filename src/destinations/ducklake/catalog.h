@@ -1,0 +1,53 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "walbrook/destinations.h"
+#include "walbrook/result.h"
+
+namespace walbrook::ducklake {
+
+enum class CatalogKind : std::uint8_t { sqlite, duckdb, postgres };
+
+// Where the lake keeps its metadata.
+struct Catalog {
+    CatalogKind kind = CatalogKind::sqlite;
+    std::string target;  // An absolute path, or a libpq connection string.
+
+    // As DuckDB's ATTACH takes it: "ducklake:sqlite:/path".
+    std::string attach_uri() const;
+    bool is_file() const { return kind != CatalogKind::postgres; }
+};
+
+// Nothing is checked here: see DuckLakeConfig::problems().
+Catalog parse_catalog(const std::string& text);
+
+// Makes the folder of a catalog file, refuses a network file system (neither SQLite's
+// WAL mode nor file locks can be trusted there), and puts a SQLite file into WAL mode,
+// in which readers do not stop our commits.
+//
+// Only while this process has no other connection to the file: it uses another SQLite
+// library than DuckDB's extension, and closing any descriptor of a file drops all
+// POSIX locks that the process holds on it (sqlite.org, "How To Corrupt", 2.2).
+Status prepare_catalog_file(const Catalog& catalog);
+
+// One writer of a catalog file: a lock on "<catalog>.walbrook-lock". A stopped process
+// keeps it and a dead one loses it, so whoever holds it is the only one that can
+// commit, and no epoch is needed in transactions.
+class Fence {
+ public:
+    // ErrorCode::conflict when another process (or another object of this one) has it.
+    static Result<Fence> take(const std::string& catalog_path);
+    Fence(Fence&& other) noexcept;
+    Fence& operator=(Fence&& other) noexcept;
+    ~Fence();
+
+ private:
+    explicit Fence(int descriptor) : descriptor_(descriptor) {}
+    int descriptor_ = -1;
+};
+
+}  // namespace walbrook::ducklake

@@ -1,0 +1,220 @@
+#include "destinations/ducklake/copies.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <random>
+#include <system_error>
+#include <unordered_set>
+#include <utility>
+
+#include "base/failpoints.h"
+#include "destinations/duckdb_engine/sql.h"
+#include "destinations/ducklake/table_ddl.h"
+
+namespace walbrook::ducklake {
+
+using duckdb_engine::Connection;
+using duckdb_engine::NamedScan;
+using duckdb_engine::QueryResult;
+using duckdb_engine::quote_literal;
+using duckdb_engine::ReaderSource;
+
+namespace fs = std::filesystem;
+
+namespace {
+
+// docs/design/ducklake.md has the measurements behind these.
+constexpr std::string_view kParquetOptions = "FORMAT parquet, COMPRESSION zstd";
+
+std::string random_suffix() {
+    std::random_device random;
+    return fmt::format("{:08x}{:08x}", random(), random());
+}
+
+// DuckDB closes its files without fsync; the catalog must not be more durable than
+// what it points to.
+Status sync_path(const std::string& path) {
+    const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+    if (descriptor < 0) {
+        return Error(ErrorCode::unavailable, "open " + path + ": " + std::strerror(errno));
+    }
+    const int result = ::fsync(descriptor);
+    const int reason = errno;
+    ::close(descriptor);
+    if (result != 0) {
+        return Error(ErrorCode::unavailable, "fsync " + path + ": " + std::strerror(reason));
+    }
+    return {};
+}
+
+void remove_file(const std::string& path) {
+    // What stays is swept at the next start.
+    std::error_code ignored;
+    fs::remove(path, ignored);
+}
+
+bool is_swept_name(const std::string& name) {
+    return name.ends_with(".parquet") &&
+           (name.starts_with("walbrook_") || name.starts_with("ducklake-"));
+}
+
+}  // namespace
+
+Copies::Copy* Copies::find(const CopyTarget& target) {
+    const auto found = copies_.find(target.schema->id.oid);
+    if (found == copies_.end() || found->second.target->attempt != target.attempt) return nullptr;
+    return &found->second;
+}
+
+Status Copies::begin(const CopyTargetPtr& copy, const std::string& schema_folder) {
+    const std::uint32_t oid = copy->schema->id.oid;
+    Copy fresh{copy, lake_.options().data_path + schema_folder + shadow_name(copy->schema->id, copy->attempt),
+               {}};
+    std::error_code error;
+    fs::create_directories(fresh.folder, error);
+    if (error) {
+        return Error(ErrorCode::unavailable, "make " + fresh.folder + ": " + error.message());
+    }
+    const std::lock_guard lock(mutex_);
+    if (const auto old = copies_.find(oid); old != copies_.end()) {
+        for (const auto& [unit, path] : old->second.files) remove_file(path);
+        copies_.erase(old);
+    }
+    copies_.emplace(oid, std::move(fresh));
+    return {};
+}
+
+Status Copies::write(const CopyUnit& unit, RowReader& rows, const std::stop_token& stop) {
+    const CopyTarget& target = *unit.copy;
+    std::string path;
+    {
+        const std::lock_guard lock(mutex_);
+        const Copy* copy = find(target);
+        if (copy == nullptr) {
+            return Error(ErrorCode::aborted, "this copy of " + target.schema->display_name() +
+                                                 " was given up, another attempt took its place");
+        }
+        path = fmt::format("{}/walbrook_{}_{}_{}_{}.parquet", copy->folder, target.schema->id.oid,
+                           target.attempt, unit.index, random_suffix());
+    }
+    WALBROOK_TRY(std::unique_ptr<Connection> session, take_session());
+    ReaderSource source(rows);
+    Status status;
+    {
+        const NamedScan scan(lake_.database().scans(), source);
+        status = session
+                     ->change(fmt::format("COPY (SELECT * FROM {}) TO {} ({})", scan.sql(),
+                                          quote_literal(path), kParquetOptions),
+                              source, stop)
+                     .status();
+    }
+    return_session(std::move(session));
+    if (status && source.rows_read() != 0) status = sync_path(path);
+    if (status) status = failpoint("lake.copy_file_written");
+    if (!status || source.rows_read() == 0) {
+        remove_file(path);
+        return status;
+    }
+    const std::lock_guard lock(mutex_);
+    Copy* copy = find(target);
+    if (copy == nullptr) {
+        remove_file(path);
+        return Error(ErrorCode::aborted, "this copy of " + target.schema->display_name() +
+                                             " was given up while it was written");
+    }
+    if (!copy->files.emplace(unit.index, path).second) {
+        remove_file(path);
+        return Error(ErrorCode::internal, fmt::format("unit {} of {} was written twice", unit.index,
+                                                      target.schema->display_name()));
+    }
+    return {};
+}
+
+Status Copies::register_files(const CopyTargetPtr& target) {
+    std::vector<std::string> files;
+    std::string folder;
+    {
+        const std::lock_guard lock(mutex_);
+        const Copy* copy = find(*target);
+        if (copy == nullptr) {
+            return Error(ErrorCode::aborted,
+                         "finish a copy of " + target->schema->display_name() + " that was given up");
+        }
+        for (const auto& [unit, path] : copy->files) files.push_back(path);
+        folder = copy->folder;
+    }
+    const std::string name = shadow_name(target->schema->id, target->attempt);
+    WALBROOK_RETURN_IF_ERROR(create_table(lake_.session(), *target->schema, name));
+    if (files.empty()) return {};
+    WALBROOK_RETURN_IF_ERROR(sync_path(folder));
+    std::string list;
+    for (const std::string& file : files) {
+        list += (list.empty() ? "" : ", ") + quote_literal(file);
+    }
+    return lake_.session().run(
+        fmt::format("CALL ducklake_add_data_files('lake', {}, [{}], schema => {})",
+                    quote_literal(name), list, quote_literal(target->schema->schema)));
+}
+
+void Copies::finish(const CopyTargetPtr& target) {
+    const std::lock_guard lock(mutex_);
+    if (find(*target) != nullptr) copies_.erase(target->schema->id.oid);
+}
+
+void Copies::discard(const CopyTargetPtr& target) {
+    const std::lock_guard lock(mutex_);
+    const Copy* copy = find(*target);
+    if (copy == nullptr) return;
+    for (const auto& [unit, path] : copy->files) remove_file(path);
+    remove_file(copy->folder);  // Empty by now, unless somebody else put something there.
+    copies_.erase(target->schema->id.oid);
+}
+
+Result<std::unique_ptr<Connection>> Copies::take_session() {
+    {
+        const std::lock_guard lock(mutex_);
+        if (!sessions_.empty()) {
+            std::unique_ptr<Connection> session = std::move(sessions_.back());
+            sessions_.pop_back();
+            return session;
+        }
+    }
+    return lake_.database().connect();
+}
+
+void Copies::return_session(std::unique_ptr<Connection> session) {
+    const std::lock_guard lock(mutex_);
+    sessions_.push_back(std::move(session));
+}
+
+Result<std::size_t> sweep_files(Lake& lake) {
+    // Both kinds of names hold a random part, so the name alone tells the file.
+    WALBROOK_TRY(const QueryResult known,
+                 lake.session().query(fmt::format(
+                     "SELECT path FROM {0}.ducklake_data_file UNION ALL SELECT path FROM "
+                     "{0}.ducklake_delete_file UNION ALL SELECT path FROM "
+                     "{0}.ducklake_files_scheduled_for_deletion",
+                     Lake::metadata())));
+    std::unordered_set<std::string> names;
+    for (std::size_t i = 0; i < known.rows(); ++i) {
+        names.insert(fs::path(known.text(i, 0).value_or("")).filename().string());
+    }
+    std::vector<fs::path> stray;
+    std::error_code error;
+    for (fs::recursive_directory_iterator it(lake.options().data_path, error), end;
+         !error && it != end; it.increment(error)) {
+        const std::string name = it->path().filename().string();
+        if (it->is_regular_file() && is_swept_name(name) && !names.contains(name)) {
+            stray.push_back(it->path());
+        }
+    }
+    for (const fs::path& path : stray) remove_file(path.string());
+    return stray.size();
+}
+
+}  // namespace walbrook::ducklake

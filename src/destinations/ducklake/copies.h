@@ -1,0 +1,63 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "destinations/ducklake/lake.h"
+#include "walbrook/batch.h"
+
+namespace walbrook::ducklake {
+
+// Rows of initial copies: each unit becomes one Parquet file, written by its own thread
+// and session outside of any lake transaction, in the folder that the shadow table will
+// have:
+//
+//   <data_path>/<schema's folder>/_walbrook_copy_<oid>_<attempt>/
+//       walbrook_<oid>_<attempt>_<unit>_<random>.parquet
+//
+// finish() makes the shadow table and registers all its files in one short transaction.
+// A crash before leaves only files that the catalog does not know; sweep_files() finds
+// them by their names.
+class Copies {
+ public:
+    explicit Copies(Lake& lake) : lake_(lake) {}
+
+    // What the one thread that is not a copier does:
+    // Forgets earlier attempts and their files. `schema_folder` is relative to data_path.
+    Status begin(const CopyTargetPtr& copy, const std::string& schema_folder);
+    // Within a lake transaction; may be repeated when that fails.
+    Status register_files(const CopyTargetPtr& copy);
+    // The files now belong to the catalog.
+    void finish(const CopyTargetPtr& copy);
+    void discard(const CopyTargetPtr& copy);
+
+    // Thread-safe.
+    Status write(const CopyUnit& unit, RowReader& rows, const std::stop_token& stop);
+
+ private:
+    struct Copy {
+        CopyTargetPtr target;
+        std::string folder;  // Absolute.
+        std::map<std::uint32_t, std::string> files;  // Path by unit.
+    };
+    Result<std::unique_ptr<duckdb_engine::Connection>> take_session();
+    void return_session(std::unique_ptr<duckdb_engine::Connection> session);
+    Copy* find(const CopyTarget& target);  // mutex_ is held.
+
+    Lake& lake_;
+    std::mutex mutex_;  // Guards everything below.
+    std::map<std::uint32_t, Copy> copies_;  // By oid.
+    std::vector<std::unique_ptr<duckdb_engine::Connection>> sessions_;  // Idle ones.
+};
+
+// Removes files that a dead process left: of copies, and those that DuckDB wrote for a
+// transaction that was not committed. Only while nothing writes. Returns how many.
+Result<std::size_t> sweep_files(Lake& lake);
+
+}  // namespace walbrook::ducklake

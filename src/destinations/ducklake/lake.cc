@@ -1,0 +1,182 @@
+#include "destinations/ducklake/lake.h"
+
+#include <fmt/format.h>
+
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <random>
+#include <thread>
+#include <utility>
+
+#include "base/failpoints.h"
+#include "destinations/duckdb_engine/sql.h"
+
+namespace walbrook::ducklake {
+
+using duckdb_engine::Connection;
+using duckdb_engine::Database;
+using duckdb_engine::DatabaseOptions;
+using duckdb_engine::QueryResult;
+using duckdb_engine::quote_literal;
+
+namespace {
+
+// Rows of one statement and table that still go into the catalog instead of a file of
+// their own. docs/design/ducklake.md has the measurements behind the number.
+constexpr int kInlinedRowsMax = 1000;
+
+// How long SQLite waits for a lock of another process: only a writer can hold one
+// that matters in WAL mode, and only for moments.
+constexpr int kBusyTimeoutMs = 30'000;
+
+std::string extra_info(const Note& note, std::uint64_t pipeline_id, const std::string& commit_id) {
+    return nlohmann::json{{"lsn", to_string(note.position)},
+                          {"commit_time_us", note.commit_time_us},
+                          {"pipeline", pipeline_id},
+                          {"commit", commit_id}}
+        .dump();
+}
+
+std::optional<Note> parse_note(const std::string& text) {
+    const nlohmann::json json = nlohmann::json::parse(text, nullptr, false);
+    if (!json.is_object() || !json.contains("lsn") || !json["lsn"].is_string()) return std::nullopt;
+    const std::optional<Lsn> lsn = parse_lsn(json["lsn"].get_ref<const std::string&>());
+    if (!lsn) return std::nullopt;
+    Note note{*lsn, 0};
+    if (const auto time = json.find("commit_time_us");
+        time != json.end() && time->is_number_integer()) {
+        note.commit_time_us = time->get<std::int64_t>();
+    }
+    return note;
+}
+
+std::vector<std::string> extensions_of(CatalogKind kind) {
+    // icu: casts of timestamptz.
+    switch (kind) {
+        case CatalogKind::sqlite: return {"icu", "sqlite_scanner", "ducklake"};
+        case CatalogKind::duckdb: return {"icu", "ducklake"};
+        case CatalogKind::postgres: return {"icu", "postgres_scanner", "ducklake"};
+    }
+    return {};
+}
+
+}  // namespace
+
+Lake::Lake(LakeOptions options) : options_(std::move(options)) {
+    std::random_device random;
+    commit_prefix_ = fmt::format("{:08x}{:08x}", random(), random());
+}
+
+Result<std::unique_ptr<Lake>> Lake::open(LakeOptions options) {
+    std::unique_ptr<Lake> lake(new Lake(std::move(options)));
+    DatabaseOptions database;
+    database.memory_bytes_max = lake->options_.memory_bytes_max;
+    database.threads = std::max(1U, std::thread::hardware_concurrency());
+    database.temp_directory = lake->options_.temp_directory;
+    database.extensions = extensions_of(lake->options_.catalog.kind);
+    WALBROOK_TRY(lake->database_, Database::create(database));
+    WALBROOK_RETURN_IF_ERROR(lake->attach());
+    return lake;
+}
+
+Status Lake::attach() {
+    WALBROOK_TRY(session_, database_->connect());
+    WALBROOK_RETURN_IF_ERROR(session_->run("SET TimeZone = 'UTC'"));
+    std::string sql = fmt::format("ATTACH {} AS lake (DATA_PATH {}, DATA_INLINING_ROW_LIMIT {}",
+                                  quote_literal(options_.catalog.attach_uri()),
+                                  quote_literal(options_.data_path), kInlinedRowsMax);
+    if (options_.catalog.kind == CatalogKind::sqlite) {
+        sql += fmt::format(", META_BUSY_TIMEOUT {}", kBusyTimeoutMs);
+    }
+    if (Status status = session_->run(sql + ")"); !status) {
+        return std::move(status).error().with_context("attach the lake's catalog");
+    }
+    is_broken_ = false;
+    return {};
+}
+
+Status Lake::reattach() {
+    is_broken_ = true;
+    session_.reset();  // Rolls back what it had begun.
+    WALBROOK_TRY(const std::unique_ptr<Connection> other, database_->connect());
+    // Fails when an earlier attempt already detached it: the ATTACH then says what is wrong.
+    other->run("DETACH lake").ignore();
+    return attach();
+}
+
+Result<std::string> Lake::newest_extra_info() {
+    WALBROOK_TRY(const QueryResult result,
+                 session_->query(fmt::format(
+                     "SELECT commit_extra_info FROM {}.ducklake_snapshot_changes WHERE author = "
+                     "'walbrook' AND commit_extra_info IS NOT NULL ORDER BY snapshot_id DESC LIMIT 1",
+                     metadata())));
+    return result.rows() == 0 ? std::string() : result.text(0, 0).value_or("");
+}
+
+Result<std::optional<Note>> Lake::newest_note() {
+    if (is_broken_) WALBROOK_RETURN_IF_ERROR(reattach());
+    WALBROOK_TRY(const std::string text, newest_extra_info());
+    if (text.empty()) return std::optional<Note>();
+    const std::optional<Note> note = parse_note(text);
+    if (!note) {
+        return Error(ErrorCode::corrupt_state,
+                     "the newest snapshot that walbrook made has no position in its "
+                     "commit_extra_info");
+    }
+    return note;
+}
+
+Status Lake::transact(std::string_view what, const std::function<Result<Note>()>& work,
+                      std::stop_token stop) {
+    if (is_broken_) WALBROOK_RETURN_IF_ERROR(reattach());
+    if (stop.stop_requested()) return Error(ErrorCode::cancelled, "stopped");
+    WALBROOK_RETURN_IF_ERROR(session_->run("BEGIN"));
+    Result<Note> note = work();
+    if (!note) {
+        Error error(note.error());
+        // A catalog error may have ended the transaction already; a session that
+        // cannot roll back is replaced.
+        if (!session_->run("ROLLBACK")) reattach().ignore();
+        return error;
+    }
+    return commit(what, *note);
+}
+
+Status Lake::commit(std::string_view what, const Note& note) {
+    const std::string id = fmt::format("{}-{}", commit_prefix_, ++commits_);
+    const std::string message =
+        fmt::format("CALL lake.set_commit_message('walbrook', {}, extra_info => {})",
+                    quote_literal(what), quote_literal(extra_info(note, options_.pipeline_id, id)));
+    Status status = session_->run(message);
+    if (status) status = failpoint("lake.before_commit");
+    if (!status) {
+        if (!session_->run("ROLLBACK")) reattach().ignore();
+        return status;
+    }
+    if (status = session_->run("COMMIT"); !status) {
+        WALBROOK_RETURN_IF_ERROR(resolve(id, status.error()));
+    }
+    if (status = failpoint("lake.after_commit"); !status) {
+        return Error(ErrorCode::unknown_outcome, status.error().message());
+    }
+    return {};
+}
+
+// Whether a commit that answered with an error has happened all the same. Success
+// means it has.
+Status Lake::resolve(const std::string& commit_id, const Error& error) {
+    Status attached = reattach();
+    Result<std::string> newest =
+        attached ? newest_extra_info() : Result<std::string>(Error(attached.error()));
+    if (!newest) {
+        is_broken_ = true;
+        return Error(ErrorCode::unknown_outcome,
+                     "commit to the lake: " + error.message() +
+                         "; and it cannot be asked what it holds: " + newest.error().message());
+    }
+    const nlohmann::json json = nlohmann::json::parse(*newest, nullptr, false);
+    if (json.is_object() && json.value("commit", "") == commit_id) return {};
+    return Error(error).with_context("commit to the lake");
+}
+
+}  // namespace walbrook::ducklake

@@ -1,0 +1,73 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <stop_token>
+#include <string>
+#include <string_view>
+
+#include "destinations/duckdb_engine/engine.h"
+#include "destinations/ducklake/catalog.h"
+#include "walbrook/lsn.h"
+#include "walbrook/result.h"
+
+namespace walbrook::ducklake {
+
+// What every snapshot of ours says about itself, as JSON in its commit_extra_info:
+// {"lsn": "0/16B3748", "commit_time_us": 1, "pipeline": 1, "commit": "6f0c-1"}.
+struct Note {
+    Lsn position;
+    std::int64_t commit_time_us = 0;
+};
+
+struct LakeOptions {
+    Catalog catalog;
+    std::string data_path;  // Absolute, ends with a slash.
+    std::uint64_t pipeline_id = 0;
+    std::uint64_t memory_bytes_max = 256ULL << 20;
+    std::string temp_directory;
+};
+
+// DuckDB with the lake attached as `lake`, and its transactions. Two transactions of
+// one process cannot overlap (the second COMMIT fails: SQLite does not upgrade a
+// snapshot that has become old), so there is one writing session, used by one thread
+// at a time.
+class Lake {
+ public:
+    static Result<std::unique_ptr<Lake>> open(LakeOptions options);
+
+    duckdb_engine::Database& database() { return *database_; }
+    duckdb_engine::Connection& session() { return *session_; }
+    const LakeOptions& options() const { return options_; }
+    // The prefix of DuckLake's own tables: `__ducklake_metadata_lake`.
+    static std::string_view metadata() { return "__ducklake_metadata_lake"; }
+
+    // Runs `work` in one transaction and commits it with the note; rolls back when it
+    // fails. `what` becomes the commit's message. After an error of the commit the
+    // catalog is attached again and asked whether it has the commit:
+    // ErrorCode::unknown_outcome only if it does not answer.
+    Status transact(std::string_view what, const std::function<Result<Note>()>& work,
+                    std::stop_token stop);
+
+    // What the newest snapshot of ours says; nothing if there is none.
+    Result<std::optional<Note>> newest_note();
+    Status reattach();
+
+ private:
+    explicit Lake(LakeOptions options);
+    Status attach();
+    Result<std::string> newest_extra_info();
+    Status commit(std::string_view what, const Note& note);
+    Status resolve(const std::string& commit_id, const Error& error);
+
+    const LakeOptions options_;
+    std::unique_ptr<duckdb_engine::Database> database_;
+    std::unique_ptr<duckdb_engine::Connection> session_;
+    std::string commit_prefix_;
+    std::uint64_t commits_ = 0;
+    bool is_broken_ = false;  // A commit failed and attaching again did too.
+};
+
+}  // namespace walbrook::ducklake

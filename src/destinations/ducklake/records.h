@@ -1,0 +1,47 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+
+#include "destinations/duckdb_engine/engine.h"
+#include "walbrook/destination.h"
+
+namespace walbrook::ducklake {
+
+// The schema `_walbrook` of the lake: two tables that travel with the data in the same
+// transactions and are the truth at a start.
+//
+//   pipeline  one row: whose lake this is
+//   tables    one row for each table that was ever published or frozen
+inline constexpr std::string_view kRecordSchema = "_walbrook";
+inline constexpr int kFormatVersion = 1;
+
+struct TableRecord {
+    TablePhase phase = TablePhase::ready;
+    Lsn position;          // Of a table that is not ready: how far its content goes.
+    std::string reason;
+    TableSchemaPtr schema; // The version that the lake's table has.
+    // Where it is in the lake: empty if readers have none. Otherwise the name in the
+    // source, except while another table has that name (see SchemaChange).
+    std::string lake_schema;
+    std::string lake_table;
+};
+
+using TableRecords = std::map<std::uint32_t, TableRecord>;  // By oid.
+
+// Makes the schema and its tables, or checks that they belong to this pipeline:
+// ErrorCode::corrupt_state for another lineage or a newer format. Within a transaction.
+// True if they were made, that is, if something was written.
+Result<bool> open_records(duckdb_engine::Connection& session, const PipelineIdentity& who);
+
+Result<TableRecords> load_records(duckdb_engine::Connection& session);
+Status save_record(duckdb_engine::Connection& session, std::uint32_t oid,
+                   const TableRecord& record);
+Status remove_record(duckdb_engine::Connection& session, std::uint32_t oid);
+
+// DuckLake makes no snapshot of a transaction that changes nothing, and without a
+// snapshot the position has no place: a flush whose changes cancel out writes this.
+Status note_quiet_position(duckdb_engine::Connection& session, Lsn position);
+
+}  // namespace walbrook::ducklake

@@ -1,0 +1,233 @@
+#include "destinations/ducklake/table_ddl.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <map>
+#include <string_view>
+
+#include "destinations/duckdb_engine/sql.h"
+
+namespace walbrook::ducklake {
+
+using duckdb_engine::Connection;
+using duckdb_engine::folded;
+using duckdb_engine::quote_identifier;
+using duckdb_engine::quote_literal;
+using duckdb_engine::sql_type;
+
+namespace {
+
+// Names that DuckLake keeps for itself in tables with inlined data, and `rowid`, by
+// which rows of tables without a key are deleted.
+constexpr auto kReservedColumns = std::to_array<std::string_view>(
+    {"_ducklake_internal_row_id", "_ducklake_internal_snapshot_id", "rowid"});
+
+bool is_reserved_column(std::string_view name) {
+    return std::any_of(kReservedColumns.begin(), kReservedColumns.end(),
+                       [&](std::string_view reserved) { return folded(name) == reserved; });
+}
+
+void refuse_columns(const TableSchema& table, std::vector<std::string>& refusals) {
+    if (table.columns.empty()) {
+        refusals.push_back(table.display_name() +
+                           " has no columns, which DuckDB cannot hold: leave the table out of the "
+                           "publication");
+    }
+    std::map<std::string, std::string> seen;
+    for (const ColumnSchema& column : table.columns) {
+        const auto [other, is_new] = seen.emplace(folded(column.name), column.name);
+        if (!is_new) {
+            refusals.push_back(fmt::format(
+                "{}: columns \"{}\" and \"{}\" differ only in case, which DuckDB does not tell "
+                "apart: leave one out of the publication's column list",
+                table.display_name(), other->second, column.name));
+        }
+        if (is_reserved_column(column.name)) {
+            refusals.push_back(fmt::format(
+                "{}: DuckLake keeps the column name \"{}\" for itself: leave the column out of the "
+                "publication's column list or rename it",
+                table.display_name(), column.name));
+        }
+    }
+}
+
+Error cannot_follow(const TableSchema& table, const std::string& what) {
+    return Error(ErrorCode::schema_mismatch,
+                 fmt::format("change {} in the lake: {}; the table must be copied again",
+                             table.display_name(), what))
+        .with_table(table.id.oid);
+}
+
+// What DuckLake can do to a column with rows in it (ducklake, "Schema Evolution").
+bool is_widening(const ColumnType& from, const ColumnType& to) {
+    if (from.is_list || to.is_list) return false;
+    switch (from.kind) {
+        case TypeKind::int16: return to.kind == TypeKind::int32 || to.kind == TypeKind::int64;
+        case TypeKind::int32:
+        case TypeKind::uint32: return to.kind == TypeKind::int64;
+        case TypeKind::float32: return to.kind == TypeKind::float64;
+        default: return false;
+    }
+}
+
+std::string comment_literal(const std::string& comment) {
+    return comment.empty() ? "NULL" : quote_literal(comment);
+}
+
+const ColumnSchema* find_column(const TableSchema& table, std::int16_t attnum) {
+    for (const ColumnSchema& column : table.columns) {
+        if (column.attnum == attnum) return &column;
+    }
+    return nullptr;
+}
+
+// Renames go through names that nobody has, so that two columns may swap theirs.
+Status rename_columns(Connection& session, const std::string& name, const TableSchema& from,
+                      const TableSchema& to) {
+    std::vector<std::string> second_step;
+    for (const ColumnSchema& column : to.columns) {
+        const ColumnSchema* old = find_column(from, column.attnum);
+        if (old == nullptr || old->name == column.name) continue;
+        const std::string between = fmt::format("_walbrook_column_{}", column.attnum);
+        WALBROOK_RETURN_IF_ERROR(
+            session.run(fmt::format("ALTER TABLE {} RENAME COLUMN {} TO {}", name,
+                                    quote_identifier(old->name), quote_identifier(between))));
+        second_step.push_back(fmt::format("ALTER TABLE {} RENAME COLUMN {} TO {}", name,
+                                          quote_identifier(between),
+                                          quote_identifier(column.name)));
+    }
+    for (const std::string& sql : second_step) WALBROOK_RETURN_IF_ERROR(session.run(sql));
+    return {};
+}
+
+Status change_kept_column(Connection& session, const std::string& name, const TableSchema& table,
+                          const ColumnSchema& old, const ColumnSchema& column) {
+    const std::string alter =
+        fmt::format("ALTER TABLE {} ALTER COLUMN {} ", name, quote_identifier(column.name));
+    if (old.type != column.type) {
+        if (!is_widening(old.type, column.type)) {
+            return cannot_follow(table, fmt::format("column \"{}\" goes from {} to {}", column.name,
+                                                    to_string(old.type), to_string(column.type)));
+        }
+        WALBROOK_RETURN_IF_ERROR(session.run(alter + "SET DATA TYPE " + sql_type(column.type)));
+    }
+    if (old.nullable != column.nullable) {
+        WALBROOK_RETURN_IF_ERROR(
+            session.run(alter + (column.nullable ? "DROP NOT NULL" : "SET NOT NULL")));
+    }
+    if (old.comment != column.comment) {
+        WALBROOK_RETURN_IF_ERROR(session.run(fmt::format("COMMENT ON COLUMN {}.{} IS {}", name,
+                                                         quote_identifier(column.name),
+                                                         comment_literal(column.comment))));
+    }
+    return {};
+}
+
+Status add_column(Connection& session, const std::string& name, const TableSchema& table,
+                  const ColumnSchema& column) {
+    // Rows that stand in the table get a value that the stream does not send.
+    if (!column.nullable) {
+        return cannot_follow(table, fmt::format("column \"{}\" is added as NOT NULL", column.name));
+    }
+    WALBROOK_RETURN_IF_ERROR(session.run(fmt::format("ALTER TABLE {} ADD COLUMN {} {}", name,
+                                                     quote_identifier(column.name),
+                                                     sql_type(column.type))));
+    if (column.comment.empty()) return {};
+    return session.run(fmt::format("COMMENT ON COLUMN {}.{} IS {}", name,
+                                   quote_identifier(column.name),
+                                   quote_literal(column.comment)));
+}
+
+}  // namespace
+
+std::string shadow_name(TableId table, std::uint32_t attempt) {
+    return fmt::format("{}{}_{}", kShadowPrefix, table.oid, attempt);
+}
+
+std::string lake_name(const std::string& schema, const std::string& table) {
+    return fmt::format("lake.{}.{}", quote_identifier(schema), quote_identifier(table));
+}
+
+std::vector<std::string> table_refusals(const std::vector<TableSchemaPtr>& tables) {
+    std::vector<std::string> refusals;
+    std::map<std::string, std::string> names;
+    std::map<std::string, std::string> schemas;
+    for (const TableSchemaPtr& table : tables) {
+        if (folded(table->schema) == "_walbrook") {
+            refusals.push_back(table->display_name() +
+                               ": the schema _walbrook holds walbrook's records in the lake: "
+                               "leave the table out of the publication");
+        }
+        if (folded(table->name).starts_with(kShadowPrefix)) {
+            refusals.push_back(table->display_name() + ": names that begin with " +
+                               std::string(kShadowPrefix) +
+                               " are those of unfinished copies: rename the table");
+        }
+        const auto [schema, is_new_schema] = schemas.emplace(folded(table->schema), table->schema);
+        if (!is_new_schema && schema->second != table->schema) {
+            refusals.push_back(fmt::format(
+                "schemas \"{}\" and \"{}\" differ only in case, which DuckDB does not tell apart: "
+                "leave {} out of the publication",
+                schema->second, table->schema, table->display_name()));
+        }
+        const auto [other, is_new] =
+            names.emplace(folded(table->schema + "\n" + table->name), table->display_name());
+        if (!is_new) {
+            refusals.push_back(fmt::format(
+                "tables {} and {} differ only in case, which DuckDB does not tell apart: leave one "
+                "out of the publication",
+                other->second, table->display_name()));
+        }
+        refuse_columns(*table, refusals);
+    }
+    return refusals;
+}
+
+Status create_table(Connection& session, const TableSchema& schema, const std::string& table) {
+    const std::string name = lake_name(schema.schema, table);
+    std::string columns;
+    std::string comments;
+    if (!schema.comment.empty()) {
+        comments = fmt::format(";COMMENT ON TABLE {} IS {}", name, quote_literal(schema.comment));
+    }
+    for (const ColumnSchema& column : schema.columns) {
+        columns += fmt::format("{}{} {}{}", columns.empty() ? "" : ", ",
+                               quote_identifier(column.name), sql_type(column.type),
+                               column.nullable ? "" : " NOT NULL");
+        if (column.comment.empty()) continue;
+        comments += fmt::format(";COMMENT ON COLUMN {}.{} IS {}", name,
+                                quote_identifier(column.name), quote_literal(column.comment));
+    }
+    return session.run(fmt::format("CREATE TABLE {} ({}){}", name, columns, comments));
+}
+
+Status change_columns(Connection& session, const std::string& name, const TableSchema& from,
+                      const TableSchema& to) {
+    // Dropped columns go last, out of the way of their names: a table must never be
+    // without columns.
+    std::vector<std::string> drops;
+    for (const ColumnSchema& old : from.columns) {
+        if (find_column(to, old.attnum) != nullptr) continue;
+        const std::string aside = fmt::format("_walbrook_dropped_{}", old.attnum);
+        WALBROOK_RETURN_IF_ERROR(
+            session.run(fmt::format("ALTER TABLE {} RENAME COLUMN {} TO {}", name,
+                                    quote_identifier(old.name), quote_identifier(aside))));
+        drops.push_back(
+            fmt::format("ALTER TABLE {} DROP COLUMN {}", name, quote_identifier(aside)));
+    }
+    WALBROOK_RETURN_IF_ERROR(rename_columns(session, name, from, to));
+    for (const ColumnSchema& column : to.columns) {
+        const ColumnSchema* old = find_column(from, column.attnum);
+        WALBROOK_RETURN_IF_ERROR(old == nullptr
+                                     ? add_column(session, name, to, column)
+                                     : change_kept_column(session, name, to, *old, column));
+    }
+    for (const std::string& sql : drops) WALBROOK_RETURN_IF_ERROR(session.run(sql));
+    if (from.comment == to.comment) return {};
+    return session.run(
+        fmt::format("COMMENT ON TABLE {} IS {}", name, comment_literal(to.comment)));
+}
+
+}  // namespace walbrook::ducklake
