@@ -1,0 +1,137 @@
+#include "walbrook/config.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <limits>
+#include <string_view>
+
+namespace walbrook {
+namespace {
+
+constexpr std::array kTlsModes = {"disable", "allow",     "prefer",
+                                  "require", "verify-ca", "verify-full"};
+
+// Gathers; every line begins with the key, so that a program can say where it stands.
+class Problems {
+ public:
+    void add(std::string_view key, std::string_view text) {
+        all_.push_back(fmt::format("pipeline.{}: {}", key, text));
+    }
+    template <class T>
+    void range(std::string_view key, T value, std::uint64_t min, std::uint64_t max) {
+        if (value < min) {
+            add(key, fmt::format("must be at least {}, not {}", min, value));
+        } else if (value > max) {
+            add(key, fmt::format("must be at most {}, not {}", max, value));
+        }
+    }
+    void ratio(std::string_view key, double value) {
+        // Written so that NaN fails.
+        if (!(value > 0 && value <= 1)) {
+            add(key, fmt::format("must be above 0 and at most 1, not {}", value));
+        }
+    }
+    std::vector<std::string> take() { return std::move(all_); }
+
+ private:
+    std::vector<std::string> all_;
+};
+
+void check_connection(Problems& problems, const PgConnectionConfig& connection) {
+    const std::string key = "pg_connection";
+    if (connection.url.empty()) {
+        std::vector<std::string_view> missing;
+        if (connection.host.empty()) missing.push_back("host");
+        if (connection.name.empty()) missing.push_back("name");
+        if (connection.username.empty()) missing.push_back("username");
+        if (missing.size() == 3) {
+            problems.add(key,
+                         "is required; give url, for example "
+                         "\"postgres://user@host:5432/db\", or host, name and username");
+        } else {
+            for (const std::string_view name : missing) {
+                problems.add(fmt::format("{}.{}", key, name), "is required where there is no url");
+            }
+        }
+    } else if (!connection.url.starts_with("postgres://") &&
+               !connection.url.starts_with("postgresql://")) {
+        problems.add(key + ".url", "must begin with postgres:// or postgresql://");
+    }
+    if (std::find(kTlsModes.begin(), kTlsModes.end(), connection.tls.mode) == kTlsModes.end()) {
+        problems.add(key + ".tls.mode",
+                     fmt::format("must be one of disable, allow, prefer, require, verify-ca, "
+                                 "verify-full, not \"{}\"",
+                                 connection.tls.mode));
+    }
+    if (connection.tls.client_cert.empty() != connection.tls.client_key.empty()) {
+        const bool key_missing = connection.tls.client_key.empty();
+        problems.add(
+            fmt::format("{}.tls.{}", key, key_missing ? "client_key" : "client_cert"),
+            fmt::format("is required beside {}", key_missing ? "client_cert" : "client_key"));
+    }
+    problems.range(key + ".keepalive.idle_secs", connection.keepalive.idle_secs, 1, 7200);
+    problems.range(key + ".keepalive.interval_secs", connection.keepalive.interval_secs, 1, 7200);
+    problems.range(key + ".keepalive.retries", connection.keepalive.retries, 1, 100);
+}
+
+void check_tables(Problems& problems, const TableSyncCopyConfig& config) {
+    const bool named = config.type == TableSyncCopyType::include_tables ||
+                       config.type == TableSyncCopyType::skip_tables;
+    if (named && config.tables.empty()) {
+        problems.add("table_sync_copy.tables",
+                     "is required for this type; for example [public.orders, \"audit.*\"]");
+    }
+    if (!named && !config.tables.empty()) {
+        problems.add("table_sync_copy.tables",
+                     "has an effect only for include_tables and skip_tables; remove it, or change "
+                     "table_sync_copy.type");
+    }
+    for (const std::string& pattern : config.tables) {
+        const std::size_t dot = pattern.find('.');
+        if (dot == std::string::npos || dot == 0 || dot + 1 == pattern.size()) {
+            problems.add("table_sync_copy.tables",
+                         fmt::format("\"{}\" must name schema and table; for example public.orders "
+                                     "or \"audit.*\"",
+                                     pattern));
+        }
+    }
+}
+
+}  // namespace
+
+std::vector<std::string> PipelineConfig::problems() const {
+    Problems problems;
+    if (id == 0) problems.add("id", "is required; any whole number from 1 up");
+    if (publication_name.empty()) {
+        problems.add("publication_name", "is required; the name of a publication of the source");
+    } else if (publication_name.size() > 63) {
+        problems.add("publication_name", "is longer than the 63 bytes that Postgres allows");
+    }
+    check_connection(problems, pg_connection);
+    problems.range("batch.max_fill_ms", batch.max_fill_ms, 1, 600'000);
+    // A column's offsets have 32 bits, so a batch stays well below 2 GiB.
+    problems.range("batch.max_bytes", batch.max_bytes, 1, 1ULL << 30);
+    problems.ratio("batch.memory_budget_ratio", batch.memory_budget_ratio);
+    problems.range("table_error_retry_delay_ms", table_error_retry_delay_ms, 1, 86'400'000);
+    problems.range("table_error_retry_max_attempts", table_error_retry_max_attempts, 0, 1'000'000);
+    problems.range("max_table_sync_workers", max_table_sync_workers, 1, 64);
+    problems.range("max_copy_connections_per_table", max_copy_connections_per_table, 1, 64);
+    problems.range("memory_refresh_interval_ms", memory_refresh_interval_ms, 10, 60'000);
+    if (memory_backpressure) {
+        const auto& [activate, resume] = *memory_backpressure;
+        problems.ratio("memory_backpressure.activate_threshold", activate);
+        problems.ratio("memory_backpressure.resume_threshold", resume);
+        if (resume >= activate) {
+            problems.add(
+                "memory_backpressure.resume_threshold",
+                fmt::format("must be below activate_threshold ({}), not {}", activate, resume));
+        }
+    }
+    check_tables(problems, table_sync_copy);
+    problems.range("copy_lock_yield_ms", copy_lock_yield_ms, 10, 600'000);
+    return problems.take();
+}
+
+}  // namespace walbrook

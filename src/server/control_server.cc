@@ -1,0 +1,258 @@
+#include "server/control_server.h"
+
+#include "base/clock.h"
+
+#include <fmt/format.h>
+#include <httplib.h>
+
+#include <charconv>
+#include <chrono>
+#include <cstring>
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <thread>
+#include <unistd.h>
+
+namespace walbrook {
+namespace {
+
+// Nobody sends bodies yet; long before a request is a burden it is refused.
+constexpr std::size_t kRequestBytesMax = 64 << 10;
+constexpr int kRequestSeconds = 5;
+constexpr std::size_t kThreads = 2;  // For each of the two listeners.
+constexpr std::chrono::seconds kStartLimit{5};
+constexpr int kUnixPort = 80;  // httplib wants one, and does not use it.
+
+// A file descriptor that closes itself.
+class Descriptor {
+ public:
+    Descriptor() = default;
+    explicit Descriptor(int fd) : fd_(fd) {}
+    Descriptor(Descriptor&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+    Descriptor& operator=(Descriptor&& other) noexcept {
+        std::swap(fd_, other.fd_);
+        return *this;
+    }
+    ~Descriptor() {
+        if (fd_ >= 0) close(fd_);
+    }
+    int get() const { return fd_; }
+    bool ok() const { return fd_ >= 0; }
+
+ private:
+    int fd_ = -1;
+};
+
+// A path to the socket that fits into sockaddr_un (108 bytes): long ones go by way of
+// an open descriptor of the folder, which must stay open while the path is used.
+struct SocketPath {
+    std::string text;
+    Descriptor folder;
+};
+
+Result<SocketPath> short_path(const std::string& work_dir) {
+    SocketPath path{control_socket_path(work_dir), {}};
+    if (path.text.size() < sizeof(sockaddr_un::sun_path)) return path;
+    path.folder = Descriptor(open(work_dir.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+    if (!path.folder.ok()) {
+        return Error(ErrorCode::unavailable,
+                     fmt::format("open {}: {}", work_dir, std::strerror(errno)));
+    }
+    path.text = fmt::format("/proc/self/fd/{}/control.sock", path.folder.get());
+    return path;
+}
+
+void set_up(httplib::Server& server, const StatusSource& source) {
+    server.new_task_queue = [] { return new httplib::ThreadPool(kThreads); };  // It takes over.
+    server.set_payload_max_length(kRequestBytesMax);
+    server.set_read_timeout(kRequestSeconds);
+    server.set_write_timeout(kRequestSeconds);
+    // A kept connection would keep a thread, and there are few.
+    server.set_keep_alive_max_count(1);
+    server.set_keep_alive_timeout(kRequestSeconds);
+    // Not the library's default, which sets SO_REUSEPORT: two pipelines with the same
+    // address would then both listen and each answer half of the questions.
+    server.set_socket_options([](socket_t fd) {
+        const int yes = 1;
+        setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
+    });
+    // Before the library's routing, which matches paths with regular expressions.
+    server.set_pre_routing_handler([source](const httplib::Request& request,
+                                            httplib::Response& response) {
+        if (request.method != "GET" && request.method != "HEAD") {
+            response.status = 405;
+            response.set_header("Allow", "GET, HEAD");
+            response.set_content("{\"error\": \"only GET is understood\"}\n", "application/json");
+        } else {
+            const ApiAnswer made = answer(request.path, source);
+            response.status = made.status;
+            response.set_content(made.body, made.content_type.c_str());
+        }
+        response.set_header("Cache-Control", "no-store");
+        response.set_header("X-Content-Type-Options", "nosniff");
+        return httplib::Server::HandlerResponse::Handled;
+    });
+}
+
+// A listener with its thread.
+class Listener {
+ public:
+    explicit Listener(const StatusSource& source) { set_up(server_, source); }
+    ~Listener() {
+        if (!thread_.joinable()) return;
+        server_.stop();
+        thread_.join();
+    }
+    httplib::Server& server() { return server_; }
+    // After binding. False if it did not begin to listen.
+    bool start() {
+        thread_ = std::thread([this] { server_.listen_after_bind(); });
+        // stop() is lost on a server that does not run yet, so wait until it does.
+        const Instant limit = now() + kStartLimit;
+        while (!server_.is_running() && now() < limit) {
+            sleep_for(std::chrono::milliseconds(1), {});
+        }
+        return server_.is_running();
+    }
+
+ private:
+    httplib::Server server_;
+    std::thread thread_;
+};
+
+// Taken by the one process that uses the folder; the kernel lets go when it dies.
+Result<Descriptor> lock_folder(const std::string& work_dir) {
+    const std::string path = work_dir + "/lock";
+    Descriptor file(open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+    if (!file.ok()) {
+        const ErrorCode code =
+            errno == EACCES || errno == EROFS ? ErrorCode::permission : ErrorCode::config;
+        return Error(code, fmt::format("open {}: {}", path, std::strerror(errno)));
+    }
+    if (flock(file.get(), LOCK_EX | LOCK_NB) != 0) {
+        return Error(ErrorCode::conflict,
+                     fmt::format("another process already uses {}; stop it, or give this pipeline "
+                                 "an id and a work_dir of its own",
+                                 work_dir));
+    }
+    return file;
+}
+
+}  // namespace
+
+struct ControlServer::State {
+    Descriptor lock;
+    std::string socket_path;
+    Descriptor socket_folder;
+    std::string address;
+    std::unique_ptr<Listener> unix_listener;
+    std::unique_ptr<Listener> tcp_listener;
+
+    ~State() {
+        tcp_listener.reset();
+        unix_listener.reset();
+        if (!socket_path.empty()) unlink(socket_path.c_str());
+    }
+    Status listen_unix(const std::string& work_dir, const StatusSource& source);
+    Status listen_tcp(const std::string& listen, const StatusSource& source);
+};
+
+Status ControlServer::State::listen_unix(const std::string& work_dir, const StatusSource& source) {
+    WALBROOK_TRY(Descriptor taken, lock_folder(work_dir));
+    lock = std::move(taken);
+    WALBROOK_TRY(SocketPath path, short_path(work_dir));
+    socket_path = path.text;
+    socket_folder = std::move(path.folder);
+    // We hold the lock, so whatever is there was left by a process that is gone.
+    unlink(socket_path.c_str());
+    unix_listener = std::make_unique<Listener>(source);
+    unix_listener->server().set_address_family(AF_UNIX);
+    if (!unix_listener->server().bind_to_port(socket_path, kUnixPort) ||
+        chmod(socket_path.c_str(), 0600) != 0 || !unix_listener->start()) {
+        return Error(ErrorCode::config,
+                     fmt::format("listen on {}: {}; is it on a local disk?",
+                                 control_socket_path(work_dir), std::strerror(errno)));
+    }
+    return {};
+}
+
+Status ControlServer::State::listen_tcp(const std::string& listen, const StatusSource& source) {
+    std::string host;
+    int port = 0;
+    if (!split_address(listen, host, port)) {
+        return Error(ErrorCode::config,
+                     fmt::format("listen on {}: must be host:port, or off", listen));
+    }
+    tcp_listener = std::make_unique<Listener>(source);
+    bool bound = false;
+    if (port == 0) {
+        port = tcp_listener->server().bind_to_any_port(host);
+        bound = port > 0;
+    } else {
+        bound = tcp_listener->server().bind_to_port(host, port);
+    }
+    if (!bound || !tcp_listener->start()) {
+        return Error(ErrorCode::config,
+                     fmt::format("listen on {}: {}; set server.listen to another address, or off",
+                                 listen, errno == 0 ? "not possible" : std::strerror(errno)));
+    }
+    address = fmt::format("{}:{}", listen.substr(0, listen.rfind(':')), port);
+    return {};
+}
+
+ControlServer::ControlServer(std::unique_ptr<State> state) : state_(std::move(state)) {}
+ControlServer::~ControlServer() = default;
+
+Result<std::unique_ptr<ControlServer>> ControlServer::create(const ControlServerOptions& options,
+                                                             StatusSource source,
+                                                             const Logger& log) {
+    auto state = std::make_unique<State>();
+    WALBROOK_RETURN_IF_ERROR(state->listen_unix(options.work_dir, source));
+    if (options.listen != "off") {
+        WALBROOK_RETURN_IF_ERROR(state->listen_tcp(options.listen, source));
+        log.info("listening", {{"address", state->address}});
+    }
+    return std::unique_ptr<ControlServer>(new ControlServer(std::move(state)));
+}
+
+const std::string& ControlServer::address() const { return state_->address; }
+
+std::string control_socket_path(const std::string& work_dir) { return work_dir + "/control.sock"; }
+
+bool split_address(const std::string& listen, std::string& host, int& port) {
+    const std::size_t colon = listen.rfind(':');
+    if (colon == std::string::npos || colon == 0) return false;
+    host = listen.substr(0, colon);
+    if (host.front() == '[' && host.back() == ']' && host.size() > 2) {
+        host = host.substr(1, host.size() - 2);
+    } else if (host.find(':') != std::string::npos || host.find('[') != std::string::npos) {
+        return false;
+    }
+    const char* end = listen.data() + listen.size();
+    const auto [stop, error] = std::from_chars(listen.data() + colon + 1, end, port);
+    return error == std::errc() && stop == end && port >= 0 && port <= 65535;
+}
+
+Result<std::string> ask_control_socket(const std::string& work_dir, const std::string& path) {
+    WALBROOK_TRY(const SocketPath socket, short_path(work_dir));
+    httplib::Client client(socket.text, kUnixPort);
+    client.set_address_family(AF_UNIX);
+    client.set_connection_timeout(kRequestSeconds);
+    client.set_read_timeout(kRequestSeconds);
+    const httplib::Result result = client.Get(path);
+    if (!result) {
+        return Error(ErrorCode::unavailable,
+                     fmt::format("nothing answers on {}", control_socket_path(work_dir)));
+    }
+    if (result->status != 200) {
+        return Error(ErrorCode::malformed,
+                     fmt::format("{} answered {} with status {}", control_socket_path(work_dir),
+                                 path, result->status));
+    }
+    return result->body;
+}
+
+}  // namespace walbrook

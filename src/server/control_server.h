@@ -1,0 +1,51 @@
+#pragma once
+
+#include "server/api.h"
+#include "telemetry/log.h"
+#include "walbrook/result.h"
+
+#include <memory>
+#include <string>
+
+namespace walbrook {
+
+struct ControlServerOptions {
+    std::string work_dir;  // Exists; the control socket is made in it.
+    std::string listen;    // host:port, [address]:port, or "off".
+};
+
+// Serves the API on the Unix socket work_dir/control.sock (0600) and, unless off, on a
+// TCP address, from a few threads of its own. Requests are bounded in size and time.
+//
+// Holds a lock on work_dir for as long as it lives, so that two processes cannot use
+// one folder; a socket that a dead process left is replaced.
+class ControlServer {
+ public:
+    // ErrorCode::conflict when another process uses work_dir, ErrorCode::config when
+    // the address cannot be listened on.
+    static Result<std::unique_ptr<ControlServer>> create(const ControlServerOptions& options,
+                                                         StatusSource source, const Logger& log);
+    // Ends the threads and removes the socket.
+    ~ControlServer();
+    ControlServer(const ControlServer&) = delete;
+    ControlServer& operator=(const ControlServer&) = delete;
+
+    // Where TCP listens, with the port that was chosen for port 0; "" if off.
+    const std::string& address() const;
+
+ private:
+    struct State;
+    explicit ControlServer(std::unique_ptr<State> state);
+    std::unique_ptr<State> state_;
+};
+
+// The path of the socket in that folder.
+std::string control_socket_path(const std::string& work_dir);
+
+// "127.0.0.1:9090" in its parts; false unless it is host:port or [address]:port.
+bool split_address(const std::string& listen, std::string& host, int& port);
+
+// Asks the process that uses work_dir. ErrorCode::unavailable when nobody answers.
+Result<std::string> ask_control_socket(const std::string& work_dir, const std::string& path);
+
+}  // namespace walbrook
