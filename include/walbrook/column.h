@@ -55,6 +55,8 @@ class Buffer {
     }
     // Grows or cuts; new bytes are zero.
     void resize(std::size_t n);
+    // Counts bytes as in use that the caller has written behind the end, within capacity.
+    void set_size(std::size_t n) { size_ = n; }
 
  private:
     void grow(std::size_t more);

@@ -1,0 +1,39 @@
+#pragma once
+
+#include <condition_variable>
+#include <map>
+#include <mutex>
+#include <optional>
+#include <stop_token>
+#include <vector>
+
+#include "walbrook/result.h"
+#include "walbrook/schema.h"
+
+namespace walbrook {
+
+// Carries what the stream thread tells the thread that copies a table: its changes are
+// held, it is published, or the copy is lost. Thread-safe. A copy opens its place before it asks for a hold
+// and closes it at its end; events of others are dropped.
+class CopyEvents {
+ public:
+    struct Told {
+        std::optional<Error> error;  // Lost: why. Else what was asked for has happened.
+    };
+
+    void open(TableId table);
+    void close(TableId table);
+    bool is_open(TableId table) const;
+    void tell(TableId table, std::optional<Error> error = std::nullopt);
+    // The next event of the table; nothing when stopped.
+    std::optional<Told> wait(TableId table, const std::stop_token& stop);
+    // Why, if the copy is known to be lost; does not take the event.
+    std::optional<Error> lost(TableId table) const;
+
+ private:
+    mutable std::mutex mutex_;  // Guards told_.
+    std::condition_variable_any changed_;
+    std::map<TableId, std::vector<Told>> told_;
+};
+
+}  // namespace walbrook

@@ -1,0 +1,70 @@
+#include "pipeline/copy_workers.h"
+
+#include <algorithm>
+
+#include "pipeline/error_policy.h"
+#include "pipeline/table_copy.h"
+
+namespace walbrook {
+namespace {
+
+using std::chrono::milliseconds;
+
+// Between two attempts of one table: doubles with each failure in a row.
+milliseconds pause_after(std::uint32_t failures) {
+    const std::uint32_t doublings = std::min(failures, 9U);
+    return std::min(milliseconds(100) * (1U << doublings), milliseconds(30'000));
+}
+
+}  // namespace
+
+void CopyWorkers::start() {
+    for (unsigned i = 0; i < parts_.config.max_table_sync_workers; ++i) {
+        threads_.emplace_back([this] { work(stop_.get_token()); });
+    }
+}
+
+void CopyWorkers::stop() {
+    stop_.request_stop();
+    threads_.clear();
+}
+
+void CopyWorkers::work(const std::stop_token& stop) {
+    while (const auto table = parts_.tables.take_queued(stop)) {
+        Status status = TableCopy(parts_, *table).run(stop);
+        std::uint32_t failures = 0;
+        {
+            const std::lock_guard lock(mutex_);
+            if (status) {
+                failures_.erase(table->table);
+            } else {
+                failures = failures_[table->table]++;
+            }
+        }
+        if (!status) settle(*table, std::move(status).error(), failures);
+        parts_.tables.give_back(table->table,
+                                status ? milliseconds(0) : pause_after(failures));
+    }
+}
+
+void CopyWorkers::settle(const TableState& table, Error error, std::uint32_t failures) {
+    if (error.code() == ErrorCode::cancelled) return;  // The next start copies it again.
+    const Reaction reaction = reaction_to(error.code());
+    if (reaction == Reaction::stop && error.code() != ErrorCode::permission) {
+        return parts_.fail(std::move(error));
+    }
+    const bool again = reaction == Reaction::retry || reaction == Reaction::redo;
+    parts_.log.failed(again ? LogLevel::warn : LogLevel::error,
+                      again ? "a copy is repeated" : "a table is errored; the others go on", error,
+                      {{"table", table.schema + "." + table.name}, {"failures", failures}});
+    const TablePhase phase = parts_.tables.get(table.table).phase;
+    Status stored;
+    if (!again) {
+        stored = parts_.tables.fail(table.table, error, Lsn{});
+    } else if (phase != TablePhase::queued) {
+        stored = parts_.tables.move(table.table, PhaseEvent::copy_again, error.message());
+    }
+    if (!stored) parts_.fail(stored.error());
+}
+
+}  // namespace walbrook

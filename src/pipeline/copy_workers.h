@@ -1,0 +1,31 @@
+#pragma once
+
+#include <thread>
+#include <vector>
+
+#include "pipeline/parts.h"
+
+namespace walbrook {
+
+// Copies queued tables, `max_table_sync_workers` at once, for as long as the pipeline
+// runs. Decides by the error policy what becomes of a copy that failed.
+class CopyWorkers {
+ public:
+    explicit CopyWorkers(Parts& parts) : parts_(parts) {}
+    ~CopyWorkers() { stop(); }
+
+    void start();
+    void stop();
+
+ private:
+    void work(const std::stop_token& stop);
+    void settle(const TableState& table, Error error, std::uint32_t failures);
+
+    Parts& parts_;
+    std::stop_source stop_;
+    std::vector<std::jthread> threads_;
+    std::mutex mutex_;  // Guards failures_.
+    std::map<TableId, std::uint32_t> failures_;
+};
+
+}  // namespace walbrook

@@ -1,0 +1,226 @@
+#include "pipeline/flush_writer.h"
+
+#include <fmt/format.h>
+
+#include <optional>
+
+#include "base/backoff.h"
+#include "base/check.h"
+#include "base/clock.h"
+#include "base/failpoints.h"
+#include "pipeline/error_policy.h"
+
+namespace walbrook {
+namespace {
+
+constexpr std::chrono::milliseconds kMaintainAfterIdle{500};
+
+// A flush without the changes of a table that the destination refused; it ends with
+// the record that the table stands still.
+class WithoutTable final : public Flush {
+ public:
+    WithoutTable(std::shared_ptr<Flush> inner, TableId table, Lsn position, std::string reason)
+        : inner_(std::move(inner)), table_(table), frozen_at_(position), reason_(std::move(reason)) {}
+
+    Lsn position() const override { return inner_->position(); }
+    std::int64_t commit_time_us() const override { return inner_->commit_time_us(); }
+    std::span<const Transaction> transactions() const override { return inner_->transactions(); }
+    void rewind() override {
+        inner_->rewind();
+        told_ = false;
+    }
+    Result<const FlushItem*> next() override {
+        for (;;) {
+            WALBROOK_TRY(const FlushItem* item, inner_->next());
+            if (item == nullptr) return freeze();
+            if (!is_of_table(*item)) return item;
+        }
+    }
+
+ private:
+    bool is_of_table(const FlushItem& item) {
+        if (const auto* batch = std::get_if<ChangeBatch>(&item)) {
+            if (batch->schema()->id != table_) return false;
+            schema_ = batch->schema();
+            return true;
+        }
+        if (const auto* publish = std::get_if<Publish>(&item)) {
+            return publish->copy->schema->id == table_;
+        }
+        return false;
+    }
+    Result<const FlushItem*> freeze() {
+        if (told_ || !schema_) return nullptr;
+        told_ = true;
+        record_ = Freeze{schema_, TablePhase::errored, frozen_at_, reason_};
+        return &*record_;
+    }
+
+    std::shared_ptr<Flush> inner_;
+    const TableId table_;
+    const Lsn frozen_at_;
+    const std::string reason_;
+    TableSchemaPtr schema_;
+    bool told_ = false;
+    std::optional<FlushItem> record_;
+};
+
+std::string_view before_apply(FlushKind kind) {
+    switch (kind) {
+        case FlushKind::common: return "flush.before_apply";
+        case FlushKind::slice: return "catchup.before_slice";
+        case FlushKind::publish: return "publish.before_apply";
+    }
+    return "flush.before_apply";
+}
+
+std::string_view after_apply(FlushKind kind) {
+    switch (kind) {
+        case FlushKind::common: return "flush.after_apply";
+        case FlushKind::slice: return "catchup.after_slice";
+        case FlushKind::publish: return "publish.after_apply";
+    }
+    return "flush.after_apply";
+}
+
+}  // namespace
+
+FlushWriter::FlushWriter(Destination& destination, StoreGate& store, Logger& log,
+               std::function<void(FlushOutcome)> done)
+    : destination_(destination), store_(store), log_(log), done_(std::move(done)) {}
+
+FlushWriter::~FlushWriter() { stop(true); }
+
+void FlushWriter::start(Lsn position) {
+    applied_ = position;
+    thread_ = std::jthread([this] { work(); });
+}
+
+void FlushWriter::stop(bool now) {
+    if (now) cancel_.request_stop();
+    jobs_.close();
+    if (thread_.joinable()) thread_.join();
+}
+
+void FlushWriter::submit(std::shared_ptr<Flush> flush, FlushKind kind) {
+    Job job = FlushJob{std::move(flush), kind};
+    // 64 places: one flush and at most a few calls of each copy worker.
+    if (!jobs_.try_put(job)) WALBROOK_CHECK(jobs_.is_closed());
+}
+
+Status FlushWriter::run(std::function<Status(Destination&, std::stop_token)> call) {
+    auto done = std::make_shared<std::promise<Status>>();
+    std::future<Status> result = done->get_future();
+    Job job = CallJob{std::move(call), std::move(done)};
+    if (!jobs_.put(job, cancel_.get_token())) {
+        return Error(ErrorCode::cancelled, "the writer has stopped");
+    }
+    return result.get();
+}
+
+void FlushWriter::work() {
+    const std::stop_token stop = cancel_.get_token();
+    while (!(jobs_.is_closed() && jobs_.size() == 0)) {
+        std::optional<Job> job = jobs_.take_for(kMaintainAfterIdle, stop);
+        if (!job) {
+            if (stop.stop_requested() && jobs_.size() == 0) break;
+            job = jobs_.try_take();
+        }
+        if (!job) {
+            const Status status = destination_.maintain(stop);
+            if (!status && status.error().code() != ErrorCode::cancelled) {
+                log_.warn("destination upkeep failed; it is tried again",
+                          {{"error", status.error().message()}});
+            }
+            continue;
+        }
+        if (auto* call = std::get_if<CallJob>(&*job)) {
+            call->done->set_value(stop.stop_requested()
+                                      ? Status(Error(ErrorCode::cancelled, "stopping"))
+                                      : call->call(destination_, stop));
+        } else {
+            done_(apply(std::get<FlushJob>(*job)));
+        }
+    }
+}
+
+Status FlushWriter::store_position(Lsn position) {
+    return store_
+        .with([&](Store& store) { return store.advance({position, position}); })
+        .status();
+}
+
+Status FlushWriter::apply_once(Flush& flush, const FlushJob& job) {
+    WALBROOK_FAILPOINT(before_apply(job.kind));
+    flush.rewind();
+    const Result<Ack> ack = destination_.apply(flush, Ack::durable, cancel_.get_token());
+    if (!ack) {
+        if (ack.error().code() != ErrorCode::unknown_outcome) return ack.error();
+        WALBROOK_RETURN_IF_ERROR(settle_unknown(flush, ack.error()));
+    } else if (*ack != Ack::durable) {
+        return Error(ErrorCode::internal, "the destination did not make a flush durable");
+    }
+    applied_ = flush.position();
+    return {};
+}
+
+// The destination cannot say whether it took the flush: its position can.
+Status FlushWriter::settle_unknown(const Flush& flush, const Error& error) {
+    const Result<Lsn> position = destination_.read_position(cancel_.get_token());
+    if (!position) return position.error();
+    if (flush.position() > applied_ && *position == flush.position()) return {};
+    if (*position < flush.position()) {
+        return Error(ErrorCode::unavailable, "the flush did not land: " + error.message());
+    }
+    // A slice of a copy moves no position, so nothing tells whether it landed.
+    return Error(ErrorCode::corrupt_state,
+                 "cannot tell whether a flush landed; restart walbrook: " + error.message());
+}
+
+FlushOutcome FlushWriter::apply(FlushJob& job) {
+    FlushOutcome outcome;
+    Backoff backoff({std::chrono::milliseconds(100), std::chrono::milliseconds(10'000)});
+    std::shared_ptr<Flush> flush = job.flush;
+    // Stored only after it is applied, so a repetition must not begin with the apply.
+    bool applied = false;
+    for (;;) {
+        Status status;
+        if (!applied) {
+            status = apply_once(*flush, job);
+            applied = status.ok();
+            if (applied) {
+                ++flushes_;
+                status = failpoint(after_apply(job.kind));
+            }
+        }
+        if (status) status = store_position(flush->position());
+        if (status) status = failpoint("flush.after_store");
+        if (status) return outcome;
+
+        const Error& error = status.error();
+        if (!applied && error.table_oid() != 0) {
+            const TableId table{error.table_oid()};
+            log_.error("a table stopped: the destination refused its changes",
+                       {{"table_oid", std::to_string(table.oid)}, {"error", error.message()}});
+            flush = std::make_shared<WithoutTable>(flush, table, applied_, error.message());
+            outcome.refused.emplace_back(table, error);
+            continue;
+        }
+        const Reaction reaction = reaction_to(error.code());
+        if (reaction == Reaction::stop || reaction == Reaction::error_table) {
+            outcome.status = Error(error).with_context("apply a flush");
+            return outcome;
+        }
+        const auto delay = backoff.next();
+        log_.warn("a flush failed; it is tried again",
+                  {{"error", error.message()},
+                   {"code", std::string(name_of(error.code()))},
+                   {"delay_ms", std::to_string(delay.count())}});
+        if (!sleep_for(delay, cancel_.get_token())) {
+            outcome.status = Error(ErrorCode::cancelled, "stopped while a flush was repeated");
+            return outcome;
+        }
+    }
+}
+
+}  // namespace walbrook

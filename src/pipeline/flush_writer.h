@@ -1,0 +1,76 @@
+#pragma once
+
+#include <functional>
+#include <future>
+#include <memory>
+#include <thread>
+#include <variant>
+#include <vector>
+
+#include "base/bounded_queue.h"
+#include "pipeline/apply_core.h"
+#include "pipeline/table_registry.h"
+#include "telemetry/log.h"
+#include "walbrook/destination.h"
+
+namespace walbrook {
+
+// What became of a flush.
+struct FlushOutcome {
+    Status status;  // Not ok: the pipeline must end.
+    std::vector<std::pair<TableId, Error>> refused;  // Tables that stopped because of it.
+};
+
+// Owns the destination's thread: applies flushes in order, does the serial parts of
+// copies between them, and upkeep when there is nothing else to do.
+class FlushWriter {
+ public:
+    // `done` is called on the writer thread after each flush, once it is durable and
+    // its position is stored, or cannot be applied.
+    FlushWriter(Destination& destination, StoreGate& store, Logger& log,
+           std::function<void(FlushOutcome)> done);
+    ~FlushWriter();
+
+    // `position`: what the destination holds already.
+    void start(Lsn position);
+    // What runs ends with `cancelled`, and so does everything that follows.
+    void cancel() { cancel_.request_stop(); }
+    // Waits for what is queued, then ends the thread. With `now`, cancels instead.
+    void stop(bool now);
+
+    // Never waits: at most one flush is in flight.
+    void submit(std::shared_ptr<Flush> flush, FlushKind kind);
+    // Runs a short call on the writer thread and waits for it.
+    Status run(std::function<Status(Destination&, std::stop_token)> call);
+
+    std::uint64_t flushes() const { return flushes_.load(); }
+
+ private:
+    struct FlushJob {
+        std::shared_ptr<Flush> flush;
+        FlushKind kind = FlushKind::common;
+    };
+    struct CallJob {
+        std::function<Status(Destination&, std::stop_token)> call;
+        std::shared_ptr<std::promise<Status>> done;
+    };
+    using Job = std::variant<FlushJob, CallJob>;
+
+    void work();
+    FlushOutcome apply(FlushJob& job);
+    Status apply_once(Flush& flush, const FlushJob& job);
+    Status settle_unknown(const Flush& flush, const Error& error);
+    Status store_position(Lsn position);
+
+    Destination& destination_;
+    StoreGate& store_;
+    Logger& log_;
+    std::function<void(FlushOutcome)> done_;
+    BoundedQueue<Job> jobs_{64};
+    std::stop_source cancel_;
+    std::atomic<std::uint64_t> flushes_{0};
+    Lsn applied_;  // Position of the last flush; writer thread only.
+    std::jthread thread_;
+};
+
+}  // namespace walbrook

@@ -1,0 +1,447 @@
+#include "walbrook/pipeline.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <condition_variable>
+#include <filesystem>
+#include <mutex>
+#include <thread>
+
+#include "base/backoff.h"
+#include "base/failpoints.h"
+#include "pipeline/copy_workers.h"
+#include "pipeline/source_check.h"
+#include "pipeline/stream_thread.h"
+#include "postgres/slots.h"
+
+namespace walbrook {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+constexpr seconds kDeadline{30};
+// The permanent slot waits for every transaction with an xid; it is asked for again
+// and again, so that nothing stays on the source if we die meanwhile.
+constexpr milliseconds kSlotLockTimeout{10'000};
+
+class PipelineImpl final : public Pipeline {
+ public:
+    PipelineImpl(PipelineConfig config, std::unique_ptr<Store> store,
+                 std::unique_ptr<Destination> destination, PipelineOptions options,
+                 SourceFacts facts)
+        : config_(std::move(config)),
+          store_(std::move(store)),
+          destination_(std::move(destination)),
+          options_(std::move(options)),
+          facts_(std::move(facts)),
+          log_(options_.log),
+          gate_(*store_),
+          tables_(gate_, {milliseconds(config_.table_error_retry_delay_ms),
+                          config_.table_error_retry_max_attempts}),
+          writer_(*destination_, gate_, log_,
+                  [this](FlushOutcome outcome) { stream_->on_flush_done(std::move(outcome)); }),
+          parts_{config_, *destination_, gate_, tables_,  writer_,
+                 inbox_,  events_,       log_,  {}, [this](Error error) { fail(std::move(error)); }} {}
+
+    ~PipelineImpl() override { stop_threads(); }
+
+    Status start() override;
+    Status wait() override;
+    void shutdown() override {
+        const std::lock_guard lock(mutex_);
+        shutdown_ = true;
+        stop_start_.request_stop();
+        changed_.notify_all();
+    }
+    PipelineStatus status() const override;
+
+ private:
+    Status open_store();
+    Status take_lease();
+    Result<Recovered> open_destination();
+    Status prepare_tables(const Recovered& recovered);
+    Status prepare_slot(const Recovered& recovered, bool has_data);
+    Status create_slot();
+    Status choose_start(const Recovered& recovered);
+    StreamSettings stream_settings() const;
+    void watch();
+    bool is_caught_up() const;
+    void fail(Error error);
+    void stop_threads();
+    Result<Connection> connect(std::string_view role, bool replication,
+                               milliseconds lock_timeout = milliseconds(30'000)) const;
+
+    const PipelineConfig config_;
+    std::unique_ptr<Store> store_;
+    std::unique_ptr<Destination> destination_;
+    const PipelineOptions options_;
+    SourceFacts facts_;
+    Logger log_;
+    StoreGate gate_;
+    TableRegistry tables_;
+    Inbox inbox_;
+    CopyEvents events_;
+    FlushWriter writer_;
+    std::unique_ptr<StreamThread> stream_;
+    Parts parts_;
+    std::optional<CopyWorkers> copies_;
+    std::optional<Connection> lease_;
+    bool destination_open_ = false;
+    std::stop_source stop_start_;
+
+    Lsn start_position_;
+    Lsn catch_up_target_;
+    std::vector<ReadyTable> ready_;
+
+    mutable std::mutex mutex_;  // Guards what follows.
+    std::condition_variable changed_;
+    bool shutdown_ = false;
+    bool running_ = false;
+    std::optional<Error> error_;
+    mutable Lsn source_end_;
+};
+
+Result<Connection> PipelineImpl::connect(std::string_view role, bool replication,
+                                         milliseconds lock_timeout) const {
+    Purpose purpose;
+    purpose.application_name = application_name(config_.id, role);
+    purpose.replication = replication;
+    purpose.lock_timeout = lock_timeout;
+    return Connection::open(config_.pg_connection, purpose,
+                            within(kDeadline, stop_start_.get_token()));
+}
+
+// Reads like the order in which nothing can be lost: who are we, is this our source,
+// what does the destination hold, is the slot there, then the threads.
+Status PipelineImpl::start() {
+    WALBROOK_RETURN_IF_ERROR(prepare_work_dir(config_.work_dir));
+    WALBROOK_RETURN_IF_ERROR(take_lease());
+    WALBROOK_RETURN_IF_ERROR(open_store());
+    WALBROOK_TRY(const Recovered recovered, open_destination());
+    WALBROOK_RETURN_IF_ERROR(prepare_tables(recovered));
+    WALBROOK_RETURN_IF_ERROR(prepare_slot(recovered, !ready_.empty()));
+    WALBROOK_RETURN_IF_ERROR(choose_start(recovered));
+    stream_ = std::make_unique<StreamThread>(parts_, stream_settings());
+    if (options_.until_caught_up) stream_->want(catch_up_target_);
+    writer_.start(start_position_);
+    stream_->start();
+    copies_.emplace(parts_);
+    copies_->start();
+    const std::lock_guard lock(mutex_);
+    running_ = true;
+    return {};
+}
+
+// Only one process may write for a pipeline: the session's advisory lock ends with it.
+Status PipelineImpl::take_lease() {
+    const Deadline deadline = within(kDeadline, stop_start_.get_token());
+    WALBROOK_TRY(lease_, connect("lease", false));
+    WALBROOK_TRY(const bool taken, try_lease(*lease_, deadline, config_.id));
+    if (taken) return {};
+    WALBROOK_TRY(const std::string holder, lease_holder(*lease_, deadline, config_.id));
+    return Error(ErrorCode::conflict,
+                 fmt::format("pipeline {} is already running: {}; stop it first", config_.id,
+                             holder.empty() ? "another session has its lock" : holder));
+}
+
+Status PipelineImpl::open_store() {
+    WALBROOK_RETURN_IF_ERROR(
+        store_->open({config_.id, std::string(destination_->name())}));
+    WALBROOK_TRY(const std::optional<Lineage> known, store_->load_lineage());
+    const Lineage present{facts_.system.system_identifier, facts_.system.timeline,
+                          facts_.system.database_oid, config_.slot_name()};
+    if (known && (known->system_identifier != present.system_identifier ||
+                  known->database_oid != present.database_oid)) {
+        return Error(ErrorCode::corrupt_state,
+                     fmt::format("the store belongs to another source (system {}, database {}); "
+                                 "this one is system {}, database {}: use another pipeline.id or "
+                                 "another store",
+                                 known->system_identifier, known->database_oid,
+                                 present.system_identifier, present.database_oid));
+    }
+    WALBROOK_RETURN_IF_ERROR(store_->save_lineage(present));
+    return failpoint("start.before_slot");
+}
+
+Result<Recovered> PipelineImpl::open_destination() {
+    PipelineIdentity who;
+    who.pipeline_id = config_.id;
+    who.system_identifier = facts_.system.system_identifier;
+    who.database = facts_.system.database;
+    who.database_oid = facts_.system.database_oid;
+    who.slot = config_.slot_name();
+    who.work_dir = config_.work_dir;
+    const std::vector<std::string> refusals = destination_->refusals(facts_.schemas);
+    if (!refusals.empty()) {
+        return Error(ErrorCode::config, fmt::format("{}", fmt::join(refusals, "; ")));
+    }
+    WALBROOK_TRY(Recovered recovered, destination_->open(who, stop_start_.get_token()));
+    destination_open_ = true;
+    return recovered;
+}
+
+// The destination is right about what is visible; the store remembers why a table
+// stands where it stands. Whatever is not ready is copied again.
+Status PipelineImpl::prepare_tables(const Recovered& recovered) {
+    WALBROOK_TRY(const std::vector<TableState> stored, store_->load_tables());
+    std::vector<TableState> states;
+    for (const TableSchemaPtr& schema : facts_.schemas) {
+        TableState state;
+        const auto known = std::find_if(stored.begin(), stored.end(), [&](const TableState& s) {
+            return s.table == schema->id;
+        });
+        if (known != stored.end()) {
+            state = *known;
+        } else {
+            parts_.late_members.insert(schema->id);
+        }
+        state.table = schema->id;
+        state.schema = schema->schema;
+        state.name = schema->name;
+        const auto held = std::find_if(
+            recovered.tables.begin(), recovered.tables.end(),
+            [&](const RecoveredTable& t) { return t.table == schema->id; });
+        const bool is_ready = held != recovered.tables.end() && held->phase == TablePhase::ready;
+        if (is_ready) {
+            state.phase = TablePhase::ready;
+            ready_.push_back({held->schema});
+        } else if (state.phase != TablePhase::errored) {
+            state.phase = TablePhase::queued;
+        } else {
+            // A restart is the operator's wish to try again.
+            state.phase = TablePhase::queued;
+            state.retries = 0;
+            state.next_retry_unix_ms = 0;
+        }
+        states.push_back(std::move(state));
+    }
+    return tables_.begin_with(std::move(states));
+}
+
+Status PipelineImpl::prepare_slot(const Recovered& recovered, bool has_data) {
+    WALBROOK_TRY(Connection connection, connect("start", false));
+    const Deadline deadline = within(kDeadline, stop_start_.get_token());
+    WALBROOK_TRY(const std::optional<Slot> slot,
+                 read_slot(connection, deadline, config_.slot_name()));
+    WALBROOK_TRY(const StoredPositions stored, store_->load_positions());
+    std::string lost;
+    if (!slot) {
+        if (has_data || recovered.position) lost = "it does not exist";
+    } else if (slot->is_lost()) {
+        lost = "the server invalidated it";
+    } else if (stored.confirm_bound && slot->confirmed_flush > stored.confirm_bound &&
+               slot->confirmed_flush > recovered.position) {
+        lost = fmt::format("it stands at {}, but this pipeline never confirmed more than {}: "
+                           "somebody else moved it or made it anew",
+                           to_string(slot->confirmed_flush), to_string(stored.confirm_bound));
+    }
+    if (lost.empty()) {
+        if (slot) return {};
+        parts_.late_members.clear();
+        return create_slot();
+    }
+    if (config_.invalidated_slot_behavior == InvalidatedSlotBehavior::error) {
+        return Error(ErrorCode::missing_slot,
+                     fmt::format("slot {} cannot be used: {}; changes are lost to the stream. Set "
+                                 "pipeline.invalidated_slot_behavior: recreate to copy all tables "
+                                 "again",
+                                 config_.slot_name(), lost));
+    }
+    log_.warn("the slot was lost: all tables are copied again", {{"reason", lost}});
+    std::vector<TableState> states = tables_.all();
+    for (TableState& state : states) state.phase = TablePhase::queued;
+    ready_.clear();
+    WALBROOK_RETURN_IF_ERROR(tables_.begin_with(std::move(states)));
+    WALBROOK_RETURN_IF_ERROR(drop_slot(connection, deadline, config_.slot_name()));
+    parts_.late_members.clear();
+    return create_slot();
+}
+
+Status PipelineImpl::create_slot() {
+    Backoff backoff({milliseconds(100), milliseconds(2000)});
+    WALBROOK_TRY(Connection observer, connect("start", false));
+    for (;;) {
+        WALBROOK_TRY(Connection walsender, connect("slot", true, kSlotLockTimeout));
+        const auto made =
+            create_permanent_slot(walsender, within(seconds(60), stop_start_.get_token()),
+                                  config_.slot_name());
+        if (made) {
+            log_.info("made the replication slot",
+                      {{"slot", config_.slot_name()}, {"consistent_point", *made}});
+            return failpoint("start.after_slot");
+        }
+        if (made.error().sqlstate() == "42710") return {};  // Our own, of a lost answer.
+        if (made.error().sqlstate() != "55P03") {
+            return Error(made.error()).with_context("create slot " + config_.slot_name());
+        }
+        const auto holders = read_xid_holders(observer, within(kDeadline));
+        for (std::size_t i = 0; holders && i < std::min<std::size_t>(holders->size(), 3); ++i) {
+            log_.warn("the slot's creation waits for a transaction",
+                      {{"holder", describe((*holders)[i])}});
+        }
+        if (!sleep_for(backoff.next(), stop_start_.get_token())) {
+            return Error(ErrorCode::cancelled, "stopped before the slot could be made");
+        }
+    }
+}
+
+Status PipelineImpl::choose_start(const Recovered& recovered) {
+    WALBROOK_TRY(Connection connection, connect("start", false));
+    const Deadline deadline = within(kDeadline, stop_start_.get_token());
+    WALBROOK_TRY(const std::optional<Slot> slot,
+                 read_slot(connection, deadline, config_.slot_name()));
+    if (!slot) return Error(ErrorCode::missing_slot, "the slot vanished during the start");
+    WALBROOK_TRY(const StoredPositions stored, store_->load_positions());
+    const Lsn position = destination_->capabilities().exactly_once
+                             ? recovered.position
+                             : std::max(stored.durable, recovered.position);
+    start_position_ = std::max(position, slot->confirmed_flush);
+    WALBROOK_RETURN_IF_ERROR(
+        store_->advance({position, std::max(start_position_, stored.confirm_bound)}).status());
+    WALBROOK_TRY(const WalPositions wal, read_wal_positions(connection, deadline));
+    catch_up_target_ = before_page_header(wal.insert);
+    source_end_ = wal.insert;
+    if (position > wal.flush) {
+        return Error(ErrorCode::corrupt_state,
+                     fmt::format("the destination stands at {}, but the source's log ends at {}: "
+                                 "it was restored or another server took over, and transactions "
+                                 "in the destination are not in this source",
+                                 to_string(position), to_string(wal.flush)));
+    }
+    return {};
+}
+
+StreamSettings PipelineImpl::stream_settings() const {
+    StreamSettings settings;
+    settings.core.position = start_position_;
+    settings.core.max_fill = milliseconds(config_.batch.max_fill_ms);
+    settings.core.flush_bytes = config_.batch.max_bytes;
+    settings.core.pending_bytes_max = std::max<std::size_t>(config_.batch.max_bytes * 6, 1 << 20);
+    settings.core.slice_bytes = std::max<std::size_t>(config_.batch.max_bytes * 2, 1 << 20);
+    settings.core.spill.directory = config_.work_dir;
+    settings.core.spill.memory_bytes_max = settings.core.pending_bytes_max;
+    settings.core.spill.chunk_bytes = std::max<std::size_t>(config_.batch.max_bytes / 2, 64 << 10);
+    settings.ready = ready_;
+    settings.binary = facts_.all_binary;
+    settings.system_identifier = facts_.system.system_identifier;
+    return settings;
+}
+
+Status PipelineImpl::wait() {
+    std::unique_lock lock(mutex_);
+    if (!running_) return Error(ErrorCode::internal, "wait() before start()");
+    while (!shutdown_ && !error_) {
+        changed_.wait_for(lock, milliseconds(50));
+        if (!options_.until_caught_up) continue;
+        lock.unlock();
+        const bool done = is_caught_up();
+        lock.lock();
+        if (done) break;
+    }
+    lock.unlock();
+    stop_threads();
+    lock.lock();
+    if (error_) return *error_;
+    return {};
+}
+
+bool PipelineImpl::is_caught_up() const {
+    const StreamCounters& counters = stream_->counters();
+    return tables_.is_settled() && counters.received >= catch_up_target_.value &&
+           counters.idle;
+}
+
+void PipelineImpl::fail(Error error) {
+    const std::lock_guard lock(mutex_);
+    if (!error_) error_ = std::move(error);
+    changed_.notify_all();
+}
+
+void PipelineImpl::stop_threads() {
+    bool failed = false;
+    {
+        const std::lock_guard lock(mutex_);
+        failed = error_.has_value();
+        running_ = false;
+    }
+    if (stream_) {
+        if (failed) {
+            stream_->stop();
+            writer_.cancel();
+        }
+        // Copies are given up: they need the writer for that, and the stream for nothing.
+        if (copies_) copies_->stop();
+        copies_.reset();
+        if (!failed) stream_->drain();
+        stream_->join();
+    }
+    writer_.stop(failed);
+    if (std::exchange(destination_open_, false)) {
+        const Status closed = destination_->close();
+        if (!closed) log_.failed(LogLevel::warn, "closing the destination failed", closed.error());
+    }
+    lease_.reset();
+}
+
+PipelineStatus PipelineImpl::status() const {
+    PipelineStatus out;
+    const std::lock_guard lock(mutex_);
+    out.source_end = source_end_;
+    if (stream_) {
+        const StreamCounters& counters = stream_->counters();
+        out.state = counters.state.load();
+        out.received = Lsn{counters.received};
+        out.durable = Lsn{counters.durable};
+        out.confirmed = Lsn{counters.confirmed};
+        out.changes_received = counters.changes;
+        out.transactions = counters.transactions;
+        out.memory_bytes = counters.memory_bytes;
+        out.flushes = writer_.flushes();
+        const std::int64_t oldest = counters.oldest_waiting_us;
+        out.lag_ms = oldest == 0 ? 0 : std::max<std::int64_t>(0, (unix_time_us() - oldest) / 1000);
+        out.source_end = std::max(source_end_, Lsn{counters.source_end});
+        out.lag_bytes = out.source_end > out.durable && !counters.idle
+                            ? out.source_end.value - out.durable.value
+                            : 0;
+    } else {
+        out.state = "starting";
+    }
+    for (const TableState& state : tables_.all()) {
+        TableStatus table;
+        table.table = state.table;
+        table.schema = state.schema;
+        table.name = state.name;
+        table.phase = state.phase;
+        const TableRegistry::CopyProgress progress = tables_.progress(state.table);
+        table.rows_copied = progress.rows_copied;
+        table.rows_estimated = progress.rows_estimated;
+        table.reason = progress.waiting_for.empty() ? state.reason : progress.waiting_for;
+        table.remedy = state.remedy;
+        if (state.phase == TablePhase::errored) {
+            out.problems.push_back(table.schema + "." + table.name + ": " + state.reason);
+        }
+        out.tables.push_back(std::move(table));
+    }
+    return out;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Pipeline>> Pipeline::create(PipelineConfig config,
+                                                   std::unique_ptr<Store> store,
+                                                   std::unique_ptr<Destination> destination,
+                                                   PipelineOptions options) {
+    if (config.work_dir.empty()) config.work_dir = fmt::format("./walbrook-{}", config.id);
+    const std::vector<std::string> problems = config.problems();
+    if (!problems.empty()) {
+        return Error(ErrorCode::config, fmt::format("{}", fmt::join(problems, "; ")));
+    }
+    WALBROOK_TRY(SourceFacts facts, check_source(config));
+    return std::unique_ptr<Pipeline>(
+        std::make_unique<PipelineImpl>(std::move(config), std::move(store), std::move(destination),
+                                       std::move(options), std::move(facts)));
+}
+
+}  // namespace walbrook

@@ -1,0 +1,294 @@
+#include "pipeline/stream_thread.h"
+
+#include <fmt/format.h>
+#include <poll.h>
+
+#include <array>
+
+#include "base/backoff.h"
+#include "base/failpoints.h"
+#include "pipeline/error_policy.h"
+#include "postgres/slots.h"
+
+namespace walbrook {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+// Well under half of the smallest wal_sender_timeout that people set (10 s).
+constexpr milliseconds kStatusInterval{3000};
+// While nothing changes the position that the source may forget moves at this pace: each
+// move is a write to the store first.
+constexpr milliseconds kIdleConfirmInterval{1000};
+// While something waits for the stream to pass a position, the server is asked for its
+// own: on an idle source it would say nothing.
+constexpr milliseconds kAskInterval{100};
+constexpr milliseconds kTick{10};
+constexpr milliseconds kIdleTick{500};
+constexpr int kFramesPerRound = 2048;
+constexpr seconds kConnectDeadline{30};
+
+}  // namespace
+
+StreamThread::StreamThread(Parts& parts, StreamSettings settings)
+    : parts_(parts),
+      settings_(std::move(settings)),
+      core_(settings_.core, std::move(settings_.ready)),
+      confirmed_(settings_.core.position),
+      confirm_bound_(settings_.core.position) {}
+
+StreamThread::~StreamThread() {
+    stop();
+    join();
+}
+
+void StreamThread::start() {
+    thread_ = std::jthread([this] { work(); });
+}
+
+void StreamThread::drain() {
+    draining_ = true;
+    parts_.inbox.wake();
+}
+
+void StreamThread::stop() {
+    stop_.request_stop();
+    parts_.inbox.wake();
+}
+
+void StreamThread::join() {
+    if (thread_.joinable()) thread_.join();
+}
+
+void StreamThread::on_flush_done(FlushOutcome outcome) {
+    if (!outcome.status) {
+        if (outcome.status.error().code() != ErrorCode::cancelled) {
+            parts_.fail(outcome.status.error());
+        }
+        return;
+    }
+    parts_.inbox.put(input::Acked{std::move(outcome.refused)});
+}
+
+void StreamThread::work() {
+    Backoff backoff({milliseconds(100), milliseconds(10'000)});
+    const std::stop_token stop = stop_.get_token();
+    while (!stop.stop_requested()) {
+        End end = End::reconnect;
+        Status status = connect();
+        if (status) {
+            backoff.reset();
+            counters_.state = "streaming";
+            status = stream(end);
+        }
+        stream_.reset();
+        if (failed_) return parts_.fail(*failed_);
+        if (end != End::reconnect || stop.stop_requested()) break;
+        step(input::Disconnected{});
+        if (failed_) return parts_.fail(*failed_);
+        if (!status) {
+            if (reaction_to(status.error().code()) == Reaction::stop) {
+                return parts_.fail(std::move(status).error());
+            }
+            counters_.state = "reconnecting";
+            parts_.log.failed(LogLevel::warn, "the replication stream broke; connecting again",
+                              status.error());
+        }
+        // Whoever drains waits for what is here, not for the source.
+        if (draining_ && is_drained()) break;
+        const Instant until = now() + backoff.next();
+        while (now() < until && !stop.stop_requested()) {
+            take_inputs();
+            wait_for_work();
+            if (draining_ && is_drained()) break;
+        }
+    }
+    counters_.state = "stopped";
+}
+
+Status StreamThread::connect() {
+    const Deadline deadline = within(kConnectDeadline, stop_.get_token());
+    Purpose purpose;
+    purpose.application_name = application_name(parts_.config.id, "stream");
+    purpose.replication = true;
+    WALBROOK_TRY(Connection connection,
+                 Connection::open(parts_.config.pg_connection, purpose, deadline));
+    WALBROOK_TRY(const SystemIdentity system, identify_system(connection, deadline));
+    if (system.system_identifier != settings_.system_identifier) {
+        return Error(ErrorCode::corrupt_state,
+                     fmt::format("the server is another database system than at the start ({} "
+                                 "instead of {}); point pg_connection at the right one",
+                                 system.system_identifier, settings_.system_identifier));
+    }
+    if (core_.received() > system.position) {
+        return Error(ErrorCode::corrupt_state,
+                     fmt::format("the source's log ends at {}, before {} that was received: "
+                                 "transactions are in the destination that this server never "
+                                 "had; remove the pipeline's records to copy all tables again",
+                                 to_string(system.position), to_string(core_.received())));
+    }
+    StreamOptions options;
+    options.slot = parts_.config.slot_name();
+    options.publication = parts_.config.publication_name;
+    options.start = core_.received();
+    options.binary = settings_.binary;
+    WALBROOK_TRY(stream_, ReplicationStream::start(std::move(connection), options, deadline));
+    parts_.log.info("streaming", {{"slot", options.slot}, {"from", options.start}});
+    return send_status(false);
+}
+
+Status StreamThread::stream(End& end) {
+    while (!stop_.stop_requested()) {
+        take_inputs();
+        if (draining_ && !cut_for_drain_) {
+            // What has no commit yet will come again.
+            cut_for_drain_ = true;
+            step(input::Disconnected{});
+        }
+        if (!draining_ && core_.wants_frames()) WALBROOK_RETURN_IF_ERROR(read_frames());
+        step(input::Tick{now()});
+        if (failed_) return {};
+        WALBROOK_RETURN_IF_ERROR(confirm());
+        update_counters();
+        if (draining_ && is_drained()) {
+            end = End::drained;
+            return send_status(false);
+        }
+        if (!core_.is_busy()) wait_for_work();
+    }
+    end = End::stopped;
+    return {};
+}
+
+bool StreamThread::is_drained() const {
+    // What has no commit yet, and what is held for a copy, comes again.
+    return !core_.is_busy() && core_.has_nothing_to_flush();
+}
+
+Status StreamThread::read_frames() {
+    for (int i = 0; i < kFramesPerRound && core_.wants_frames(); ++i) {
+        WALBROOK_TRY(const StreamEvent event, stream_->next());
+        switch (event.kind) {
+            case StreamEvent::Kind::none: return {};
+            case StreamEvent::Kind::frame: step(input::Frame{event.payload}); break;
+            case StreamEvent::Kind::keepalive:
+                server_end_ = std::max(server_end_, event.wal_end);
+                reply_due_ = reply_due_ || event.reply_requested;
+                step(input::Keepalive{event.wal_end});
+                break;
+        }
+        if (failed_) return {};
+    }
+    return {};
+}
+
+void StreamThread::take_inputs() {
+    for (CoreInput& input : parts_.inbox.take_all()) waiting_.push_back(std::move(input));
+    while (!waiting_.empty()) {
+        CoreInput& input = waiting_.front();
+        // A hold begins between transactions: half of one would be neither held nor copied.
+        if (std::holds_alternative<input::Hold>(input) && !core_.is_at_boundary()) return;
+        step(input);
+        waiting_.pop_front();
+    }
+}
+
+void StreamThread::step(const CoreInput& input) {
+    core_.step(input, actions_);
+    for (CoreAction& action : actions_) act(action);
+    actions_.clear();
+}
+
+void StreamThread::act(CoreAction& any) {
+    if (auto* flush = std::get_if<action::SubmitFlush>(&any)) {
+        parts_.writer.submit(std::move(flush->flush), flush->kind);
+    } else if (const auto* holding = std::get_if<action::Holding>(&any)) {
+        parts_.copy_events.tell(holding->table);
+    } else if (const auto* published = std::get_if<action::Published>(&any)) {
+        parts_.copy_events.tell(published->table);
+    } else if (const auto* lost = std::get_if<action::CopyLost>(&any)) {
+        parts_.copy_events.tell(lost->table, Error(ErrorCode::aborted, lost->reason));
+    } else if (auto* stopped = std::get_if<action::TableStopped>(&any)) {
+        if (parts_.copy_events.is_open(stopped->table)) {
+            parts_.copy_events.tell(stopped->table, stopped->error);
+            return;
+        }
+        parts_.log.failed(LogLevel::error, "a table stopped; the others go on", stopped->error,
+                          {{"copy_again", stopped->copy_again}});
+        const Status status =
+            stopped->copy_again
+                ? parts_.tables.move(stopped->table, PhaseEvent::copy_again,
+                                     stopped->error.message())
+                : parts_.tables.fail(stopped->table, stopped->error, stopped->position);
+        if (!status) failed_ = status.error();
+    } else if (auto* fail = std::get_if<action::Fail>(&any)) {
+        failed_ = std::move(fail->error);
+    }
+}
+
+// Tells Postgres what it may forget: at once after a durable flush, at leisure while
+// nothing happens. The store knows the bound before Postgres does.
+Status StreamThread::confirm() {
+    const Instant at = now();
+    const Lsn target = core_.confirmable();
+    if (target > confirm_bound_) {
+        if (target == core_.durable()) {
+            confirm_bound_ = target;  // The writer has stored it.
+        } else if (at - last_idle_bound_ >= kIdleConfirmInterval) {
+            last_idle_bound_ = at;
+            const auto stored = parts_.store.with(
+                [&](Store& store) { return store.advance({core_.durable(), target}); });
+            if (!stored) {
+                parts_.log.failed(LogLevel::warn, "the store cannot be written", stored.error());
+            } else {
+                confirm_bound_ = stored->confirm_bound;
+            }
+        }
+    }
+    const Lsn next = std::min(target, confirm_bound_);
+    const bool news = next > confirmed_;
+    const bool asks = waits_for_position() && at - last_status_ >= kAskInterval;
+    if (!news && !reply_due_ && !asks && at - last_status_ < kStatusInterval) return {};
+    WALBROOK_FAILPOINT("confirm.before_send");
+    confirmed_ = std::max(confirmed_, next);
+    WALBROOK_RETURN_IF_ERROR(send_status(asks));
+    return news ? failpoint("confirm.after_send") : Status();
+}
+
+bool StreamThread::waits_for_position() const {
+    return core_.wanted() > core_.received() || Lsn{wanted_.load()} > core_.received();
+}
+
+Status StreamThread::send_status(bool ask_reply) {
+    last_status_ = now();
+    reply_due_ = false;
+    return stream_->send_status(std::max(core_.received(), confirmed_), confirmed_, ask_reply);
+}
+
+void StreamThread::wait_for_work() {
+    const bool reads = stream_ && !draining_ && core_.wants_frames();
+    if (reads && stream_->may_have_more()) return;
+    std::array<pollfd, 2> fds{};
+    fds[0] = {parts_.inbox.fd(), POLLIN, 0};
+    fds[1] = {reads ? stream_->fd() : -1, POLLIN, 0};
+    const milliseconds limit = !core_.has_nothing_to_flush() ? kTick
+                               : waits_for_position()        ? kAskInterval
+                                                             : kIdleTick;
+    // A failed poll only means that we look again sooner.
+    (void)poll(fds.data(), fds.size(), static_cast<int>(limit.count()));
+}
+
+void StreamThread::update_counters() {
+    counters_.received = core_.received().value;
+    counters_.durable = core_.durable().value;
+    counters_.confirmed = confirmed_.value;
+    counters_.source_end = std::max(server_end_, core_.received()).value;
+    counters_.changes = core_.changes_received();
+    counters_.transactions = core_.transactions_received();
+    counters_.memory_bytes = core_.memory_bytes();
+    counters_.oldest_waiting_us = core_.oldest_waiting_commit_us();
+    counters_.idle = core_.is_idle();
+}
+
+}  // namespace walbrook

@@ -1,0 +1,96 @@
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <thread>
+
+#include "pipeline/apply_core.h"
+#include "pipeline/parts.h"
+#include "source/replication_stream.h"
+
+namespace walbrook {
+
+// Numbers of the stream for status and metrics; written by the stream thread.
+struct StreamCounters {
+    std::atomic<std::uint64_t> received{0};
+    std::atomic<std::uint64_t> durable{0};
+    std::atomic<std::uint64_t> confirmed{0};
+    std::atomic<std::uint64_t> source_end{0};
+    std::atomic<std::uint64_t> changes{0};
+    std::atomic<std::uint64_t> transactions{0};
+    std::atomic<std::uint64_t> memory_bytes{0};
+    std::atomic<std::int64_t> oldest_waiting_us{0};
+    std::atomic<bool> idle{false};
+    std::atomic<const char*> state{"starting"};
+};
+
+struct StreamSettings {
+    CoreOptions core;
+    std::vector<ReadyTable> ready;
+    bool binary = false;
+    // The system that the position belongs to; another one behind the same address
+    // stops the pipeline.
+    std::string system_identifier;
+};
+
+// Owns the core and the replication connection: reads frames, hands them to the core,
+// does what it asks for, answers the server in time whatever else waits.
+class StreamThread {
+ public:
+    StreamThread(Parts& parts, StreamSettings settings);
+    ~StreamThread();
+
+    void start();
+    // Stops reading, waits until everything received is durable and confirmed, ends.
+    void drain();
+    // Asks the server where it is until the stream has passed this position.
+    void want(Lsn position) { wanted_ = position.value; }
+    // Ends at once.
+    void stop();
+    void join();
+
+    // From the writer thread: the flush in flight is done.
+    void on_flush_done(FlushOutcome outcome);
+    const StreamCounters& counters() const { return counters_; }
+
+ private:
+    enum class End { stopped, drained, reconnect };
+
+    void work();
+    Status connect();
+    Status stream(End& end);
+    Status read_frames();
+    void take_inputs();
+    void step(const CoreInput& input);
+    void act(CoreAction& action);
+    Status confirm();
+    Status send_status(bool ask_reply);
+    void wait_for_work();
+    void update_counters();
+    bool is_drained() const;
+    bool waits_for_position() const;
+
+    Parts& parts_;
+    StreamSettings settings_;
+    ApplyCore core_;
+    std::unique_ptr<ReplicationStream> stream_;
+    std::vector<CoreAction> actions_;
+    std::deque<CoreInput> waiting_;  // Inputs that need a transaction boundary.
+    std::optional<Error> failed_;
+
+    Lsn confirmed_;      // What the server heard, since the start of the process.
+    Lsn confirm_bound_;  // What the store holds.
+    Lsn server_end_;     // Of the last keepalive.
+    Instant last_status_{};
+    Instant last_idle_bound_{};
+    bool reply_due_ = false;
+
+    std::atomic<bool> draining_{false};
+    std::atomic<std::uint64_t> wanted_{0};
+    bool cut_for_drain_ = false;
+    std::stop_source stop_;
+    StreamCounters counters_;
+    std::jthread thread_;
+};
+
+}  // namespace walbrook

@@ -1,0 +1,269 @@
+#include "pipeline/table_copy.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <atomic>
+#include <mutex>
+#include <optional>
+#include <thread>
+
+#include "base/clock.h"
+#include "base/failpoints.h"
+#include "decode/type_table.h"
+#include "pipeline/source_check.h"
+#include "pipeline/table_selection.h"
+#include "postgres/writers.h"
+
+namespace walbrook {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+constexpr seconds kQueryDeadline{60};
+constexpr milliseconds kWriterPoll{50};
+
+// A unit becomes one file: large enough to be worth one, small enough that all
+// connections end at about the same time.
+constexpr std::uint64_t kUnitBlocksMin = 1024;    // 8 MiB
+constexpr std::uint64_t kUnitBlocksMax = 16'384;  // 128 MiB
+constexpr std::uint64_t kUnitsPerConnection = 4;
+
+}  // namespace
+
+TableCopy::TableCopy(Parts& parts, const TableState& table)
+    : parts_(parts), id_(table.table), display_name_(table.schema + "." + table.name) {}
+
+Status TableCopy::run(const std::stop_token& stop) {
+    Status status = copy(stop);
+    if (!status) {
+        clean_up();
+        return Error(std::move(status).error()).with_context("copy " + display_name_);
+    }
+    parts_.copy_events.close(id_);
+    return {};
+}
+
+Status TableCopy::copy(const std::stop_token& stop) {
+    WALBROOK_RETURN_IF_ERROR(read_table(stop));
+    WALBROOK_RETURN_IF_ERROR(parts_.tables.move(id_, PhaseEvent::copy_started));
+    WALBROOK_FAILPOINT("copy.before_hold");
+    WALBROOK_RETURN_IF_ERROR(hold(stop));
+    WALBROOK_RETURN_IF_ERROR(wait_for_writers(stop));
+    WALBROOK_RETURN_IF_ERROR(take_snapshot(stop));
+    WALBROOK_FAILPOINT("copy.after_snapshot");
+    begun_ = true;
+    WALBROOK_RETURN_IF_ERROR(parts_.writer.run([&](Destination& to, std::stop_token token) {
+        return to.begin_copy(target_, std::move(token));
+    }));
+    WALBROOK_TRY(std::vector<CopyUnitRange> units, plan_units(stop));
+    WALBROOK_RETURN_IF_ERROR(copy_units(std::move(units), stop));
+    WALBROOK_RETURN_IF_ERROR(finish(stop));
+    return wait_for_publish(stop);
+}
+
+Result<Connection> TableCopy::connect(std::string_view role, const std::stop_token& stop) const {
+    Purpose purpose;
+    purpose.application_name = application_name(parts_.config.id, role);
+    return Connection::open(parts_.config.pg_connection, purpose, within(kQueryDeadline, stop));
+}
+
+Result<TableSchemaPtr> TableCopy::read_schema(Connection& connection,
+                                              const std::stop_token& stop) const {
+    WALBROOK_TRY(TableSchema schema, read_table_schema(connection, within(kQueryDeadline, stop),
+                                                       {id_, published_.attnums}));
+    for (ColumnSchema& column : schema.columns) WALBROOK_RETURN_IF_ERROR(resolve_type(column));
+    return std::make_shared<const TableSchema>(std::move(schema));
+}
+
+Status TableCopy::read_table(const std::stop_token& stop) {
+    WALBROOK_TRY(catalog_, connect("copy", stop));
+    const Deadline deadline = within(kQueryDeadline, stop);
+    WALBROOK_TRY(const std::optional<Publication> publication,
+                 read_publication(*catalog_, deadline, parts_.config.publication_name));
+    if (!publication) {
+        return Error(ErrorCode::unavailable,
+                     fmt::format("there is no publication {}; create it again",
+                                 parts_.config.publication_name));
+    }
+    WALBROOK_TRY(std::vector<PublishedTable> tables,
+                 read_published_tables(*catalog_, deadline, *publication));
+    const auto found = std::find_if(tables.begin(), tables.end(),
+                                    [&](const PublishedTable& t) { return t.id == id_; });
+    if (found == tables.end()) {
+        return Error(ErrorCode::schema_mismatch,
+                     fmt::format("the table is not in publication {} any more",
+                                 parts_.config.publication_name));
+    }
+    published_ = std::move(*found);
+    WALBROOK_TRY(schema_now_, read_schema(*catalog_, stop));
+    const std::vector<std::string> refusals = parts_.destination.refusals({schema_now_});
+    if (!refusals.empty()) return Error(ErrorCode::unsupported_value, refusals.front());
+    return {};
+}
+
+Status TableCopy::hold(const std::stop_token& stop) {
+    parts_.copy_events.open(id_);
+    held_ = true;
+    parts_.inbox.put(input::Hold{schema_now_});
+    const auto told = parts_.copy_events.wait(id_, stop);
+    if (!told) return Error(ErrorCode::cancelled, "stopped before its changes were held");
+    if (told->error) return *told->error;
+    return {};
+}
+
+// What a transaction wrote before the hold and commits after the stream has passed it
+// would be neither held nor in the snapshot: all that write now must end first.
+Status TableCopy::wait_for_writers(const std::stop_token& stop) {
+    std::vector<std::uint32_t> oids;
+    for (const PhysicalTable& table : published_.physical) oids.push_back(table.id.oid);
+    const auto prepared = parts_.late_members.contains(id_) ? PreparedTransactions::include
+                                                            : PreparedTransactions::ignore;
+    WALBROOK_TRY(std::vector<Writer> writers,
+                 list_writers(*catalog_, within(kQueryDeadline, stop), oids, prepared));
+    while (!writers.empty()) {
+        parts_.tables.note(id_, "the copy waits for " + describe(writers.front()));
+        if (!sleep_for(kWriterPoll, stop)) {
+            return Error(ErrorCode::cancelled, "stopped while its writers were waited for");
+        }
+        WALBROOK_TRY(writers, still_writing(*catalog_, within(kQueryDeadline, stop), oids,
+                                            prepared, writers));
+    }
+    parts_.tables.note(id_, {});
+    return {};
+}
+
+Status TableCopy::take_snapshot(const std::stop_token& stop) {
+    Purpose purpose;
+    purpose.application_name = application_name(parts_.config.id, "snapshot");
+    WALBROOK_TRY(holder_, SnapshotHolder::open(parts_.config.pg_connection, purpose,
+                                               within(kQueryDeadline, stop)));
+    WALBROOK_TRY(const TableSchemaPtr schema, read_schema(holder_->connection(), stop));
+    WALBROOK_TRY(shape_, read_shape(holder_->connection(), within(kQueryDeadline, stop), id_));
+    target_ = std::make_shared<const CopyTarget>(
+        CopyTarget{schema, parts_.tables.get(id_).attempt, before_page_header(holder_->position())});
+    return {};
+}
+
+Result<std::vector<CopyUnitRange>> TableCopy::plan_units(const std::stop_token& stop) {
+    std::vector<CopyUnitRange> units;
+    if (!is_copied(parts_.config.table_sync_copy, published_.schema, published_.name)) return units;
+    const std::uint64_t connections = parts_.config.max_copy_connections_per_table;
+    for (const PhysicalTable& table : published_.physical) {
+        WALBROOK_TRY(const Rows rows,
+                     holder_->connection().query(
+                         within(kQueryDeadline, stop),
+                         "select pg_relation_size($1::oid) / current_setting('block_size')::int8, "
+                         "greatest(reltuples, 0)::int8 from pg_class where oid = $1::oid",
+                         table.id.oid));
+        if (rows.empty()) {
+            return Error(ErrorCode::aborted, fmt::format("{} was dropped", table.name));
+        }
+        Fields fields(rows, 0);
+        const std::uint64_t blocks = fields.u64();
+        parts_.tables.expect_rows(id_, fields.u64());
+        WALBROOK_RETURN_IF_ERROR(fields.finish("size of a table"));
+        WALBROOK_TRY(const bool ranges, has_tid_range_scan(holder_->connection(), table,
+                                                           within(kQueryDeadline, stop)));
+        const std::uint64_t step =
+            !ranges ? std::max<std::uint64_t>(blocks, 1)  // One unit.
+                    : std::clamp(blocks / (connections * kUnitsPerConnection), kUnitBlocksMin,
+                                 kUnitBlocksMax);
+        for (std::uint64_t first = 0; first == 0 || first < blocks; first += step) {
+            units.push_back({table, first, first + step, blocks, ranges});
+        }
+        // The end stays open: rows may have been added behind the size.
+        units.back().end_block.reset();
+    }
+    return units;
+}
+
+Status TableCopy::copy_units(std::vector<CopyUnitRange> units, const std::stop_token& stop) {
+    std::atomic<std::size_t> next{0};
+    std::mutex mutex;
+    std::optional<Error> first_error;  // Guarded by mutex.
+    std::stop_source give_up;
+    const std::stop_callback outer(stop, [&] { give_up.request_stop(); });
+    const auto work = [&] {
+        Status status;
+        auto connection = connect("copy", give_up.get_token());
+        if (!connection) status = std::move(connection).error();
+        while (status && !give_up.stop_requested()) {
+            const std::size_t index = next.fetch_add(1);
+            if (index >= units.size()) return;
+            status = copy_unit(*connection, units[index], static_cast<std::uint32_t>(index),
+                               give_up.get_token());
+        }
+        if (status) return;
+        const std::lock_guard lock(mutex);
+        if (!first_error) first_error = std::move(status).error();
+        give_up.request_stop();
+    };
+    const std::size_t workers =
+        std::min<std::size_t>(units.size(), parts_.config.max_copy_connections_per_table);
+    {
+        std::vector<std::jthread> threads;
+        for (std::size_t i = 1; i < workers; ++i) threads.emplace_back(work);
+        if (workers > 0) work();
+    }
+    if (first_error) return *first_error;
+    if (stop.stop_requested()) return Error(ErrorCode::cancelled, "stopped while it was copied");
+    return {};
+}
+
+Status TableCopy::copy_unit(Connection& connection, const CopyUnitRange& range,
+                            std::uint32_t index, const std::stop_token& stop) {
+    UnitReaderOptions options;
+    options.schema = target_->schema;
+    options.shape = shape_;
+    options.snapshot = holder_->name();
+    options.row_filter = published_.row_filter.value_or("");
+    options.yield = milliseconds(parts_.config.copy_lock_yield_ms);
+    options.on_batch = [&](std::size_t rows) -> Status {
+        parts_.tables.add_rows(id_, rows);
+        if (const auto lost = parts_.copy_events.lost(id_)) return *lost;
+        return {};
+    };
+    UnitReader reader(connection, range, std::move(options), stop);
+    WALBROOK_RETURN_IF_ERROR(
+        parts_.destination.write_copy(CopyUnit{target_, index}, reader, stop));
+    return failpoint("copy.after_unit");
+}
+
+Status TableCopy::finish(const std::stop_token& stop) {
+    WALBROOK_RETURN_IF_ERROR(holder_->check(within(kQueryDeadline, stop)));
+    WALBROOK_FAILPOINT("copy.before_finish");
+    WALBROOK_RETURN_IF_ERROR(parts_.writer.run([&](Destination& to, std::stop_token token) {
+        return to.finish_copy(target_, std::move(token));
+    }));
+    WALBROOK_FAILPOINT("copy.after_finish");
+    WALBROOK_RETURN_IF_ERROR(parts_.tables.move(id_, PhaseEvent::copy_finished));
+    parts_.inbox.put(input::CopyDone{target_, holder_->xids()});
+    holder_.reset();
+    return {};
+}
+
+Status TableCopy::wait_for_publish(const std::stop_token& stop) {
+    const auto told = parts_.copy_events.wait(id_, stop);
+    if (!told) return Error(ErrorCode::cancelled, "stopped before it was published");
+    if (told->error) return *told->error;
+    return parts_.tables.move(id_, PhaseEvent::published);
+}
+
+void TableCopy::clean_up() {
+    holder_.reset();
+    if (held_) parts_.inbox.put(input::CopyAbandoned{id_});
+    if (begun_) {
+        const Status status = parts_.writer.run([&](Destination& to, std::stop_token token) {
+            return to.discard_copy(target_, std::move(token));
+        });
+        if (!status && status.error().code() != ErrorCode::cancelled) {
+            parts_.log.warn("a shadow table could not be dropped; the next start does it",
+                            {{"table", display_name_}, {"error", status.error()}});
+        }
+    }
+    parts_.copy_events.close(id_);
+}
+
+}  // namespace walbrook

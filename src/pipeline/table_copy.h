@@ -1,0 +1,58 @@
+#pragma once
+
+#include <stop_token>
+#include <string>
+#include <vector>
+
+#include "pipeline/parts.h"
+#include "postgres/catalog.h"
+#include "postgres/snapshot.h"
+#include "source/unit_reader.h"
+
+namespace walbrook {
+
+// Copies one table and brings it to where the common flushes are (DESIGN, "One slot"):
+// hold its changes, wait for its writers, take a snapshot, copy ranges of it in short
+// transactions into a shadow table, then let the core catch up and publish.
+//
+// No lock is held between ranges, and a lock is never waited for: the user's DDL wins.
+// A crash anywhere before the Publish is durable means that the copy begins again with a
+// new snapshot.
+class TableCopy {
+ public:
+    TableCopy(Parts& parts, const TableState& table);
+
+    // Until the table is visible, or the copy failed: its hold and its shadow table are
+    // then gone, and the error says what to do (error_policy.h).
+    Status run(const std::stop_token& stop);
+
+ private:
+    Status copy(const std::stop_token& stop);
+    Status read_table(const std::stop_token& stop);
+    Status hold(const std::stop_token& stop);
+    Status wait_for_writers(const std::stop_token& stop);
+    Status take_snapshot(const std::stop_token& stop);
+    Result<std::vector<CopyUnitRange>> plan_units(const std::stop_token& stop);
+    Status copy_units(std::vector<CopyUnitRange> units, const std::stop_token& stop);
+    Status copy_unit(Connection& connection, const CopyUnitRange& range, std::uint32_t index,
+                     const std::stop_token& stop);
+    Status finish(const std::stop_token& stop);
+    Status wait_for_publish(const std::stop_token& stop);
+    Result<TableSchemaPtr> read_schema(Connection& connection, const std::stop_token& stop) const;
+    Result<Connection> connect(std::string_view role, const std::stop_token& stop) const;
+    void clean_up();
+
+    Parts& parts_;
+    const TableId id_;
+    const std::string display_name_;
+    std::optional<Connection> catalog_;
+    PublishedTable published_;
+    TableSchemaPtr schema_now_;  // Before the hold.
+    std::optional<SnapshotHolder> holder_;
+    TableShape shape_;           // As of the snapshot.
+    CopyTargetPtr target_;
+    bool held_ = false;
+    bool begun_ = false;
+};
+
+}  // namespace walbrook

@@ -1,0 +1,127 @@
+#include "source/replication_stream.h"
+
+#include <fmt/format.h>
+#include <libpq-fe.h>
+#include <sys/socket.h>
+
+#include <array>
+#include <cstring>
+
+#include "base/clock.h"
+#include "postgres/quote.h"
+
+namespace walbrook {
+namespace {
+
+// Postgres counts microseconds from 2000-01-01.
+constexpr std::int64_t kPostgresEpochUs = 946'684'800'000'000;
+
+std::uint64_t read_u64(const std::byte* from) {
+    std::uint64_t value;
+    std::memcpy(&value, from, sizeof value);
+    return __builtin_bswap64(value);
+}
+
+void write_u64(char* to, std::uint64_t value) {
+    value = __builtin_bswap64(value);
+    std::memcpy(to, &value, sizeof value);
+}
+
+// The newest protocol that the server speaks (Postgres manual, "Logical Streaming
+// Replication Parameters": 2 from 14, 3 from 15, 4 from 16).
+int protocol_version(int server_version) {
+    return server_version >= 160'000 ? 4 : server_version >= 150'000 ? 3 : 2;
+}
+
+// A large receive buffer lets the walsender go on while we apply, so that both sides
+// change turns less often.
+constexpr int kReceiveBufferBytes = 4 << 20;
+
+}  // namespace
+
+Result<std::unique_ptr<ReplicationStream>> ReplicationStream::start(Connection connection,
+                                                                    const StreamOptions& options,
+                                                                    const Deadline& deadline) {
+    const std::string publication = quote_identifier(options.publication);
+    const std::string command = fmt::format(
+        "START_REPLICATION SLOT {} LOGICAL {} (proto_version '{}', publication_names {}, "
+        "messages 'true', streaming 'on'{})",
+        quote_identifier(options.slot), to_string(options.start),
+        protocol_version(connection.server_version()), quote_literal(publication),
+        options.binary ? ", binary 'true'" : "");
+    WALBROOK_RETURN_IF_ERROR(connection.start_copy(deadline, command));
+    // A refusal by the kernel (net.core.rmem_max) only means smaller gulps.
+    (void)setsockopt(PQsocket(connection.handle()), SOL_SOCKET, SO_RCVBUF, &kReceiveBufferBytes,
+                     sizeof kReceiveBufferBytes);
+    return std::unique_ptr<ReplicationStream>(new ReplicationStream(std::move(connection)));
+}
+
+ReplicationStream::~ReplicationStream() { release(); }
+
+void ReplicationStream::release() {
+    if (buffer_ != nullptr) PQfreemem(buffer_);
+    buffer_ = nullptr;
+}
+
+int ReplicationStream::fd() const { return PQsocket(connection_.handle()); }
+
+Result<StreamEvent> ReplicationStream::next() {
+    release();
+    PGconn* conn = connection_.handle();
+    for (int attempt = 0; attempt < 2; ++attempt) {
+        const int size = PQgetCopyData(conn, &buffer_, 1);
+        if (size > 0) {
+            may_have_more_ = true;
+            return parse({reinterpret_cast<const std::byte*>(buffer_),
+                          static_cast<std::size_t>(size)});
+        }
+        if (size == -2) return connection_.error("read the replication stream");
+        if (size == -1) {
+            const Status end = connection_.finish_copy(within(std::chrono::seconds(5)));
+            if (!end) return Error(end.error()).with_context("the server ended the stream");
+            return Error(ErrorCode::unavailable, "the server ended the replication stream");
+        }
+        if (attempt == 0 && PQconsumeInput(conn) == 0) {
+            return connection_.error("read the replication stream");
+        }
+    }
+    may_have_more_ = false;
+    return StreamEvent{};
+}
+
+Result<StreamEvent> ReplicationStream::parse(std::span<const std::byte> data) {
+    StreamEvent event;
+    const char kind = static_cast<char>(data[0]);
+    if (kind == 'w' && data.size() > 25) {
+        event.kind = StreamEvent::Kind::frame;
+        event.payload = data.subspan(25);
+        return event;
+    }
+    if (kind == 'k' && data.size() == 18) {
+        event.kind = StreamEvent::Kind::keepalive;
+        event.wal_end = Lsn{read_u64(data.data() + 1)};
+        event.reply_requested = data[17] != std::byte{0};
+        return event;
+    }
+    return Error(ErrorCode::corrupt_state,
+                 fmt::format("the replication stream sent a message of kind {:#04x} and {} bytes, "
+                             "which its protocol does not have",
+                             static_cast<unsigned char>(kind), data.size()));
+}
+
+Status ReplicationStream::send_status(Lsn received, Lsn flushed, bool ask_reply) {
+    std::array<char, 34> message{};
+    message[0] = 'r';
+    write_u64(&message[1], received.value);
+    write_u64(&message[9], flushed.value);
+    write_u64(&message[17], flushed.value);
+    write_u64(&message[25], static_cast<std::uint64_t>(unix_time_us() - kPostgresEpochUs));
+    message[33] = ask_reply ? 1 : 0;
+    PGconn* conn = connection_.handle();
+    if (PQputCopyData(conn, message.data(), message.size()) != 1 || PQflush(conn) < 0) {
+        return connection_.error("send the standby status");
+    }
+    return {};
+}
+
+}  // namespace walbrook

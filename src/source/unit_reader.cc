@@ -1,0 +1,247 @@
+#include "source/unit_reader.h"
+
+#include <fmt/format.h>
+#include <libpq-fe.h>
+#include <poll.h>
+
+#include <algorithm>
+
+#include "base/backoff.h"
+#include "decode/value.h"
+#include "postgres/quote.h"
+#include "postgres/snapshot.h"
+
+namespace walbrook {
+namespace {
+
+using std::chrono::milliseconds;
+
+constexpr std::chrono::seconds kStatementDeadline{60};
+// A COPY that sends nothing for so long has lost its server (TCP keepalive is quicker).
+constexpr std::chrono::minutes kSilenceDeadline{10};
+constexpr CopyLimits kBatchLimits{.rows_max = 65'536, .bytes_max = 4 << 20};
+constexpr std::size_t kReadBytes = 256 << 10;
+constexpr std::uint64_t kStepMin = 128;
+constexpr std::uint64_t kStepMax = 131'072;  // 1 GiB
+
+constexpr std::string_view kLockNotAvailable = "55P03";
+
+// Of columns without an exact binary decoder the query sends the text.
+bool is_sent_as_text(const ColumnSchema& column) {
+    return decoder_for(column, Format::binary) == nullptr;
+}
+
+std::vector<DecodeValue> decoders_of(const TableSchema& schema) {
+    std::vector<DecodeValue> decoders;
+    for (const ColumnSchema& column : schema.columns) {
+        decoders.push_back(decoder_for(column, is_sent_as_text(column) ? Format::text
+                                                                       : Format::binary));
+    }
+    return decoders;
+}
+
+std::string ctid_condition(std::uint64_t first, std::optional<std::uint64_t> end) {
+    std::string condition = fmt::format("ctid >= '({},0)'::tid", first);
+    if (end) condition += fmt::format(" and ctid < '({},0)'::tid", *end);
+    return condition;
+}
+
+}  // namespace
+
+Result<bool> has_tid_range_scan(Connection& connection, const PhysicalTable& table,
+                                const Deadline& deadline) {
+    WALBROOK_TRY(const Rows plan,
+                 connection.query(deadline, fmt::format("explain (costs off) select 1 from only {} "
+                                                        "where {}",
+                                                        quote_qualified(table.schema, table.name),
+                                                        ctid_condition(0, 1))));
+    for (std::size_t i = 0; i < plan.size(); ++i) {
+        if (plan.text(i, 0).find("Tid Range Scan") != std::string_view::npos) return true;
+    }
+    return false;
+}
+
+UnitReader::UnitReader(Connection& connection, CopyUnitRange range, UnitReaderOptions options,
+                       std::stop_token stop)
+    : connection_(connection),
+      range_(std::move(range)),
+      options_(std::move(options)),
+      stop_(std::move(stop)),
+      next_block_(range_.first_block),
+      batch_(options_.schema) {}
+
+UnitReader::~UnitReader() {
+    // In the middle of a COPY the session is of no further use to anybody.
+    if (in_range_) connection_.close();
+}
+
+Result<const RowBatch*> UnitReader::next() {
+    if (failed_) return *failed_;
+    const auto fail = [&](Error error) -> Error {
+        failed_ = error;
+        return std::move(error).with_context("read blocks of " + range_.table.name);
+    };
+    batch_.clear();
+    for (;;) {
+        if (at_end_) return nullptr;
+        if (!in_range_) {
+            if (Status status = begin_range(); !status) return fail(std::move(status).error());
+        }
+        Result<bool> more = read_some();
+        if (!more) return fail(std::move(more).error());
+        if (!*more) {
+            if (Status status = end_range(); !status) return fail(std::move(status).error());
+        }
+        if (batch_.rows() == 0 || (*more && !parser_->full())) continue;
+        if (Status status = options_.on_batch(batch_.rows()); !status) {
+            return fail(std::move(status).error());
+        }
+        return &batch_;
+    }
+}
+
+Status UnitReader::begin_range() {
+    Backoff backoff({milliseconds(20), milliseconds(1000)});
+    for (;;) {
+        const Deadline deadline = within(kStatementDeadline, stop_);
+        WALBROOK_RETURN_IF_ERROR(import_snapshot(connection_, deadline, options_.snapshot));
+        const Status locked = lock_and_compare(deadline);
+        if (locked) break;
+        if (connection_.is_open()) {
+            WALBROOK_RETURN_IF_ERROR(connection_.exec(deadline, "rollback"));
+        }
+        if (locked.error().sqlstate() != kLockNotAvailable) return locked;
+        if (!sleep_for(backoff.next(), stop_)) {
+            return Error(ErrorCode::cancelled, "stopped while a lock was not to be had");
+        }
+        // The user's DDL may be waiting for the short lock of another of our sessions.
+        if (Status status = options_.on_batch(0); !status) return status;
+    }
+    WALBROOK_TRY(const std::string statement, copy_statement(now_));
+    WALBROOK_RETURN_IF_ERROR(
+        connection_.start_copy(within(kStatementDeadline, stop_), statement));
+    parser_ = std::make_unique<BinaryCopyParser>(options_.schema, decoders_of(*options_.schema),
+                                                 kBatchLimits);
+    bytes_.clear();
+    used_ = 0;
+    in_range_ = true;
+    range_began_ = std::chrono::steady_clock::now();
+    return {};
+}
+
+Status UnitReader::lock_and_compare(const Deadline& deadline) {
+    const std::string table = quote_qualified(range_.table.schema, range_.table.name);
+    WALBROOK_RETURN_IF_ERROR(connection_.exec(
+        deadline, fmt::format("lock table only {} in access share mode nowait", table)));
+    WALBROOK_TRY(now_, read_current_shape(connection_, deadline, range_.table.id,
+                                          range_.table.schema, range_.table.name));
+    const auto then = std::find_if(
+        options_.shape.physical.begin(), options_.shape.physical.end(),
+        [&](const auto& physical) { return physical.first == range_.table.id.oid; });
+    const bool is_same_storage = then != options_.shape.physical.end() &&
+                                 now_.physical.size() == 1 && now_.physical.front() == *then;
+    if (!is_same_storage) {
+        return Error(ErrorCode::aborted,
+                     fmt::format("{} was rewritten or truncated since the snapshot",
+                                 range_.table.name));
+    }
+    return {};
+}
+
+// Columns by number, so that a rename does not matter; a column that is gone or has
+// another type does. Leaves of a partitioned table number theirs anew: by name there.
+Result<std::string> UnitReader::copy_statement(const TableShape& now) {
+    const bool is_leaf = range_.table.id != options_.schema->id;
+    std::string columns;
+    for (const ColumnSchema& column : options_.schema->columns) {
+        const auto found =
+            std::find_if(now.columns.begin(), now.columns.end(),
+                         [&](const TableShape::Column& c) {
+                             return is_leaf ? c.name == column.name : c.attnum == column.attnum;
+                         });
+        if (found == now.columns.end() || found->type_oid != column.type_oid ||
+            found->typmod != column.typmod) {
+            return Error(ErrorCode::aborted,
+                         fmt::format("column {} of {} was dropped or changed since the snapshot",
+                                     column.name, range_.table.name));
+        }
+        if (!columns.empty()) columns += ", ";
+        columns += quote_identifier(found->name);
+        if (is_sent_as_text(column)) columns += "::text";
+    }
+    range_end_ = next_block_ + step_;
+    if (!range_.ranges || *range_end_ >= range_.end_block.value_or(range_.size_blocks)) {
+        range_end_ = range_.end_block;
+    }
+    std::string condition = ctid_condition(next_block_, range_end_);
+    if (!options_.row_filter.empty()) condition += " and (" + options_.row_filter + ")";
+    return fmt::format("copy (select {} from only {} where {}) to stdout (format binary)", columns,
+                       quote_qualified(range_.table.schema, range_.table.name), condition);
+}
+
+// Takes what the socket has into the batch. False at the end of this COPY.
+Result<bool> UnitReader::read_some() {
+    PGconn* conn = connection_.handle();
+    const StopEvent stop(stop_);
+    for (;;) {
+        const std::string_view unread(reinterpret_cast<const char*>(bytes_.data()) + used_,
+                                      bytes_.size() - used_);
+        WALBROOK_TRY(const std::size_t used, parser_->consume(unread, batch_));
+        used_ += used;
+        if (parser_->full()) return true;
+        // What is left is the beginning of a row: it moves to the front.
+        const std::size_t left = bytes_.size() - used_;
+        std::memmove(bytes_.data(), bytes_.data() + used_, left);
+        bytes_.resize(left);
+        used_ = 0;
+
+        bytes_.reserve(kReadBytes);
+        std::size_t got = 0;
+        int n = 1;
+        while (got < kReadBytes &&
+               (n = PQgetlineAsync(conn, reinterpret_cast<char*>(bytes_.data()) + bytes_.size(),
+                                   static_cast<int>(kReadBytes - got))) > 0) {
+            bytes_.set_size(bytes_.size() + static_cast<std::size_t>(n));
+            got += static_cast<std::size_t>(n);
+        }
+        if (got > 0) continue;
+        if (n == -1) {
+            char* none = nullptr;
+            if (PQgetCopyData(conn, &none, 1) == -2) return connection_.error("read a copy");
+            return false;
+        }
+        const auto wait = wait_for(PQsocket(conn), POLLIN, now() + kSilenceDeadline, stop);
+        if (wait == Wait::stopped) return Error(ErrorCode::cancelled, "stopped while copying");
+        if (wait == Wait::timed_out) {
+            return Error(ErrorCode::timed_out, "the server sent nothing for ten minutes");
+        }
+        if (PQconsumeInput(conn) == 0) return connection_.error("read a copy");
+    }
+}
+
+Status UnitReader::end_range() {
+    const Deadline deadline = within(kStatementDeadline, stop_);
+    WALBROOK_RETURN_IF_ERROR(connection_.finish_copy(deadline));
+    if (!parser_->done() || bytes_.size() != used_) {
+        return Error(ErrorCode::malformed, "the copy ended in the middle of a row");
+    }
+    in_range_ = false;
+    WALBROOK_RETURN_IF_ERROR(connection_.exec(deadline, "commit"));
+    adapt_step();
+    at_end_ = range_end_ == range_.end_block;
+    if (!at_end_) next_block_ = *range_end_;
+    return {};
+}
+
+// So many blocks that a range lasts about as long as a lock may be kept.
+void UnitReader::adapt_step() {
+    const auto took = std::chrono::duration_cast<milliseconds>(
+        std::chrono::steady_clock::now() - range_began_);
+    if (took < options_.yield / 2) {
+        step_ = std::min(step_ * 2, kStepMax);
+    } else if (took > options_.yield) {
+        step_ = std::max(step_ / 2, kStepMin);
+    }
+}
+
+}  // namespace walbrook

@@ -1,0 +1,85 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <stop_token>
+#include <string>
+#include <vector>
+
+#include "decode/copy_binary.h"
+#include "postgres/catalog.h"
+#include "walbrook/batch.h"
+
+namespace walbrook {
+
+// A run of blocks of one physical table: one unit of a copy.
+struct CopyUnitRange {
+    PhysicalTable table;
+    std::uint64_t first_block = 0;
+    std::optional<std::uint64_t> end_block;  // Nothing: to the end, wherever that is.
+    std::uint64_t size_blocks = 0;  // Of the whole table when the copy was planned.
+    bool ranges = true;  // False: the server cannot scan by ctid range; read it at once.
+};
+
+struct UnitReaderOptions {
+    TableSchemaPtr schema;   // As of the snapshot.
+    TableShape shape;        // As of the snapshot.
+    std::string snapshot;    // Its exported name.
+    std::string row_filter;  // SQL, or empty.
+    std::chrono::milliseconds yield{2000};  // About how long one lock is kept.
+    // After each batch, with its rows; an error ends the unit.
+    std::function<Status(std::size_t)> on_batch;
+};
+
+// Whether the server would read a ctid range without reading the whole table.
+Result<bool> has_tid_range_scan(Connection& connection, const PhysicalTable& table,
+                                const Deadline& deadline);
+
+// Reads a unit in short transactions that all see the same snapshot. Each takes ACCESS
+// SHARE without waiting (and tries again later if the user's DDL is there), compares
+// the table with the snapshot's shape, and copies some blocks. Between them no lock is
+// held: a migration waits for one range, never for the copy.
+//
+// ErrorCode::aborted: the snapshot is gone, or the table is not what it was (another
+// filenode after a rewrite or TRUNCATE, a dropped column, other leaves): copy it again.
+class UnitReader final : public RowReader {
+ public:
+    UnitReader(Connection& connection, CopyUnitRange range, UnitReaderOptions options,
+               std::stop_token stop);
+    ~UnitReader() override;
+
+    const TableSchemaPtr& schema() const override { return options_.schema; }
+    Result<const RowBatch*> next() override;
+
+ private:
+    Status begin_range();
+    Status lock_and_compare(const Deadline& deadline);
+    Result<std::string> copy_statement(const TableShape& now);
+    Result<bool> read_some();
+    Status end_range();
+    void adapt_step();
+
+    Connection& connection_;
+    const CopyUnitRange range_;
+    const UnitReaderOptions options_;
+    const std::stop_token stop_;
+
+    std::uint64_t next_block_;
+    std::uint64_t step_ = 1024;     // Blocks of the next transaction.
+    std::optional<std::uint64_t> range_end_;  // Of the running one; nothing: open.
+    bool in_range_ = false;
+    bool at_end_ = false;
+    std::chrono::steady_clock::time_point range_began_;
+    TableShape now_;
+
+    std::unique_ptr<BinaryCopyParser> parser_;
+    Buffer bytes_;            // From the socket, not parsed yet.
+    std::size_t used_ = 0;    // Of bytes_.
+    RowBatch batch_;
+    std::optional<Error> failed_;
+};
+
+}  // namespace walbrook
