@@ -86,7 +86,7 @@ void add_connection_keys(std::vector<Key>& keys, const std::string& prefix, Acce
              place<std::string>([at](auto& c) -> auto& { return at(c).tls.trusted_root_certs; }),
          .doc = "Certificates to trust, as PEM text or a path.",
          .example = "root.crt",
-         .fallback = "libpq's",
+         .fallback = "root.crt of libpq",
          .path_rule = PathRule::path_or_pem},
         {.name = "tls.client_cert",
          .place = place<std::string>([at](auto& c) -> auto& { return at(c).tls.client_cert; }),
@@ -129,7 +129,7 @@ void add_connection_keys(std::vector<Key>& keys, const std::string& prefix, Acce
 void add_source_keys(std::vector<Key>& keys) {
     keys.push_back({.name = "pipeline.id",
                     .place = place<std::uint64_t>([](auto& c) -> auto& { return c.pipeline.id; }),
-                    .doc = "A number of your choice that names the slot (walbrook_<id>) and all "
+                    .doc = "A number of your choice that names the slot (`walbrook_<id>`) and all "
                            "records. Never change it.",
                     .example = "1",
                     .min = 1,

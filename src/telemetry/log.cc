@@ -141,4 +141,14 @@ Logger Logger::with(LogField field) const {
     return copy;
 }
 
+LogSink Logger::as_sink() const {
+    if (!shared_) return {};
+    return [log = *this](const LogRecord& record) {
+        if (!log.is_on(record.level)) return;
+        std::vector<LogField> fields;
+        for (const auto& [key, value] : record.fields) fields.emplace_back(key, value);
+        log.write(record.level, record.message, fields);
+    };
+}
+
 }  // namespace walbrook

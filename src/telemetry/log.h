@@ -55,6 +55,9 @@ class Logger {
 
     // A logger whose every line also carries this field: `log.with({"table", name})`.
     Logger with(LogField field) const;
+    // A sink that ends here: for handing this logger to what takes a sink. Lines get
+    // this logger's fields and obey its level.
+    LogSink as_sink() const;
 
  private:
     struct Shared;

@@ -52,6 +52,17 @@ TEST(Logger, AFailureNamesItsCodeAndSqlstate) {
                                    {"sqlstate", "42501"}}));
 }
 
+TEST(Logger, AsASinkItKeepsLevelAndFields) {
+    std::vector<LogRecord> lines;
+    const Logger outer([&](const LogRecord& line) { lines.push_back(line); }, LogLevel::info);
+    const Logger inner(outer.with({"pipeline", 7}).as_sink());
+    inner.debug("quiet");
+    inner.info("copied", {{"rows", 2}});
+    ASSERT_EQ(lines.size(), 1U);
+    EXPECT_EQ(lines[0].fields, (Fields{{"pipeline", "7"}, {"rows", "2"}}));
+    EXPECT_FALSE(Logger().as_sink());
+}
+
 TEST(Logger, HandsOverOneLineAtATime) {
     int inside = 0;
     int lines = 0;

@@ -1,0 +1,38 @@
+#pragma once
+
+#include "cli/exit_code.h"
+#include "walbrook/pipeline.h"
+
+#include <optional>
+#include <string>
+
+namespace walbrook {
+
+// Each command of the program, from its options to its exit code. They write answers
+// to stdout, and everything else to stderr.
+
+struct RunOptions {
+    std::string config = "walbrook.yaml";
+    bool config_given = false;
+    bool until_caught_up = false;
+    // Seconds for which source or destination may be out of reach; none: for ever.
+    std::optional<double> timeout;
+};
+ExitCode run_command(const RunOptions& options);
+
+struct StatusOptions {
+    std::string config = "walbrook.yaml";
+    bool config_given = false;
+    bool json = false;
+};
+ExitCode status_command(const StatusOptions& options);
+
+ExitCode config_show_command(const std::string& config, bool config_given);
+ExitCode config_schema_command();
+ExitCode config_docs_command();
+ExitCode version_command();
+
+// "0.1.0"
+std::string_view program_version();
+
+}  // namespace walbrook
