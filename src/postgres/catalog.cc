@@ -17,8 +17,9 @@ Error no_such_table(TableId table) {
         .with_table(table.oid);
 }
 
-// "1 2 5" (int2vector) or "{1,2,5}" (int2[]).
+// "{1,2,5}", or "[0:2]={1,2,5}" where an int2vector became an array.
 std::vector<std::int16_t> attnums_from(std::string_view text) {
+    text.remove_prefix(std::min(text.find('=') + 1, text.size()));
     std::vector<std::int16_t> out;
     const char* at = text.data();
     const char* const end = at + text.size();
@@ -90,12 +91,38 @@ PublishedTable published_table(Fields& fields) {
     return table;
 }
 
-// (root oid, leaf oid, schema, name, filenode) of every leaf below the given tables.
-constexpr const char* kLeavesSql =
-    "select r.oid, c.oid, n.nspname, c.relname, c.relfilenode from unnest($1::oid[]) r(oid)"
-    " cross join lateral pg_partition_tree(r.oid) t join pg_class c on c.oid = t.relid"
-    " join pg_namespace n on n.oid = c.relnamespace"
-    " where t.isleaf and c.relkind <> 'p' order by r.oid, c.oid";
+// Every table below the given ones that holds rows, by the transaction's snapshot and
+// without a lock; of a plain table that is itself.
+constexpr const char* kTreeSql =
+    "with recursive tree(root, oid) as (select r.oid, r.oid from unnest($1::oid[]) r(oid)"
+    " union all select t.root, i.inhrelid from tree t join pg_class p on p.oid = t.oid"
+    "   join pg_inherits i on i.inhparent = t.oid where p.relkind = 'p')"
+    " select t.root, c.oid, n.nspname, c.relname, c.relfilenode from tree t"
+    " join pg_class c on c.oid = t.oid join pg_namespace n on n.oid = c.relnamespace"
+    " where c.relkind <> 'p' order by t.root, c.oid";
+
+struct TreeEntry {
+    std::uint32_t root = 0;
+    PhysicalTable leaf;
+};
+
+Result<std::vector<TreeEntry>> read_tree(Connection& connection, const Deadline& deadline,
+                                         std::span<const std::uint32_t> oids) {
+    WALBROOK_TRY(const Rows rows, connection.query(deadline, kTreeSql, oid_array(oids)));
+    std::vector<TreeEntry> entries;
+    for (std::size_t i = 0; i < rows.size(); ++i) {
+        Fields fields(rows, i);
+        TreeEntry entry;
+        entry.root = fields.u32();
+        entry.leaf.id.oid = fields.u32();
+        entry.leaf.schema = fields.text();
+        entry.leaf.name = fields.text();
+        entry.leaf.relfilenode = fields.u32();
+        WALBROOK_RETURN_IF_ERROR(fields.finish("read partitions"));
+        entries.push_back(std::move(entry));
+    }
+    return entries;
+}
 
 Status add_physical_tables(Connection& connection, const Deadline& deadline,
                            std::vector<PublishedTable>& tables) {
@@ -110,17 +137,10 @@ Status add_physical_tables(Connection& connection, const Deadline& deadline,
         }
     }
     if (oids.empty()) return {};
-    WALBROOK_TRY(const Rows rows, connection.query(deadline, kLeavesSql, oid_array(oids)));
-    for (std::size_t i = 0; i < rows.size(); ++i) {
-        Fields fields(rows, i);
-        PublishedTable* root = partitioned[fields.u32()];
-        PhysicalTable leaf;
-        leaf.id.oid = fields.u32();
-        leaf.schema = fields.text();
-        leaf.name = fields.text();
-        leaf.relfilenode = fields.u32();
-        WALBROOK_RETURN_IF_ERROR(fields.finish("read partitions"));
-        if (root != nullptr) root->physical.push_back(std::move(leaf));
+    WALBROOK_TRY(auto entries, read_tree(connection, deadline, oids));
+    for (TreeEntry& entry : entries) {
+        const auto root = partitioned.find(entry.root);
+        if (root != partitioned.end()) root->second->physical.push_back(std::move(entry.leaf));
     }
     return {};
 }
@@ -293,27 +313,12 @@ TableShape::Column shape_column(const PGresult* result, int index) {
             PQftype(result, index), PQfmod(result, index)};
 }
 
-// pg_partition_tree of a plain table is the table alone, as a leaf. With the filenode by
-// the transaction's snapshot, or by the server's cache.
-std::string shape_physical_sql(bool current) {
-    return fmt::format(
-        "select c.oid, {} from pg_partition_tree($1::oid) t"
-        " join pg_class c on c.oid = t.relid where t.isleaf and c.relkind <> 'p' order by c.oid",
-        current ? "coalesce(pg_relation_filenode(c.oid), 0)" : "c.relfilenode");
-}
-
-Status read_shape_physical(Connection& connection, const Deadline& deadline, TableId table,
-                           bool current, TableShape& shape) {
-    WALBROOK_TRY(const Rows rows,
-                 connection.query(deadline, shape_physical_sql(current), table.oid));
-    for (std::size_t i = 0; i < rows.size(); ++i) {
-        Fields fields(rows, i);
-        const std::uint32_t oid = fields.u32();
-        shape.physical.emplace_back(oid, fields.u32());
-        WALBROOK_RETURN_IF_ERROR(fields.finish("read the shape of a table"));
-    }
-    return {};
-}
+// Filenodes by the server's caches. pg_partition_tree is empty for a plain table.
+constexpr const char* kCurrentPhysicalSql =
+    "select l.oid, coalesce(pg_relation_filenode(l.oid), 0) from ("
+    " select t.relid::oid as oid from pg_partition_tree($1::oid) t where t.isleaf"
+    " union select $1::oid where not exists (select from pg_partition_tree($1::oid))) l"
+    " order by l.oid";
 
 }  // namespace
 
@@ -387,8 +392,10 @@ Result<TableSchema> read_table_schema(Connection& connection, const Deadline& de
 
 Result<TableShape> read_shape(Connection& connection, const Deadline& deadline, TableId table) {
     TableShape shape;
-    WALBROOK_RETURN_IF_ERROR(
-        read_shape_physical(connection, deadline, table, /*current=*/false, shape));
+    WALBROOK_TRY(const auto entries, read_tree(connection, deadline, std::span(&table.oid, 1)));
+    for (const TreeEntry& entry : entries) {
+        shape.physical.emplace_back(entry.leaf.id.oid, entry.leaf.relfilenode);
+    }
     WALBROOK_TRY(const Rows rows,
                  connection.query(deadline,
                                   "select c.oid, a.attnum, a.attname, a.atttypid, a.atttypmod"
@@ -416,8 +423,6 @@ Result<TableShape> read_current_shape(Connection& connection, const Deadline& de
                                       TableId table, const std::string& schema,
                                       const std::string& name) {
     TableShape shape;
-    WALBROOK_RETURN_IF_ERROR(
-        read_shape_physical(connection, deadline, table, /*current=*/true, shape));
     // The parser takes names, types and numbers from the relation cache, and the row
     // description hands them out (pg_attribute itself would be read by the snapshot).
     WALBROOK_TRY(const Rows rows,
@@ -427,6 +432,14 @@ Result<TableShape> read_current_shape(Connection& connection, const Deadline& de
         const int index = static_cast<int>(i);
         if (PQftable(rows.handle(), index) != table.oid) return no_such_table(table);
         shape.columns.push_back(shape_column(rows.handle(), index));
+    }
+    // Comes second: caches are brought up to date when a lock is taken (LockRelationOid).
+    WALBROOK_TRY(const Rows physical, connection.query(deadline, kCurrentPhysicalSql, table.oid));
+    for (std::size_t i = 0; i < physical.size(); ++i) {
+        Fields fields(physical, i);
+        const std::uint32_t oid = fields.u32();
+        shape.physical.emplace_back(oid, fields.u32());
+        WALBROOK_RETURN_IF_ERROR(fields.finish("read the shape of a table"));
     }
     return shape;
 }

@@ -113,8 +113,10 @@ Result<TableShape> read_shape(Connection& connection, const Deadline& deadline, 
 
 // The shape as it is now, in any transaction: what the server's caches say, which
 // follow the latest commit whatever the snapshot is. Comes after LOCK TABLE, whose lock
-// keeps it so, and needs SELECT on every column. `schema` and `name` as last known;
-// ErrorCode::schema_mismatch when another table, or none, has that name now.
+// keeps it so, and needs SELECT on every column. Of a partitioned table the leaves are
+// locked too (ACCESS SHARE, pg_partition_tree), which waits at most lock_timeout.
+// `schema` and `name` as last known; ErrorCode::schema_mismatch when another table, or
+// none, has that name now.
 Result<TableShape> read_current_shape(Connection& connection, const Deadline& deadline,
                                       TableId table, const std::string& schema,
                                       const std::string& name);

@@ -26,16 +26,17 @@ constexpr const char* kWritersSql =
     "   and mode in ('RowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')) w"
     " left join lateral (select t.transactionid as xid from l t"
     "   where t.locktype = 'transactionid' and t.granted and t.mode = 'ExclusiveLock'"
-    "   and t.virtualtransaction = w.virtualtransaction"
+    "   and t.virtualtransaction = w.virtualtransaction and t.pid is not distinct from w.pid"
     "   order by age(t.transactionid) desc limit 1) x on true"
-    " left join pg_prepared_xacts p on w.pid is null"
-    "   and w.virtualtransaction = '-1/' || p.transaction::text"
+    " left join pg_prepared_xacts p on w.pid is null and p.transaction = x.xid"
     " left join pg_stat_activity a on a.pid = w.pid"
     " where w.pid is distinct from pg_backend_pid()"
     "  and not exists (select from pg_stat_progress_vacuum v where v.pid = w.pid)"
     "  and not exists (select from pg_stat_progress_cluster f where f.pid = w.pid"
     "    and f.command = 'VACUUM FULL')"
     " order by 8 desc nulls last, 1";
+
+std::string prepared_name(std::uint32_t xid) { return fmt::format("-1/{}", xid); }
 
 Result<std::vector<Writer>> query_writers(Connection& connection, const Deadline& deadline,
                                           std::span<const std::uint32_t> tables) {
@@ -55,6 +56,8 @@ Result<std::vector<Writer>> query_writers(Connection& connection, const Deadline
         WALBROOK_RETURN_IF_ERROR(fields.finish("read the writers of a table"));
         // A prepared transaction that ended between the two views has no gid any more.
         if (writer.pid == 0 && writer.gid.empty()) continue;
+        // It shows the name it had before PREPARE, or after a restart of the server this one.
+        if (writer.is_prepared()) writer.virtual_transaction = prepared_name(writer.xid);
         writers.push_back(std::move(writer));
     }
     return writers;
@@ -119,7 +122,7 @@ void add_once(std::vector<Writer>& writers, const Writer& writer) {
 }
 
 void add_as_prepared(std::vector<Writer>& writers, Writer writer, const Prepared& prepared) {
-    writer.virtual_transaction = fmt::format("-1/{}", prepared.xid);
+    writer.virtual_transaction = prepared_name(prepared.xid);
     writer.xid = prepared.xid;
     writer.pid = 0;
     writer.gid = prepared.gid;
