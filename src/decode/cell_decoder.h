@@ -29,7 +29,18 @@ class CellDecoder {
 
  private:
     enum class Shortcut : std::uint8_t {
-        none, boolean, bytes2, bytes4, bytes8, float8, date, timestamp, text, jsonb, uuid, decimal
+        none,
+        boolean,
+        bytes2,
+        bytes4,
+        bytes8,
+        float8,
+        date,
+        timestamp,
+        text,
+        jsonb,
+        uuid,
+        decimal
     };
     static Shortcut shortcut_of(DecodeValue decode);
 

@@ -20,8 +20,8 @@ constexpr std::size_t kExtensionMax = 65'536;
 constexpr std::uint32_t kCriticalFlags = 0xFFFF0000;
 
 Error malformed(const TableSchema& schema, std::string_view what) {
-    return Error(ErrorCode::malformed, fmt::format("read a binary COPY of {}: {}",
-                                                   schema.display_name(), what));
+    return Error(ErrorCode::malformed,
+                 fmt::format("read a binary COPY of {}: {}", schema.display_name(), what));
 }
 
 }  // namespace

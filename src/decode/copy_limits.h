@@ -41,7 +41,7 @@ class CopyGauge {
 
  private:
     CopyLimits limits_;
-    std::size_t rows_ = 0;   // Since the batch was last measured.
+    std::size_t rows_ = 0;  // Since the batch was last measured.
     std::size_t bytes_ = 0;
 };
 

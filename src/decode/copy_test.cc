@@ -25,8 +25,8 @@ constexpr std::string_view kTrailer = "ffff";
 constexpr std::string_view kText = "1\ta\t1.50\t{7}\n\\N\t\t\\N\t{}\n3\t\\N\t-2.00\t{1,NULL}\n";
 
 TableSchemaPtr mixed_table() {
-    return table_of({column_of(23), column_of(25), column_of(1700, numeric_typmod(12, 2)),
-                     column_of(1007)});
+    return table_of(
+        {column_of(23), column_of(25), column_of(1700, numeric_typmod(12, 2)), column_of(1007)});
 }
 
 BinaryCopyParser binary_parser(const TableSchemaPtr& schema, CopyLimits limits = kNoLimits) {
@@ -37,9 +37,7 @@ TextCopyParser text_parser(const TableSchemaPtr& schema, CopyLimits limits = kNo
     return {schema, decoders_of(*schema, Format::text), limits};
 }
 
-std::string binary_copy() {
-    return hex(kHeader) + hex(kRows) + hex(kTrailer);
-}
+std::string binary_copy() { return hex(kHeader) + hex(kRows) + hex(kTrailer); }
 
 // Feeds pieces of `piece` bytes and keeps what was not used, as the source does.
 template <class Parser>
@@ -111,7 +109,8 @@ TEST(BinaryCopy, TruncationsAreNotDone) {
         SCOPED_TRACE(n);
         BinaryCopyParser parser = binary_parser(schema);
         RowBatch batch(schema);
-        const std::vector<char> exact(bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(n));
+        const std::vector<char> exact(bytes.begin(),
+                                      bytes.begin() + static_cast<std::ptrdiff_t>(n));
         const auto used = parser.consume({exact.data(), exact.size()}, batch);
         ASSERT_TRUE(used);
         EXPECT_LE(*used, n);

@@ -72,7 +72,8 @@ class Cursor {
 
     // The first failure, or an error if bytes are left over.
     [[nodiscard]] Status finish(std::string_view name) const {
-        if (failure_ == nullptr && at_ == end_) [[likely]] return {};
+        if (failure_ == nullptr && at_ == end_) [[likely]]
+            return {};
         return Error(ErrorCode::malformed,
                      fmt::format("read a {} message: {}", name,
                                  failure_ != nullptr ? failure_ : "bytes are left over"));

@@ -87,9 +87,7 @@ bool take_era(std::string_view& in) {
     return before_christ;
 }
 
-char* put_number(std::int64_t value, char* out) {
-    return std::to_chars(out, out + 20, value).ptr;
-}
+char* put_number(std::int64_t value, char* out) { return std::to_chars(out, out + 20, value).ptr; }
 
 char* put_two_digits(std::int64_t value, char* out) {
     if (value < 10) *out++ = '0';

@@ -15,10 +15,10 @@ inline constexpr std::int64_t kMicrosPerSecond = 1'000'000;
 inline constexpr std::int64_t kMicrosPerDay = 86'400 * kMicrosPerSecond;
 inline constexpr std::int32_t kEpochDays = 10'957;  // 1970-01-01 to 2000-01-01.
 inline constexpr std::int64_t kEpochMicros = kEpochDays * kMicrosPerDay;
-inline constexpr std::int32_t kDateMin = -2'451'545;          // Julian day 0.
-inline constexpr std::int32_t kDateEnd = 2'145'031'949;       // JULIAN_MAX, exclusive.
-inline constexpr std::int64_t kTimestampMin = kDateMin * kMicrosPerDay;       // MIN_TIMESTAMP
-inline constexpr std::int64_t kTimestampEnd = 106'751'983 * kMicrosPerDay;    // END_TIMESTAMP
+inline constexpr std::int32_t kDateMin = -2'451'545;                     // Julian day 0.
+inline constexpr std::int32_t kDateEnd = 2'145'031'949;                  // JULIAN_MAX, exclusive.
+inline constexpr std::int64_t kTimestampMin = kDateMin * kMicrosPerDay;  // MIN_TIMESTAMP
+inline constexpr std::int64_t kTimestampEnd = 106'751'983 * kMicrosPerDay;  // END_TIMESTAMP
 
 // Days since 2000 to days since 1970; infinities to ±INT32_MAX. Every date fits.
 inline Fit date_from_postgres(std::int32_t days, std::int32_t& out) {

@@ -23,7 +23,8 @@ inline bool has_room(const Column& out, std::size_t bytes) {
 }
 
 inline Status append_text(const ColumnSchema& column, std::string_view value, Column& out) {
-    if (!has_room(out, value.size())) [[unlikely]] return column_full(column);
+    if (!has_room(out, value.size())) [[unlikely]]
+        return column_full(column);
     out.append_bytes(value);
     return {};
 }

@@ -29,8 +29,9 @@ ZeroRun longest_zero_run(const unsigned* words) {
     ZeroRun best;
     ZeroRun current;
     for (int i = 0; i < kWords; ++i) {
-        current = words[i] != 0 ? ZeroRun{} : ZeroRun{current.length == 0 ? i : current.base,
-                                                      current.length + 1};
+        current = words[i] != 0
+                      ? ZeroRun{}
+                      : ZeroRun{current.length == 0 ? i : current.base, current.length + 1};
         if (current.length > best.length) best = current;
     }
     return best.length >= 2 ? best : ZeroRun{};

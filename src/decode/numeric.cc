@@ -91,7 +91,8 @@ Fit decimal_from_binary(std::string_view bytes, int precision, int scale, int128
     uint128 sum = 0;
     if (n <= 5) {
         std::uint64_t small = 0;
-        for (int i = 0; i < n - 1; ++i) small = small * 10000 + static_cast<unsigned>(value.digit(i));
+        for (int i = 0; i < n - 1; ++i)
+            small = small * 10000 + static_cast<unsigned>(value.digit(i));
         sum = small;
     } else {
         for (int i = 0; i < n - 1; ++i) sum = sum * 10000 + static_cast<unsigned>(value.digit(i));

@@ -280,11 +280,11 @@ Result<PgoutputMessage> finish(const Cursor& in, std::string_view name, const Me
 
 Error unknown_message(unsigned char letter) {
     const bool printable = letter > 0x20 && letter < 0x7F;
-    return Error(ErrorCode::malformed,
-                 fmt::format("read the replication stream: unknown pgoutput message {}; use a "
-                             "version of walbrook that knows this server",
-                             printable ? fmt::format("'{:c}'", letter)
-                                       : fmt::format("0x{:02x}", letter)));
+    return Error(
+        ErrorCode::malformed,
+        fmt::format("read the replication stream: unknown pgoutput message {}; use a "
+                    "version of walbrook that knows this server",
+                    printable ? fmt::format("'{:c}'", letter) : fmt::format("0x{:02x}", letter)));
 }
 
 }  // namespace

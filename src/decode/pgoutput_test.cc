@@ -68,8 +68,7 @@ constexpr Frame kFrames[] = {
     {"stream commit", "63 000002e1 00 0000000001537158 0000000001537188 0002bb6b5cd2f4a0"},
     {"stream abort", "41 000002e1 000002e2"},
     {"parallel abort", "41 000002e1 000002e2 0000000001537158 0002bb6b5cd2f4a0"},
-    {"begin prepare",
-     "62 0000000001537158 0000000001537188 0002bb6b5cd2f4a0 000002e1 67696400"},
+    {"begin prepare", "62 0000000001537158 0000000001537188 0002bb6b5cd2f4a0 000002e1 67696400"},
     {"prepare", "50 00 0000000001537158 0000000001537188 0002bb6b5cd2f4a0 000002e1 67696400"},
     {"commit prepared",
      "4b 00 0000000001537158 0000000001537188 0002bb6b5cd2f4a0 000002e1 67696400"},
@@ -191,8 +190,7 @@ TEST(Pgoutput, HandsOutRows) {
     const std::string insert_frame = hex(kFrames[5].hex);
     const auto insert = parse_as<InsertMessage>(insert_frame);
     EXPECT_EQ(insert.relation, 0x4001U);
-    EXPECT_EQ(columns_of(insert.new_row),
-              (std::vector<std::string>{"t:7", "n", "u", "b:\1\2"}));
+    EXPECT_EQ(columns_of(insert.new_row), (std::vector<std::string>{"t:7", "n", "u", "b:\1\2"}));
     const std::string update_frame = hex(kFrames[8].hex);
     const auto update = parse_as<UpdateMessage>(update_frame);
     EXPECT_EQ(update.old_kind, OldRow::key);
@@ -240,7 +238,8 @@ TEST(Pgoutput, AbortsOfParallelStreamsSayWhere) {
     const auto plain = parse_as<StreamAbortMessage>(plain_frame);
     EXPECT_EQ(plain.subxid, 0x2e2U);
     EXPECT_FALSE(plain.abort_lsn);
-    const std::string parallel_frame = hex("41 000002e1 000002e1 0000000001537158 0000000000000000");
+    const std::string parallel_frame =
+        hex("41 000002e1 000002e1 0000000001537158 0000000000000000");
     const auto parallel = parse_as<StreamAbortMessage>(parallel_frame);
     EXPECT_EQ(parallel.abort_lsn, Lsn{0x1537158});
     EXPECT_EQ(parallel.abort_time_us, 946'684'800'000'000);
@@ -248,16 +247,16 @@ TEST(Pgoutput, AbortsOfParallelStreamsSayWhere) {
 
 TEST(Pgoutput, LyingLengthsAreMalformed) {
     for (const std::string_view digits : {
-             "49 00004001 4e ffff 6e",               // More columns than bytes.
-             "49 00004001 4e 0001 74 ffffffff",      // A column of 4 GiB.
-             "49 00004001 4e 0001 78",               // Unknown column kind.
-             "49 00004001 4b 0001 6e",               // An insert with an old row.
-             "44 00004001 4e 0001 6e",               // A delete with a new row.
-             "55 00004001 4b 0001 6e 4b 0001 6e",    // An update with two old rows.
-             "54 ffffffff 00 00004001",              // More tables than bytes.
-             "54 00000001 04 00004001",              // An unknown truncate option.
-             "52 00004001 00 7400 78 0000",          // An unknown replica identity.
-             "4d 01 0000000001537158 70 00000000",   // A prefix that eats its length.
+             "49 00004001 4e ffff 6e",              // More columns than bytes.
+             "49 00004001 4e 0001 74 ffffffff",     // A column of 4 GiB.
+             "49 00004001 4e 0001 78",              // Unknown column kind.
+             "49 00004001 4b 0001 6e",              // An insert with an old row.
+             "44 00004001 4e 0001 6e",              // A delete with a new row.
+             "55 00004001 4b 0001 6e 4b 0001 6e",   // An update with two old rows.
+             "54 ffffffff 00 00004001",             // More tables than bytes.
+             "54 00000001 04 00004001",             // An unknown truncate option.
+             "52 00004001 00 7400 78 0000",         // An unknown replica identity.
+             "4d 01 0000000001537158 70 00000000",  // A prefix that eats its length.
              "43 01 0000000001537158 0000000001537188 0002bb6b5cd2f4a0",  // A commit flag.
          }) {
         SCOPED_TRACE(digits);

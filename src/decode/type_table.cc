@@ -54,8 +54,7 @@ constexpr TypeRow kTypes[] = {
     {1043, "character varying", 1015, TypeKind::text, decode_verbatim, ""},
     {1082, "date", 1182, TypeKind::date, decode_date_binary,
      "all dates; ±infinity are the ends of 32 bits"},
-    {1083, "time without time zone", 1183, TypeKind::time, decode_time_binary,
-     "24:00:00 included"},
+    {1083, "time without time zone", 1183, TypeKind::time, decode_time_binary, "24:00:00 included"},
     {1114, "timestamp without time zone", 1115, TypeKind::timestamp, decode_timestamp_binary,
      "to 294247-01-10 04:00:54.775806, later is refused; ±infinity are the ends of 64 bits"},
     {1184, "timestamp with time zone", 1185, TypeKind::timestamptz, decode_timestamp_binary,
@@ -133,17 +132,17 @@ const TypeRow* find_array_element(std::uint32_t array_oid) {
 std::span<const TypeRow> type_table() { return kTypes; }
 
 const TypeRow* find_type(std::uint32_t oid) {
-    const auto* found = std::lower_bound(
-        std::begin(kTypes), std::end(kTypes), oid,
-        [](const TypeRow& row, std::uint32_t wanted) { return row.oid < wanted; });
+    const auto* found =
+        std::lower_bound(std::begin(kTypes), std::end(kTypes), oid,
+                         [](const TypeRow& row, std::uint32_t wanted) { return row.oid < wanted; });
     return found != std::end(kTypes) && found->oid == oid ? found : nullptr;
 }
 
 Status resolve_type(ColumnSchema& column) {
     if (column.base_type_oid == 0) {
-        return Error(ErrorCode::schema_mismatch,
-                     fmt::format("resolve the type of column {}: the catalog names none",
-                                 column.name));
+        return Error(
+            ErrorCode::schema_mismatch,
+            fmt::format("resolve the type of column {}: the catalog names none", column.name));
     }
     const TypeRow* scalar = find_type(column.base_type_oid);
     if (scalar != nullptr) {

@@ -16,11 +16,11 @@ namespace walbrook {
 // text. Array types are lists of their element's kind.
 struct TypeRow {
     std::uint32_t oid = 0;
-    std::string_view name;        // As format_type() prints it.
+    std::string_view name;  // As format_type() prints it.
     std::uint32_t array_oid = 0;
     TypeKind kind = TypeKind::text;
-    DecodeValue binary = nullptr; // The exact binary decoder into `kind`, if there is one.
-    std::string_view note;        // What is special about it; empty if nothing.
+    DecodeValue binary = nullptr;  // The exact binary decoder into `kind`, if there is one.
+    std::string_view note;         // What is special about it; empty if nothing.
 };
 
 // In order of oid.

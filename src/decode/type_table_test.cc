@@ -32,9 +32,9 @@ TEST(TypeTable, NumericIsDecimalOnlyWhereEveryValueFits) {
         int scale;
         std::string_view type;
     } cases[] = {
-        {1, 0, "decimal(1,0)"}, {12, 2, "decimal(12,2)"}, {38, 38, "decimal(38,38)"},
-        {38, 0, "decimal(38,0)"}, {39, 0, "text"}, {1000, 1000, "text"}, {5, -3, "text"},
-        {3, 5, "text"},
+        {1, 0, "decimal(1,0)"},   {12, 2, "decimal(12,2)"}, {38, 38, "decimal(38,38)"},
+        {38, 0, "decimal(38,0)"}, {39, 0, "text"},          {1000, 1000, "text"},
+        {5, -3, "text"},          {3, 5, "text"},
     };
     for (const auto& one : cases) {
         const std::int32_t typmod = numeric_typmod(one.precision, one.scale);

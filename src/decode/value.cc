@@ -74,7 +74,8 @@ DecodeValue decoder_for(const ColumnSchema& column, Format format) {
                             : internal::text_decoder(column.base_type_oid, type.kind);
     }
     if (type.is_list) {
-        const bool readable = internal::binary_decoder(column.element_type_oid, type.kind) != nullptr;
+        const bool readable =
+            internal::binary_decoder(column.element_type_oid, type.kind) != nullptr;
         return readable ? internal::decode_array_binary : nullptr;
     }
     // enum_send() sends the label.

@@ -20,8 +20,7 @@ template <class T>
 Status decode_unsigned(const ColumnSchema& column, std::string_view bytes, Column& out) {
     if (bytes.size() != sizeof(T)) return unfit(Fit::malformed, column);
     char text[24];
-    const auto printed =
-        std::to_chars(text, text + sizeof text, load_big_endian<T>(bytes.data()));
+    const auto printed = std::to_chars(text, text + sizeof text, load_big_endian<T>(bytes.data()));
     return append_text(column, between(text, printed.ptr), out);
 }
 

@@ -121,8 +121,8 @@ TEST(Values, DamagedBytesAreRefusedOrAreAnotherValue) {
         const ColumnSchema schema = column_for(sample);
         for (const Format format : {Format::text, Format::binary}) {
             if (decoder_for(schema, format) == nullptr) continue;
-            SCOPED_TRACE(fmt::format("{} {} {}", sample.type_name, sample.text,
-                                     static_cast<char>(format)));
+            SCOPED_TRACE(
+                fmt::format("{} {} {}", sample.type_name, sample.text, static_cast<char>(format)));
             const std::string bytes =
                 format == Format::text ? std::string(sample.text) : hex(sample.binary);
             for_each_damage(bytes, [&](const std::string& damaged) {
@@ -130,9 +130,9 @@ TEST(Values, DamagedBytesAreRefusedOrAreAnotherValue) {
                 if (out.status.ok()) {
                     expect_sane(out.column);
                 } else {
-                    EXPECT_THAT(out.status.error().code(),
-                                ::testing::AnyOf(ErrorCode::malformed,
-                                                 ErrorCode::unsupported_value));
+                    EXPECT_THAT(
+                        out.status.error().code(),
+                        ::testing::AnyOf(ErrorCode::malformed, ErrorCode::unsupported_value));
                 }
             });
         }
@@ -173,23 +173,30 @@ TEST(Values, TextThatPostgresDoesNotPrintIsMalformed) {
         {23, {"2147483648", "-2147483649", "1e3"}},
         {20, {"9223372036854775808"}},
         {26, {"-1", "4294967296"}},
-        {701, {"", "nan", "inf", "-inf", "infinity", "-NaN", "+1", ".5", "1e999", "0x1p3", "1,5",
-               "-", "1 "}},
+        {701,
+         {"", "nan", "inf", "-inf", "infinity", "-NaN", "+1", ".5", "1e999", "0x1p3", "1,5", "-",
+          "1 "}},
         {700, {"1e39"}},
         {17, {"", "\\", "\\x0", "\\xzz", "deadbeef", "\\\\000"}},
-        {1082, {"", "2024-13-01", "2024-00-01", "2024-02-30", "2023-02-29", "2024-2-1",
-                "24-01-01", "0000-01-01", "2024-01-01BC", "2024-01-01 AD", "5874898-01-01",
-                "4714-11-23 BC", "Infinity", "2024-01-01 00:00:00", "12345678-01-01"}},
-        {1083, {"", "24:00:01", "25:00:00", "12:60:00", "12:00:60", "12:00", "12:00:00.",
-                "12:00:00.1234567", "1:00:00", "24:00:00.000001"}},
-        {1114, {"", "2024-01-01", "2024-01-01 24:00:00", "2024-01-01T00:00:00",
-                "2024-01-01 00:00:00+00", "294277-01-01 00:00:00", "4714-11-23 23:59:59 BC"}},
-        {1184, {"2024-01-01 00:00:00", "2024-01-01 00:00:00+01", "2024-01-01 00:00:00Z",
-                "2024-01-01 00:00:00 BC+00", "5874897-01-01 00:00:00+00"}},
-        {2950, {"", "a0eebc999c0b4ef8bb6d6bb9bd380a11", "{a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11}",
-                "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a1g", "a0eebc99-9c0b-4ef8-bb6d+6bb9bd380a11"}},
-        {1007, {"", "{", "}", "{}x", "{1", "{1,}", "{,1}", "{1}}", "{1;2}", "{\"1}", "{\"1\\", "1",
-                "{1,2", "{a}", "{\"\"}", "{1\"2\"}", "{ 1}"}},
+        {1082,
+         {"", "2024-13-01", "2024-00-01", "2024-02-30", "2023-02-29", "2024-2-1", "24-01-01",
+          "0000-01-01", "2024-01-01BC", "2024-01-01 AD", "5874898-01-01", "4714-11-23 BC",
+          "Infinity", "2024-01-01 00:00:00", "12345678-01-01"}},
+        {1083,
+         {"", "24:00:01", "25:00:00", "12:60:00", "12:00:60", "12:00", "12:00:00.",
+          "12:00:00.1234567", "1:00:00", "24:00:00.000001"}},
+        {1114,
+         {"", "2024-01-01", "2024-01-01 24:00:00", "2024-01-01T00:00:00", "2024-01-01 00:00:00+00",
+          "294277-01-01 00:00:00", "4714-11-23 23:59:59 BC"}},
+        {1184,
+         {"2024-01-01 00:00:00", "2024-01-01 00:00:00+01", "2024-01-01 00:00:00Z",
+          "2024-01-01 00:00:00 BC+00", "5874897-01-01 00:00:00+00"}},
+        {2950,
+         {"", "a0eebc999c0b4ef8bb6d6bb9bd380a11", "{a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11}",
+          "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a1g", "a0eebc99-9c0b-4ef8-bb6d+6bb9bd380a11"}},
+        {1007,
+         {"", "{", "}", "{}x", "{1", "{1,}", "{,1}", "{1}}", "{1;2}", "{\"1}", "{\"1\\", "1",
+          "{1,2", "{a}", "{\"\"}", "{1\"2\"}", "{ 1}"}},
     };
     for (const auto& one : cases) {
         const ColumnSchema schema = column_of(one.oid);
@@ -209,12 +216,12 @@ TEST(Values, DatesOutsideThoseOfPostgresAreMalformedInBinary) {
         const ColumnSchema* schema;
         std::string_view bytes;
     } cases[] = {
-        {&date, "80000001"},                  // After -infinity.
-        {&date, "7ffffffe"},                  // Before infinity.
-        {&date, "ffda97a6"},                  // 4714-11-23 BC.
+        {&date, "80000001"},  // After -infinity.
+        {&date, "7ffffffe"},  // Before infinity.
+        {&date, "ffda97a6"},  // 4714-11-23 BC.
         {&timestamp, "8000000000000001"},
         {&timestamp, "7ffffffffffffffe"},
-        {&timestamp, "fd0f7cc1411f9fff"},     // A microsecond before 4714-11-24 BC.
+        {&timestamp, "fd0f7cc1411f9fff"},  // A microsecond before 4714-11-24 BC.
         {&timestamp, "7fffff5bb3b2a000"},
     };
     for (const auto& one : cases) {

@@ -1,3 +1,4 @@
+#include <array>
 #include <charconv>
 #include <limits>
 
@@ -41,19 +42,23 @@ Status decode_float(const ColumnSchema& column, std::string_view text, Column& o
     return decode_number<T>(column, text, out);
 }
 
-// The value of a hexadecimal digit, or -1.
-int hex_digit(char c) {
-    if (c >= '0' && c <= '9') return c - '0';
-    if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-    if (c >= 'A' && c <= 'F') return c - 'A' + 10;
-    return -1;
-}
+// The value of each hexadecimal digit, 255 for all other bytes.
+constexpr auto kHexDigits = [] {
+    std::array<std::uint8_t, 256> values{};
+    values.fill(255);
+    for (std::uint8_t i = 0; i < 10; ++i) values['0' + i] = i;
+    for (std::uint8_t i = 0; i < 6; ++i) {
+        values['a' + i] = static_cast<std::uint8_t>(10 + i);
+        values['A' + i] = static_cast<std::uint8_t>(10 + i);
+    }
+    return values;
+}();
 
-// Two hexadecimal digits, or -1.
-int hex_byte(const char* at) {
-    const int high = hex_digit(at[0]);
-    const int low = hex_digit(at[1]);
-    return high < 0 || low < 0 ? -1 : high * 16 + low;
+// Two hexadecimal digits, or a number above 255.
+unsigned hex_byte(const char* at) {
+    const unsigned high = kHexDigits[static_cast<unsigned char>(at[0])];
+    const unsigned low = kHexDigits[static_cast<unsigned char>(at[1])];
+    return high << 4 | low | (low & 16) << 4;
 }
 
 template <class T>
@@ -122,8 +127,8 @@ Status decode_bytea_text(const ColumnSchema& column, std::string_view text, Colu
     Scratch scratch;
     char* const bytes = scratch.room(size);
     for (std::size_t i = 0; i < size; ++i) {
-        const int byte = hex_byte(text.data() + 2 * i);
-        if (byte < 0) return unfit(Fit::malformed, column);
+        const unsigned byte = hex_byte(text.data() + 2 * i);
+        if (byte > 255) return unfit(Fit::malformed, column);
         bytes[i] = static_cast<char>(byte);
     }
     return append_text(column, {bytes, size}, out);
@@ -163,8 +168,8 @@ Status decode_uuid_text(const ColumnSchema& column, std::string_view text, Colum
         if (at == 8 || at == 13 || at == 18 || at == 23) {
             if (text[at++] != '-') return unfit(Fit::malformed, column);
         }
-        const int byte = hex_byte(text.data() + at);
-        if (byte < 0) return unfit(Fit::malformed, column);
+        const unsigned byte = hex_byte(text.data() + at);
+        if (byte > 255) return unfit(Fit::malformed, column);
         out_byte = static_cast<char>(byte);
         at += 2;
     }
