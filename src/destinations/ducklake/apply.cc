@@ -14,6 +14,7 @@ namespace walbrook::ducklake {
 using duckdb_engine::ColumnsSource;
 using duckdb_engine::NamedScan;
 using duckdb_engine::quote_identifier;
+using duckdb_engine::same_name;
 using duckdb_engine::ScanColumn;
 
 namespace {
@@ -68,6 +69,7 @@ bool is_float(const ColumnType& type) {
 }  // namespace
 
 Status FlushWriter::write(Flush& flush) {
+    WALBROOK_RETURN_IF_ERROR(changes_.settle_names());
     for (;;) {
         if (stop_.stop_requested()) return Error(ErrorCode::cancelled, "stopped");
         WALBROOK_TRY(const FlushItem* item, flush.next());
@@ -80,7 +82,10 @@ Status FlushWriter::write_item(const FlushItem& item) {
     if (const auto* batch = std::get_if<ChangeBatch>(&item)) return fold(*batch);
     if (const auto* emptied = std::get_if<Truncate>(&item)) {
         WALBROOK_RETURN_IF_ERROR(write_all_folded());
-        return truncate(*emptied);
+        for (const TableSchemaPtr& table : emptied->tables) {
+            WALBROOK_RETURN_IF_ERROR(changes_.truncate(table, emptied->copy));
+        }
+        return {};
     }
     if (const auto* publish = std::get_if<Publish>(&item)) {
         WALBROOK_RETURN_IF_ERROR(write_folded_of(publish->copy->schema->id));
@@ -222,6 +227,12 @@ Status FlushWriter::remove_whole_rows(const Target& target, const RowBatch& rows
     std::string same_row;
     for (std::size_t i = 0; i < rows.columns().size(); ++i) {
         const std::string name = quote_identifier(target.schema->columns[i].name);
+        if (same_name(target.schema->columns[i].name, "rowid")) {
+            return Error(ErrorCode::schema_mismatch,
+                         target.schema->display_name() +
+                             " has no key and a column named rowid, by which DuckDB tells rows apart")
+                .with_table(target.schema->id.oid);
+        }
         plain.add(fmt::format("c{}", i), rows.columns()[i]);
         std::vector<std::string> of{"{}"};
         // Zero and minus zero are equal to DuckDB, and different values here.
@@ -265,15 +276,6 @@ Status FlushWriter::insert(const Target& target, const RowBatch& rows) {
         *source, stop_);
     if (!written) return in_table(written.error(), target);
     return expect_rows(target, "insert", rows.rows(), *written);
-}
-
-Status FlushWriter::truncate(const Truncate& truncate) {
-    for (const TableSchemaPtr& table : truncate.tables) {
-        WALBROOK_TRY(const Target target, changes_.resolve(table, truncate.copy));
-        WALBROOK_RETURN_IF_ERROR(lake_.session().run("DELETE FROM " + target.name, stop_));
-        has_written_ = true;
-    }
-    return {};
 }
 
 }  // namespace walbrook::ducklake

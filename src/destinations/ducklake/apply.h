@@ -19,7 +19,7 @@ namespace walbrook::ducklake {
 class FlushWriter {
  public:
     FlushWriter(Lake& lake, Tables& tables, std::stop_token stop)
-        : lake_(lake), changes_(lake.session(), tables), stop_(std::move(stop)) {}
+        : lake_(lake), changes_(lake, tables), stop_(std::move(stop)) {}
 
     // All items to the end. On an error the transaction must be rolled back.
     Status write(Flush& flush);
@@ -41,9 +41,7 @@ class FlushWriter {
     Status write_folded(Folded& folded);
     Status write_folded_of(TableId table);
     Status write_all_folded();
-    Status truncate(const Truncate& truncate);
-
-    // Each returns how many rows it was, and fails if it was not as many as expected.
+    // Each fails if the lake holds more or fewer of these rows than expected.
     Status merge(const Target& target, const NetChange& change);
     Status remove_by_key(const Target& target, const RowBatch& keys);
     Status remove_whole_rows(const Target& target, const RowBatch& rows);

@@ -1,11 +1,6 @@
 #include "destinations/ducklake/copies.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <unistd.h>
-
-#include <cerrno>
-#include <cstring>
 #include <filesystem>
 #include <random>
 #include <system_error>
@@ -14,6 +9,7 @@
 
 #include "base/failpoints.h"
 #include "destinations/duckdb_engine/sql.h"
+#include "destinations/ducklake/new_files.h"
 #include "destinations/ducklake/table_ddl.h"
 
 namespace walbrook::ducklake {
@@ -29,27 +25,13 @@ namespace fs = std::filesystem;
 namespace {
 
 // docs/design/ducklake.md has the measurements behind these.
-constexpr std::string_view kParquetOptions = "FORMAT parquet, COMPRESSION zstd";
+constexpr std::string_view kParquetOptions =
+    "FORMAT parquet, PARQUET_VERSION v2, COMPRESSION zstd, COMPRESSION_LEVEL 1, "
+    "ROW_GROUP_SIZE_BYTES 33554432";
 
 std::string random_suffix() {
     std::random_device random;
     return fmt::format("{:08x}{:08x}", random(), random());
-}
-
-// DuckDB closes its files without fsync; the catalog must not be more durable than
-// what it points to.
-Status sync_path(const std::string& path) {
-    const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-    if (descriptor < 0) {
-        return Error(ErrorCode::unavailable, "open " + path + ": " + std::strerror(errno));
-    }
-    const int result = ::fsync(descriptor);
-    const int reason = errno;
-    ::close(descriptor);
-    if (result != 0) {
-        return Error(ErrorCode::unavailable, "fsync " + path + ": " + std::strerror(reason));
-    }
-    return {};
 }
 
 void remove_file(const std::string& path) {
@@ -73,7 +55,9 @@ Copies::Copy* Copies::find(const CopyTarget& target) {
 
 Status Copies::begin(const CopyTargetPtr& copy, const std::string& schema_folder) {
     const std::uint32_t oid = copy->schema->id.oid;
-    Copy fresh{copy, lake_.options().data_path + schema_folder + shadow_name(copy->schema->id, copy->attempt),
+    Copy fresh{copy,
+               lake_.options().data_path + schema_folder +
+                   shadow_name(copy->schema->id, copy->attempt),
                {}};
     std::error_code error;
     fs::create_directories(fresh.folder, error);
@@ -135,7 +119,7 @@ Status Copies::write(const CopyUnit& unit, RowReader& rows, const std::stop_toke
     return {};
 }
 
-Status Copies::register_files(const CopyTargetPtr& target) {
+Result<std::string> Copies::register_files(const CopyTargetPtr& target) {
     std::vector<std::string> files;
     std::string folder;
     {
@@ -150,15 +134,16 @@ Status Copies::register_files(const CopyTargetPtr& target) {
     }
     const std::string name = shadow_name(target->schema->id, target->attempt);
     WALBROOK_RETURN_IF_ERROR(create_table(lake_.session(), *target->schema, name));
-    if (files.empty()) return {};
+    if (files.empty()) return folder;
     WALBROOK_RETURN_IF_ERROR(sync_path(folder));
     std::string list;
     for (const std::string& file : files) {
         list += (list.empty() ? "" : ", ") + quote_literal(file);
     }
-    return lake_.session().run(
+    WALBROOK_RETURN_IF_ERROR(lake_.session().run(
         fmt::format("CALL ducklake_add_data_files('lake', {}, [{}], schema => {})",
-                    quote_literal(name), list, quote_literal(target->schema->schema)));
+                    quote_literal(name), list, quote_literal(target->schema->schema))));
+    return folder;
 }
 
 void Copies::finish(const CopyTargetPtr& target) {

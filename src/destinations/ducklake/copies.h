@@ -31,8 +31,8 @@ class Copies {
     // What the one thread that is not a copier does:
     // Forgets earlier attempts and their files. `schema_folder` is relative to data_path.
     Status begin(const CopyTargetPtr& copy, const std::string& schema_folder);
-    // Within a lake transaction; may be repeated when that fails.
-    Status register_files(const CopyTargetPtr& copy);
+    // Within a lake transaction; may be repeated when that fails. Returns the folder.
+    Result<std::string> register_files(const CopyTargetPtr& copy);
     // The files now belong to the catalog.
     void finish(const CopyTargetPtr& copy);
     void discard(const CopyTargetPtr& copy);

@@ -128,7 +128,7 @@ Result<Recovered> DuckLakeDestination::open(const PipelineIdentity& who, std::st
 
 Status DuckLakeDestination::refresh() {
     WALBROOK_TRY(const std::optional<Note> note, lake_->newest_note());
-    WALBROOK_TRY(tables_.records, ducklake::load_records(lake_->session()));
+    WALBROOK_TRY(tables_.records, ducklake::load_records(*lake_));
     if (!note && !tables_.records.empty()) {
         return Error(ErrorCode::corrupt_state,
                      "the lake has tables of ours and no snapshot with a position: somebody expired "
@@ -217,8 +217,8 @@ Status DuckLakeDestination::begin_copy(const CopyTargetPtr& copy, std::stop_toke
 Status DuckLakeDestination::finish_copy(const CopyTargetPtr& copy, std::stop_token stop) {
     const std::lock_guard lock(mutex_);
     Status status = transact("copy", stop, [&](Tables& tables) -> Result<Note> {
-        WALBROOK_RETURN_IF_ERROR(copies_->register_files(copy));
-        tables.shadows[copy->schema->id.oid] = {copy, copy->schema};
+        WALBROOK_TRY(std::string folder, copies_->register_files(copy));
+        tables.shadows[copy->schema->id.oid] = {copy, copy->schema, std::move(folder)};
         return note_;
     });
     if (status) copies_->finish(copy);
@@ -235,7 +235,7 @@ Status DuckLakeDestination::discard_copy(const CopyTargetPtr& copy, std::stop_to
 
 Status DuckLakeDestination::drop_shadow(TableId table, std::stop_token stop) {
     return transact("discard", std::move(stop), [&](Tables& tables) -> Result<Note> {
-        ducklake::TableChanges changes(lake_->session(), tables);
+        ducklake::TableChanges changes(*lake_, tables);
         WALBROOK_RETURN_IF_ERROR(changes.drop_shadow(table));
         return note_;
     });

@@ -23,7 +23,7 @@ namespace {
 
 // Rows of one statement and table that still go into the catalog instead of a file of
 // their own. docs/design/ducklake.md has the measurements behind the number.
-constexpr int kInlinedRowsMax = 1000;
+constexpr int kInlinedRowsMax = 100;
 
 // How long SQLite waits for a lock of another process: only a writer can hold one
 // that matters in WAL mode, and only for moments.
@@ -130,6 +130,7 @@ Status Lake::transact(std::string_view what, const std::function<Result<Note>()>
                       std::stop_token stop) {
     if (is_broken_) WALBROOK_RETURN_IF_ERROR(reattach());
     if (stop.stop_requested()) return Error(ErrorCode::cancelled, "stopped");
+    new_files_.begin();
     WALBROOK_RETURN_IF_ERROR(session_->run("BEGIN"));
     Result<Note> note = work();
     if (!note) {
@@ -148,6 +149,7 @@ Status Lake::commit(std::string_view what, const Note& note) {
         fmt::format("CALL lake.set_commit_message('walbrook', {}, extra_info => {})",
                     quote_literal(what), quote_literal(extra_info(note, options_.pipeline_id, id)));
     Status status = session_->run(message);
+    if (status) status = new_files_.sync();
     if (status) status = failpoint("lake.before_commit");
     if (!status) {
         if (!session_->run("ROLLBACK")) reattach().ignore();

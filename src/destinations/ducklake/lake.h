@@ -10,6 +10,7 @@
 
 #include "destinations/duckdb_engine/engine.h"
 #include "destinations/ducklake/catalog.h"
+#include "destinations/ducklake/new_files.h"
 #include "walbrook/lsn.h"
 #include "walbrook/result.h"
 
@@ -51,6 +52,9 @@ class Lake {
     Status transact(std::string_view what, const std::function<Result<Note>()>& work,
                     std::stop_token stop);
 
+    // Folders into which the present transaction may write must be watched before.
+    NewFiles& new_files() { return new_files_; }
+
     // What the newest snapshot of ours says; nothing if there is none.
     Result<std::optional<Note>> newest_note();
     Status reattach();
@@ -65,6 +69,7 @@ class Lake {
     const LakeOptions options_;
     std::unique_ptr<duckdb_engine::Database> database_;
     std::unique_ptr<duckdb_engine::Connection> session_;
+    NewFiles new_files_;
     std::string commit_prefix_;
     std::uint64_t commits_ = 0;
     bool is_broken_ = false;  // A commit failed and attaching again did too.

@@ -2,7 +2,8 @@
 
 #include <fmt/format.h>
 
-#include <cstdlib>
+#include <map>
+#include <utility>
 
 #include "base/narrow.h"
 #include "destinations/duckdb_engine/sql.h"
@@ -64,6 +65,27 @@ Status check_lineage(const QueryResult& row, const PipelineIdentity& who) {
     return {};
 }
 
+// Folders of the lake's tables, by schema and name.
+using Folders = std::map<std::pair<std::string, std::string>, std::string>;
+
+Result<Folders> load_folders(Lake& lake) {
+    WALBROOK_TRY(
+        const QueryResult rows,
+        lake.session().query(fmt::format(
+            "SELECT s.schema_name, t.table_name, s.path, t.path FROM {0}.ducklake_table AS t JOIN "
+            "{0}.ducklake_schema AS s USING (schema_id) WHERE t.end_snapshot IS NULL AND "
+            "s.end_snapshot IS NULL",
+            Lake::metadata())));
+    Folders folders;
+    for (std::size_t i = 0; i < rows.rows(); ++i) {
+        const auto text = [&](std::size_t column) { return rows.text(i, column).value_or(""); };
+        std::string folder = lake.options().data_path + text(2) + text(3);
+        if (folder.ends_with('/')) folder.pop_back();
+        folders.emplace(std::pair(text(0), text(1)), std::move(folder));
+    }
+    return folders;
+}
+
 Result<TableRecord> parse_record(const QueryResult& rows, std::size_t row) {
     TableRecord record;
     const auto text = [&](std::size_t column) { return rows.text(row, column).value_or(""); };
@@ -100,14 +122,19 @@ Result<bool> open_records(Connection& session, const PipelineIdentity& who) {
     return false;
 }
 
-Result<TableRecords> load_records(Connection& session) {
+Result<TableRecords> load_records(Lake& lake) {
+    WALBROOK_TRY(const Folders folders, load_folders(lake));
     WALBROOK_TRY(const QueryResult rows,
-                 session.query("SELECT oid, schema_name, table_name, phase, position, reason, "
+                 lake.session().query("SELECT oid, schema_name, table_name, phase, position, reason, "
                                "schema_json FROM lake._walbrook.tables"));
     TableRecords records;
     for (std::size_t i = 0; i < rows.rows(); ++i) {
         WALBROOK_TRY(TableRecord record, parse_record(rows, i));
         const auto oid = narrow<std::uint32_t>(rows.number(i, 0).value_or(0));
+        const auto folder = folders.find({record.lake_schema, record.lake_table});
+        if (folder != folders.end()) record.folder = folder->second;
+        // Dropped by hand: readers have none, and its changes ask for a new copy.
+        if (folder == folders.end()) record.lake_table.clear();
         if (!records.emplace(oid, std::move(record)).second) {
             return Error(ErrorCode::corrupt_state,
                          fmt::format("lake._walbrook.tables has two records of oid {}", oid));

@@ -4,7 +4,7 @@
 #include <map>
 #include <string>
 
-#include "destinations/duckdb_engine/engine.h"
+#include "destinations/ducklake/lake.h"
 #include "walbrook/destination.h"
 
 namespace walbrook::ducklake {
@@ -26,6 +26,7 @@ struct TableRecord {
     // source, except while another table has that name (see SchemaChange).
     std::string lake_schema;
     std::string lake_table;
+    std::string folder;  // Absolute, of its files; from DuckLake's catalog.
 };
 
 using TableRecords = std::map<std::uint32_t, TableRecord>;  // By oid.
@@ -35,7 +36,7 @@ using TableRecords = std::map<std::uint32_t, TableRecord>;  // By oid.
 // True if they were made, that is, if something was written.
 Result<bool> open_records(duckdb_engine::Connection& session, const PipelineIdentity& who);
 
-Result<TableRecords> load_records(duckdb_engine::Connection& session);
+Result<TableRecords> load_records(Lake& lake);
 Status save_record(duckdb_engine::Connection& session, std::uint32_t oid,
                    const TableRecord& record);
 Status remove_record(duckdb_engine::Connection& session, std::uint32_t oid);

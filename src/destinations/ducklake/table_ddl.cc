@@ -19,10 +19,10 @@ using duckdb_engine::sql_type;
 
 namespace {
 
-// Names that DuckLake keeps for itself in tables with inlined data, and `rowid`, by
-// which rows of tables without a key are deleted.
+// Names that DuckLake keeps for itself in tables with inlined data.
 constexpr auto kReservedColumns = std::to_array<std::string_view>(
-    {"_ducklake_internal_row_id", "_ducklake_internal_snapshot_id", "rowid"});
+    {"_ducklake_internal_row_id", "_ducklake_internal_snapshot_id", "row_id", "begin_snapshot",
+     "end_snapshot"});
 
 bool is_reserved_column(std::string_view name) {
     return std::any_of(kReservedColumns.begin(), kReservedColumns.end(),
@@ -60,14 +60,18 @@ Error cannot_follow(const TableSchema& table, const std::string& what) {
         .with_table(table.id.oid);
 }
 
-// What DuckLake can do to a column with rows in it (ducklake, "Schema Evolution").
+// What DuckLake can do to a column with rows in it (tried on 1.5.5, elements of lists
+// too).
 bool is_widening(const ColumnType& from, const ColumnType& to) {
-    if (from.is_list || to.is_list) return false;
+    if (from.is_list != to.is_list) return false;
     switch (from.kind) {
         case TypeKind::int16: return to.kind == TypeKind::int32 || to.kind == TypeKind::int64;
         case TypeKind::int32:
         case TypeKind::uint32: return to.kind == TypeKind::int64;
         case TypeKind::float32: return to.kind == TypeKind::float64;
+        case TypeKind::decimal:
+            return to.kind == TypeKind::decimal && from.scale == to.scale &&
+                   from.precision < to.precision;
         default: return false;
     }
 }
@@ -113,9 +117,10 @@ Status change_kept_column(Connection& session, const std::string& name, const Ta
         }
         WALBROOK_RETURN_IF_ERROR(session.run(alter + "SET DATA TYPE " + sql_type(column.type)));
     }
-    if (old.nullable != column.nullable) {
-        WALBROOK_RETURN_IF_ERROR(
-            session.run(alter + (column.nullable ? "DROP NOT NULL" : "SET NOT NULL")));
+    // Never tightened in place: DuckLake refuses SET NOT NULL after changes in the same
+    // transaction, and a refused statement ends the transaction.
+    if (!old.nullable && column.nullable) {
+        WALBROOK_RETURN_IF_ERROR(session.run(alter + "DROP NOT NULL"));
     }
     if (old.comment != column.comment) {
         WALBROOK_RETURN_IF_ERROR(session.run(fmt::format("COMMENT ON COLUMN {}.{} IS {}", name,

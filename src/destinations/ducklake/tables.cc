@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <filesystem>
 #include <utility>
 
 #include "destinations/duckdb_engine/sql.h"
@@ -28,6 +30,13 @@ Status TableChanges::run(const std::string& sql) {
     return session_.run(sql);
 }
 
+Status TableChanges::change(std::uint32_t oid, const std::string& name, const TableSchema& from,
+                            const TableSchema& to) {
+    has_written_ = true;
+    changed_.insert(oid);
+    return change_columns(session_, name, from, to);
+}
+
 Status TableChanges::make_way(const std::string& schema, const std::string& name,
                               std::uint32_t for_oid) {
     for (auto& [oid, record] : tables_.records) {
@@ -41,6 +50,9 @@ Status TableChanges::make_way(const std::string& schema, const std::string& name
 }
 
 Status TableChanges::rename(std::uint32_t oid, TableRecord& record, const std::string& name) {
+    if (changed_.contains(oid)) {
+        return not_here(*record.schema, "its columns change in the transaction that renames it");
+    }
     WALBROOK_RETURN_IF_ERROR(make_way(record.lake_schema, name, oid));
     const auto step = [&](const std::string& to) {
         Status status = run(fmt::format("ALTER TABLE {} RENAME TO {}",
@@ -57,22 +69,37 @@ Status TableChanges::rename(std::uint32_t oid, TableRecord& record, const std::s
     return save_record(session_, oid, record);
 }
 
+Status TableChanges::settle_names() {
+    for (auto& [oid, record] : tables_.records) {
+        if (record.lake_table.empty() || record.lake_table == record.schema->name) continue;
+        const bool is_taken = std::any_of(
+            tables_.records.begin(), tables_.records.end(), [&](const auto& other) {
+                return other.first != oid &&
+                       same_name(other.second.lake_schema, record.lake_schema) &&
+                       same_name(other.second.lake_table, record.schema->name);
+            });
+        if (is_taken) continue;
+        WALBROOK_RETURN_IF_ERROR(rename(oid, record, record.schema->name));
+    }
+    return {};
+}
+
 Result<Target> TableChanges::resolve(const TableSchemaPtr& schema, const CopyTargetPtr& copy) {
     const std::uint32_t oid = schema->id.oid;
     if (copy) {
-        const auto shadow = tables_.shadows.find(oid);
-        if (shadow == tables_.shadows.end() || shadow->second.copy->attempt != copy->attempt) {
+        const auto found = tables_.shadows.find(oid);
+        if (found == tables_.shadows.end() || found->second.copy->attempt != copy->attempt) {
             return not_here(*schema, "this copy of it does not exist");
         }
-        Target target{lake_name(copy->schema->schema, shadow_name(copy->schema->id, copy->attempt)),
-                      schema};
-        if (shadow->second.schema != schema && *shadow->second.schema != *schema) {
-            has_written_ = true;
-            WALBROOK_RETURN_IF_ERROR(
-                change_columns(session_, target.name, *shadow->second.schema, *schema));
+        Shadow& shadow = found->second;
+        const std::string name =
+            lake_name(copy->schema->schema, shadow_name(copy->schema->id, copy->attempt));
+        if (shadow.schema != schema && *shadow.schema != *schema) {
+            WALBROOK_RETURN_IF_ERROR(change(oid, name, *shadow.schema, *schema));
         }
-        shadow->second.schema = schema;
-        return target;
+        shadow.schema = schema;
+        WALBROOK_RETURN_IF_ERROR(new_files_.watch(shadow.folder));
+        return Target{name, schema, shadow.folder};
     }
     const auto found = tables_.records.find(oid);
     if (found == tables_.records.end() || found->second.lake_table.empty()) {
@@ -83,16 +110,39 @@ Result<Target> TableChanges::resolve(const TableSchemaPtr& schema, const CopyTar
         if (!same_name(record.lake_schema, schema->schema)) {
             return not_here(*schema, "it moved to another schema");
         }
-        const std::string name = lake_name(record.lake_schema, record.lake_table);
         const TableSchemaPtr old = std::exchange(record.schema, schema);
-        has_written_ = true;
-        WALBROOK_RETURN_IF_ERROR(change_columns(session_, name, *old, *schema));
-        WALBROOK_RETURN_IF_ERROR(record.lake_table == schema->name
-                                     ? save_record(session_, oid, record)
-                                     : rename(oid, record, schema->name));
+        if (old->name != schema->name && !changed_.contains(oid)) {
+            WALBROOK_RETURN_IF_ERROR(rename(oid, record, schema->name));
+        }
+        WALBROOK_RETURN_IF_ERROR(
+            change(oid, lake_name(record.lake_schema, record.lake_table), *old, *schema));
+        WALBROOK_RETURN_IF_ERROR(save_record(session_, oid, record));
     }
     record.schema = schema;
-    return Target{lake_name(record.lake_schema, record.lake_table), schema};
+    WALBROOK_RETURN_IF_ERROR(new_files_.watch(record.folder));
+    return Target{lake_name(record.lake_schema, record.lake_table), schema, record.folder};
+}
+
+Status TableChanges::truncate(const TableSchemaPtr& schema, const CopyTargetPtr& copy) {
+    WALBROOK_TRY(const Target target, resolve(schema, copy));
+    const std::uint32_t oid = schema->id.oid;
+    const TableRecord* record = copy ? nullptr : &tables_.records[oid];
+    const std::string& in = copy ? copy->schema->schema : record->lake_schema;
+    const std::string name =
+        copy ? shadow_name(copy->schema->id, copy->attempt) : record->lake_table;
+    // A new table takes the place of the old one, whose files need not be read. It is
+    // made under a plain name, from which DuckLake makes its folder's.
+    const std::string plain = fmt::format("_walbrook_truncated_{}", oid);
+    TableSchema made = *schema;
+    made.schema = in;
+    WALBROOK_RETURN_IF_ERROR(create_table(session_, made, plain));
+    WALBROOK_RETURN_IF_ERROR(run("DROP TABLE " + target.name));
+    WALBROOK_RETURN_IF_ERROR(run(fmt::format("ALTER TABLE {} RENAME TO {}", lake_name(in, plain),
+                                             quote_identifier(name))));
+    changed_.erase(oid);
+    std::string& folder = copy ? tables_.shadows[oid].folder : tables_.records[oid].folder;
+    folder = std::filesystem::path(folder).parent_path() / plain;
+    return new_files_.watch(folder);
 }
 
 Status TableChanges::publish(const Publish& publish) {
@@ -105,6 +155,9 @@ Status TableChanges::publish(const Publish& publish) {
     const TableSchemaPtr schema = shadow->second.schema;
     if (schema->schema != copy.schema->schema) {
         return not_here(*schema, "it moved to another schema while it was copied");
+    }
+    if (changed_.contains(oid)) {
+        return not_here(*schema, "its columns change in the transaction that publishes it");
     }
     const auto old = tables_.records.find(oid);
     if (old != tables_.records.end() && !old->second.lake_table.empty()) {
@@ -121,8 +174,9 @@ Status TableChanges::publish(const Publish& publish) {
         run(fmt::format("ALTER TABLE {} RENAME TO {}",
                         lake_name(schema->schema, shadow_name(copy.schema->id, copy.attempt)),
                         quote_identifier(schema->name))));
-    tables_.shadows.erase(shadow);
     TableRecord record;
+    record.folder = shadow->second.folder;
+    tables_.shadows.erase(shadow);
     record.phase = TablePhase::ready;
     record.schema = schema;
     record.lake_schema = schema->schema;

@@ -1,6 +1,7 @@
 #pragma once
 
-#include <optional>
+#include <map>
+#include <set>
 #include <string>
 
 #include "destinations/ducklake/lake.h"
@@ -13,6 +14,7 @@ namespace walbrook::ducklake {
 struct Shadow {
     CopyTargetPtr copy;
     TableSchemaPtr schema;  // The version that its columns have now.
+    std::string folder;     // Absolute, of its files.
 };
 
 // Which tables of the lake belong to which oid, and how they change their shape. Within
@@ -27,18 +29,29 @@ struct Tables {
 struct Target {
     std::string name;  // lake."schema"."table".
     TableSchemaPtr schema;
+    std::string folder;
 };
 
 // The DDL of one transaction.
+//
+// One order of statements must never happen, because it leaves a catalog that nobody can
+// read (DuckLake 1.5.5: "Column with name a already exists"): columns or comments of a
+// committed table change, and later in the same transaction the table is renamed. The
+// other way round is right. So a table is renamed first; and where its columns changed
+// already, the name waits for the next transaction.
 class TableChanges {
  public:
-    TableChanges(duckdb_engine::Connection& session, Tables& tables)
-        : session_(session), tables_(tables) {}
+    TableChanges(Lake& lake, Tables& tables)
+        : session_(lake.session()), new_files_(lake.new_files()), tables_(tables) {}
 
+    // Comes first: gives tables the names that had to wait.
+    Status settle_names();
     // The visible table, or the shadow if `copy` says so, brought to this version.
     // ErrorCode::schema_mismatch (with the table) if the lake does not have it or
     // cannot follow.
     Result<Target> resolve(const TableSchemaPtr& schema, const CopyTargetPtr& copy);
+    // Empties it, in a time that does not depend on its size.
+    Status truncate(const TableSchemaPtr& schema, const CopyTargetPtr& copy);
     Status publish(const Publish& publish);
     Status freeze(const Freeze& freeze);
     Status retire(TableId table);
@@ -48,12 +61,17 @@ class TableChanges {
 
  private:
     Status run(const std::string& sql);
+    Status change(std::uint32_t oid, const std::string& name, const TableSchema& from,
+                  const TableSchema& to);
     Status rename(std::uint32_t oid, TableRecord& record, const std::string& name);
     // Another table of ours that has this name moves aside until its own change comes.
     Status make_way(const std::string& schema, const std::string& name, std::uint32_t for_oid);
 
     duckdb_engine::Connection& session_;
+    NewFiles& new_files_;
     Tables& tables_;
+    // Oids of tables, and of shadows, whose columns changed in this transaction.
+    std::set<std::uint32_t> changed_;
     bool has_written_ = false;
 };
 
