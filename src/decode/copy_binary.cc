@@ -26,7 +26,7 @@ Error malformed(const TableSchema& schema, std::string_view what) {
 
 }  // namespace
 
-BinaryCopyParser::BinaryCopyParser(TableSchemaPtr schema, std::vector<DecodeValue> decoders,
+BinaryCopyParser::BinaryCopyParser(TableSchemaPtr schema, const std::vector<DecodeValue>& decoders,
                                    CopyLimits limits)
     : schema_(std::move(schema)), gauge_(limits) {
     WALBROOK_CHECK(decoders.size() == schema_->columns.size());

@@ -34,7 +34,8 @@ class BinaryCopyParser {
  public:
     // One decoder a column, for what the query sends: where a type has no exact binary
     // decoder the query casts to text and decode is that of a text column.
-    BinaryCopyParser(TableSchemaPtr schema, std::vector<DecodeValue> decoders, CopyLimits limits);
+    BinaryCopyParser(TableSchemaPtr schema, const std::vector<DecodeValue>& decoders,
+                     CopyLimits limits);
 
     // Appends the complete rows of `bytes` until the batch is full, and returns how many
     // bytes it used. The next call begins with the first byte that was not used.

@@ -47,7 +47,10 @@ void store(uint128 magnitude, bool negative, int128& out) {
 
 }  // namespace
 
-int NumericView::digit(int i) const { return load_big_endian<std::uint16_t>(digits + 2 * i); }
+int NumericView::digit(int i) const {
+    const auto offset = static_cast<std::size_t>(i) * sizeof(std::uint16_t);
+    return load_big_endian<std::uint16_t>(digits + offset);
+}
 
 bool read_numeric(std::string_view bytes, NumericView& out) {
     if (bytes.size() < 8) return false;
@@ -182,7 +185,8 @@ char* print_numeric(const NumericView& value, char* out) {
     if (value.display_scale == 0) return out;
     *out++ = '.';
     char* const end = out + value.display_scale;
-    for (int i = value.weight + 1; out < end; ++i) put_group(group_at(i));
+    int i = value.weight + 1;
+    while (out < end) put_group(group_at(i++));
     return end;
 }
 
