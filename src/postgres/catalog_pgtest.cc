@@ -30,10 +30,7 @@ class Catalog : public PgTest {
         return value_of(
             Connection::open(database().connection(), {.application_name = "a"}, soon()));
     }
-    std::uint32_t oid(const std::string& table) {
-        return static_cast<std::uint32_t>(
-            std::stoul(database().value("select '" + table + "'::regclass::oid::text")));
-    }
+    std::uint32_t oid(const std::string& table) { return database().oid(table); }
     Publication publication(Connection& session) {
         auto found = value_of(read_publication(session, soon(), "pub"));
         if (!found) throw std::runtime_error("there is no publication pub");

@@ -7,14 +7,14 @@
 #include <fmt/format.h>
 #include <libpq-fe.h>
 
-#include <array>
 #include <poll.h>
 #include <utility>
 
 namespace walbrook {
 namespace {
 
-constexpr std::chrono::seconds kCancelGrace(5);
+constexpr std::chrono::seconds kCancelGrace(5);    // To react once the server was told.
+constexpr std::chrono::seconds kCancelTimeout(2);  // To tell it.
 
 std::string trimmed(std::string_view text) {
     while (!text.empty() && (text.back() == '\n' || text.back() == ' ')) text.remove_suffix(1);
@@ -51,10 +51,6 @@ bool Connection::is_open() const {
     return handle_ != nullptr && PQstatus(handle_.get()) == CONNECTION_OK;
 }
 
-std::uint32_t Connection::backend_pid() const {
-    return handle_ ? static_cast<std::uint32_t>(PQbackendPID(handle_.get())) : 0;
-}
-
 Error Connection::error(std::string_view what) const {
     const std::string text = handle_ ? trimmed(PQerrorMessage(handle_.get())) : "session is closed";
     return Error(ErrorCode::unavailable, fmt::format("{}: {}", what, text));
@@ -62,6 +58,14 @@ Error Connection::error(std::string_view what) const {
 
 Result<Connection> Connection::open(const PgConnectionConfig& config, const Purpose& purpose,
                                     const Deadline& deadline) {
+    WALBROOK_TRY(Connection connection, open_uncancellable(config, purpose, deadline));
+    connection.config_ = std::make_shared<const PgConnectionConfig>(config);
+    return connection;
+}
+
+Result<Connection> Connection::open_uncancellable(const PgConnectionConfig& config,
+                                                  const Purpose& purpose,
+                                                  const Deadline& deadline) {
     const std::string what = fmt::format("connect to Postgres as {}", purpose.application_name);
     auto options = ConnectOptions::create(config, purpose);
     if (!options) return std::move(options).error().with_context(what);
@@ -111,9 +115,12 @@ Status Connection::pin_settings(const Purpose& purpose, const Deadline& deadline
             sql += fmt::format("set {} = {};", name, quote_literal(value));
         }
     }
-    if (server_version_ >= 170'000) sql += "set transaction_timeout = 0";
-    if (sql.empty()) return {};
-    return exec(deadline, sql);
+    if (server_version_ >= 170'000) sql += "set transaction_timeout = 0;";
+    // libpq's own PQbackendPID is a pooler's invention behind a pooler.
+    WALBROOK_TRY(const Rows rows, query(deadline, sql + "select pg_catalog.pg_backend_pid()"));
+    Fields fields(rows, 0);
+    backend_pid_ = fields.u32();
+    return fields.finish("read the process of the session");
 }
 
 Status Connection::send(const std::string& sql, const std::vector<Param>& params) {
@@ -177,9 +184,9 @@ Result<Rows> Connection::outcome(const Deadline& deadline, bool copy_expected) {
     const bool gave_up = end == Collected::timed_out || end == Collected::stopped;
     const bool was_stopped = end == Collected::stopped;
     if (gave_up) {
-        cancel();
+        const Instant until = cancel() ? now() + kCancelGrace : now();
         const StopEvent nobody{std::stop_token()};
-        end = collect(got, now() + kCancelGrace, nobody);
+        end = collect(got, until, nobody);
         if (end != Collected::all) {
             close();
             return stopped_error(was_stopped, /*closed=*/true);
@@ -217,13 +224,11 @@ Status Connection::finish_copy(const Deadline& deadline) {
     return outcome(deadline, /*copy_expected=*/false).status();
 }
 
-void Connection::cancel() {
-    if (!handle_) return;
-    const std::unique_ptr<PGcancel, void (*)(PGcancel*)> request(PQgetCancel(handle_.get()),
-                                                                 PQfreeCancel);
-    std::array<char, 256> reason{};
-    // Its failure shows in what is awaited next: the statement goes on.
-    if (request) PQcancel(request.get(), reason.data(), static_cast<int>(reason.size()));
+bool Connection::cancel() {
+    if (!handle_ || !config_) return false;
+    const Deadline deadline = within(kCancelTimeout);
+    auto other = open_uncancellable(*config_, {.application_name = "walbrook:cancel"}, deadline);
+    return other && other->query(deadline, "select pg_cancel_backend($1)", backend_pid_);
 }
 
 }  // namespace walbrook

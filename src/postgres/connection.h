@@ -59,10 +59,10 @@ class Param {
 // lc_monetary stays: money cannot be read back without the server's own.
 //
 // The socket is in libpq's non-blocking mode. Every call has a deadline and a stop. When
-// either comes, the server is asked to cancel (PQcancel; on a dead network that takes
-// as long as TCP keepalive allows), and the session stays usable if it obeys within 5 s;
-// else it is closed and every further call says `unavailable`. A statement that was done
-// before the cancel arrived counts as done.
+// either comes, the server is asked to cancel, and the session stays usable if it obeys
+// within 5 s; else it is closed and every further call says `unavailable`. A statement
+// that was done before the cancel arrived counts as done. So a call ends at most 7 s
+// after its deadline or stop, whatever the network does.
 class Connection {
  public:
     // Connects. Host names are looked up without a deadline (libpq's getaddrinfo).
@@ -92,8 +92,11 @@ class Connection {
     Status start_copy(const Deadline& deadline, const std::string& sql);
     Status finish_copy(const Deadline& deadline);
 
-    // Asks the server to end what this session is doing; returns before it has.
-    void cancel();
+    // Asks the server to end what this session is doing; true if it was told, and then
+    // this returns before it has ended. Goes over a session of its own
+    // (pg_cancel_backend), bounded to 2 s: PQcancel would wait without a bound for a
+    // server that does not answer. Safe to call while handle() is in a COPY.
+    bool cancel();
 
     // libpq's connection, for readers of COPY and replication data. nullptr once closed.
     pg_conn* handle() const { return handle_.get(); }
@@ -103,7 +106,8 @@ class Connection {
     // For example 170010.
     int server_version() const { return server_version_; }
     int major_version() const { return server_version_ / 10'000; }
-    std::uint32_t backend_pid() const;
+    // The server's process, also behind a pooler.
+    std::uint32_t backend_pid() const { return backend_pid_; }
     bool is_replication() const { return replication_; }
     void close() { handle_.reset(); }
 
@@ -115,6 +119,8 @@ class Connection {
     struct Collecting;
 
     explicit Connection(pg_conn* handle) : handle_(handle) {}
+    static Result<Connection> open_uncancellable(const PgConnectionConfig& config,
+                                                 const Purpose& purpose, const Deadline& deadline);
     Status finish_connecting(const Deadline& deadline, std::string_view password);
     Status pin_settings(const Purpose& purpose, const Deadline& deadline);
     Status send(const std::string& sql, const std::vector<Param>& params);
@@ -124,6 +130,9 @@ class Connection {
     Collected collect(Collecting& into, Instant until, const StopEvent& stop);
 
     std::unique_ptr<pg_conn, Finish> handle_;
+    // For the session that cancels; without it nothing can be cancelled.
+    std::shared_ptr<const PgConnectionConfig> config_;
+    std::uint32_t backend_pid_ = 0;
     int server_version_ = 0;
     bool replication_ = false;
 };

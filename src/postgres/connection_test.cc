@@ -7,8 +7,11 @@
 
 #include <fstream>
 #include <iterator>
-#include <set>
+#include <netinet/in.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <thread>
+#include <unistd.h>
 
 namespace walbrook {
 namespace {
@@ -130,6 +133,33 @@ TEST(Connection, NobodyListeningIsUnavailableAndAStopIsPrompt) {
                                within(std::chrono::seconds(5), stop.get_token()));
     ASSERT_FALSE(refused);
     EXPECT_EQ(refused.error().code(), ErrorCode::cancelled);
+}
+
+// Listens, so that TCP connects, and says nothing: what a paused server looks like.
+TEST(Connection, ASilentServerEndsAtTheDeadlineOrTheStop) {
+    const int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t size = sizeof address;
+    void* raw = &address;
+    ASSERT_EQ(bind(listener, static_cast<sockaddr*>(raw), size), 0);
+    ASSERT_EQ(listen(listener, 5), 0);
+    ASSERT_EQ(getsockname(listener, static_cast<sockaddr*>(raw), &size), 0);
+    PgConnectionConfig config;
+    config.host = "127.0.0.1";
+    config.port = ntohs(address.sin_port);
+    auto silent =
+        Connection::open(config, {.application_name = "a"}, within(std::chrono::milliseconds(50)));
+    ASSERT_FALSE(silent);
+    EXPECT_EQ(silent.error().code(), ErrorCode::timed_out);
+    std::stop_source stop;
+    std::jthread stopper([&] { stop.request_stop(); });
+    silent = Connection::open(config, {.application_name = "a"},
+                              within(std::chrono::seconds(600), stop.get_token()));
+    ASSERT_FALSE(silent);
+    EXPECT_EQ(silent.error().code(), ErrorCode::cancelled);
+    close(listener);
 }
 
 TEST(Fields, ReadingWithoutARowFailsInsteadOfReadingBeyond) {

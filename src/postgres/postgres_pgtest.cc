@@ -10,6 +10,7 @@
 
 #include <future>
 #include <map>
+#include <signal.h>
 
 namespace walbrook {
 namespace {
@@ -219,6 +220,23 @@ TEST(Tls, ChecksTheCertificateThatIsGivenAsText) {
     EXPECT_FALSE(Connection::open(config, {.application_name = "a"}, soon()));
 }
 
+// A frozen machine acknowledges what it is sent and never answers; a stop must still end.
+TEST(FrozenServer, DoesNotFreezeUs) {
+    testing::PgCluster cluster({.version = pg_versions().back()});
+    auto session =
+        value_of(Connection::open(cluster.connection(), {.application_name = "a"}, soon()));
+    const auto backend = static_cast<pid_t>(session.backend_pid());
+    ASSERT_EQ(kill(backend, SIGSTOP), 0);
+    ASSERT_EQ(kill(cluster.pid(), SIGSTOP), 0);
+    const Status late = session.exec(within(std::chrono::milliseconds(10)), "select 1");
+    ASSERT_EQ(kill(cluster.pid(), SIGCONT), 0);
+    ASSERT_EQ(kill(backend, SIGCONT), 0);
+    ASSERT_FALSE(late);
+    EXPECT_EQ(late.error().code(), ErrorCode::timed_out);
+    EXPECT_FALSE(session.is_open());
+    EXPECT_EQ(session.exec(soon(), "select 1").error().code(), ErrorCode::unavailable);
+}
+
 // ---- Slots ----------------------------------------------------------------
 
 class Slots : public Sessions {};
@@ -412,10 +430,7 @@ TEST_P(Snapshots, ALostOneMeansRepeatTheCopy) {
 
 class Writers : public Snapshots {
  protected:
-    std::vector<std::uint32_t> oids(const std::string& table) {
-        return {static_cast<std::uint32_t>(
-            std::stoul(database().value("select '" + table + "'::regclass::oid")))};
-    }
+    std::vector<std::uint32_t> oids(const std::string& table) { return {database().oid(table)}; }
 };
 INSTANTIATE_TEST_SUITE_P(Pg, Writers, ::testing::ValuesIn(pg_versions()), version_name);
 

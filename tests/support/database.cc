@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <charconv>
 #include <iterator>
 #include <stdexcept>
 #include <unistd.h>
@@ -129,6 +130,13 @@ std::string Database::value(const std::string& sql) {
     const TextRows rows = query(sql);
     if (rows.size() != 1 || rows[0].size() != 1) throw std::runtime_error(sql + ": not one value");
     return rows[0][0];
+}
+
+std::uint32_t Database::oid(const std::string& table) {
+    const std::string digits = value("select " + quote_literal(table) + "::regclass::oid");
+    std::uint32_t oid = 0;
+    std::from_chars(digits.data(), digits.data() + digits.size(), oid);
+    return oid;
 }
 
 Lsn Database::lsn() {

@@ -33,6 +33,8 @@ class Database {
     TextRows query(const std::string& sql);
     // The one value of a one-row query.
     std::string value(const std::string& sql);
+    // Of a table, named as SQL names it.
+    std::uint32_t oid(const std::string& table);
     // Everything that was committed before this call lies before it.
     Lsn lsn();
     // Another session, with search_path public: for open transactions and locks.
