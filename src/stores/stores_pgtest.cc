@@ -1,0 +1,93 @@
+#include "stores/stores_contract.h"
+#include "support/pg_test.h"
+
+#include <gtest/gtest.h>
+
+namespace walbrook {
+namespace {
+
+using testing::Database;
+using testing::PgCluster;
+
+class PostgresHarness final : public StoreHarness {
+ public:
+    explicit PostgresHarness(int version) : database_(PgCluster::shared(version)) {}
+    std::unique_ptr<Store> make() override { return make_postgres_store(database_.connection()); }
+    bool keeps_records() const override { return true; }
+    void write_newer_format() override {
+        database_.exec("insert into walbrook.migrations(version) values (1000)");
+    }
+    void refuse_table(TableId table) override {
+        database_.exec(
+            "create function refuse() returns trigger language plpgsql as"
+            " $$ begin raise exception 'refused'; end $$;"
+            " create trigger refusing before insert on walbrook.tables for each row"
+            " when (new.table_oid = " +
+            std::to_string(table.oid) + ") execute function refuse()");
+    }
+
+ private:
+    Database database_;
+};
+
+std::vector<StoreKind> postgres_kinds() {
+    std::vector<StoreKind> kinds;
+    for (const int version : testing::pg_versions()) {
+        kinds.push_back({"Pg" + std::to_string(version),
+                         [version] { return std::make_unique<PostgresHarness>(version); }});
+    }
+    return kinds;
+}
+
+INSTANTIATE_TEST_SUITE_P(Kinds, StoreContract, ::testing::ValuesIn(postgres_kinds()),
+                         store_kind_name);
+
+class PostgresStore : public testing::PgTest {};
+INSTANTIATE_TEST_SUITE_P(Pg, PostgresStore, ::testing::ValuesIn(testing::pg_versions()),
+                         testing::version_name);
+
+// A restart or failover of its server costs the store one reconnect.
+TEST_P(PostgresStore, GoesOnAfterItsSessionWasLost) {
+    const auto store = make_postgres_store(database().connection());
+    ASSERT_TRUE(store->open({1, "lake"}));
+    ASSERT_TRUE(store->advance({Lsn{5}, Lsn{6}}));
+    for (int i = 0; i < 3; ++i) {
+        EXPECT_EQ(database().value("select count(pg_terminate_backend(pid)) from pg_stat_activity"
+                                   " where application_name = 'walbrook:1:store'"),
+                  "1");
+        const auto advanced = store->advance({Lsn{10}, Lsn{6}});
+        ASSERT_TRUE(advanced) << advanced.error().message();
+        EXPECT_EQ(*advanced, (StoredPositions{Lsn{10}, Lsn{6}}));
+    }
+}
+
+// An administrator makes the schema once; the pipeline's role needs no CREATE.
+TEST_P(PostgresStore, OpensWithoutTheRightToCreate) {
+    database().exec("drop role if exists store_user");
+    database().exec("create role store_user login");
+    PgConnectionConfig config = database().connection();
+    config.username = "store_user";
+    const Status refused = make_postgres_store(config)->open({1, "lake"});
+    ASSERT_FALSE(refused);
+    EXPECT_EQ(refused.error().code(), ErrorCode::permission);
+    ASSERT_TRUE(make_postgres_store(database().connection())->open({1, "lake"}));
+    database().exec(
+        "grant usage on schema walbrook to store_user;"
+        " grant select, insert, update, delete on all tables in schema walbrook"
+        " to store_user");
+    const auto store = make_postgres_store(config);
+    EXPECT_TRUE(store->open({1, "lake"}));
+    EXPECT_TRUE(store->advance({Lsn{1}, Lsn{1}}));
+    database().exec("drop owned by store_user; drop role store_user");
+}
+
+TEST_P(PostgresStore, SaysWhenItsServerDoesNotAnswer) {
+    PgConnectionConfig config = database().connection();
+    config.port = 1;
+    const Status refused = make_postgres_store(config)->open({1, "lake"});
+    ASSERT_FALSE(refused);
+    EXPECT_EQ(refused.error().code(), ErrorCode::unavailable);
+}
+
+}  // namespace
+}  // namespace walbrook
