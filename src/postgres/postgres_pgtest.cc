@@ -299,7 +299,6 @@ TEST_P(Slots, AStopEndsACreationThatWaits) {
                    "select count(*) from pg_stat_activity where wait_event_type ="
                    " 'Lock' and application_name = 'walbrook:7:test'") == "1";
     }));
-    const auto holders = value_of(read_xid_holders(blocker, soon()));
     stop.request_stop();
     const auto stopped = answer.get();
     ASSERT_FALSE(stopped);
