@@ -281,7 +281,7 @@ void StreamThread::wait_for_work() {
 
 void StreamThread::update_counters() {
     counters_.received = core_.received().value;
-    counters_.durable = core_.durable().value;
+    counters_.durable = core_.confirmable().value;
     counters_.confirmed = confirmed_.value;
     counters_.source_end = std::max(server_end_, core_.received()).value;
     counters_.changes = core_.changes_received();

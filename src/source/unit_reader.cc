@@ -191,7 +191,7 @@ Result<bool> UnitReader::read_some() {
         if (parser_->full()) return true;
         // What is left is the beginning of a row: it moves to the front.
         const std::size_t left = bytes_.size() - used_;
-        std::memmove(bytes_.data(), bytes_.data() + used_, left);
+        if (left != 0) std::memmove(bytes_.data(), bytes_.data() + used_, left);
         bytes_.resize(left);
         used_ = 0;
 
@@ -206,8 +206,10 @@ Result<bool> UnitReader::read_some() {
         }
         if (got > 0) continue;
         if (n == -1) {
+            // The end, or an error: finish_copy() tells. Older libpq leave the COPY state
+            // only here; newer ones have left it and say so, which does not matter.
             char* none = nullptr;
-            if (PQgetCopyData(conn, &none, 1) == -2) return connection_.error("read a copy");
+            (void)PQgetCopyData(conn, &none, 1);
             return false;
         }
         const auto wait = wait_for(PQsocket(conn), POLLIN, now() + kSilenceDeadline, stop);

@@ -1,0 +1,166 @@
+#include "integration/lake_reader.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+#include <stdexcept>
+
+#include "batch/value_text.h"
+#include "destinations/duckdb_engine/sql.h"
+#include "walbrook/column.h"
+
+namespace walbrook::testing {
+namespace {
+
+template <class T>
+T must(Result<T> result) {
+    if (!result) throw std::runtime_error(result.error().message());
+    return *std::move(result);
+}
+
+void must(const Status& status) {
+    if (!status) throw std::runtime_error(status.error().message());
+}
+
+// How a DuckDB type is asked for, and how its answer becomes Postgres's text.
+struct Rendering {
+    std::string expression;  // {} is the column.
+    TypeKind kind = TypeKind::text;
+};
+
+Rendering rendering_of(const std::string& type) {
+    if (type == "BLOB") return {"'\\x' || lower(hex({}))"};
+    if (type == "FLOAT") return {"{}::varchar", TypeKind::float32};
+    if (type == "DOUBLE") return {"{}::varchar", TypeKind::float64};
+    if (type == "TIMESTAMP") {
+        return {"case when isinf({0}) then {0}::varchar else epoch_us({0})::varchar end",
+                TypeKind::timestamp};
+    }
+    if (type == "TIMESTAMP WITH TIME ZONE") {
+        return {"case when isinf({0}) then ({0} at time zone 'UTC')::varchar else "
+                "epoch_us({0})::varchar end",
+                TypeKind::timestamptz};
+    }
+    if (type == "DATE") {
+        return {"case when isinf({0}) then {0}::varchar else ({0} - date '1970-01-01')::varchar end",
+                TypeKind::date};
+    }
+    return {"{}::varchar"};
+}
+
+template <class T>
+T parse(const std::string& text) {
+    T value{};
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+    if (error != std::errc() || end != text.data() + text.size()) {
+        throw std::runtime_error("not a number: " + text);
+    }
+    return value;
+}
+
+std::string postgres_text(TypeKind kind, const std::string& text) {
+    if (kind == TypeKind::text || text == "infinity" || text == "-infinity") return text;
+    ColumnSchema schema;
+    schema.type.kind = kind;
+    Column column(schema.type);
+    switch (kind) {
+        case TypeKind::float32: column.append_fixed(parse<float>(text)); break;
+        case TypeKind::float64: column.append_fixed(parse<double>(text)); break;
+        case TypeKind::date: column.append_fixed(parse<std::int32_t>(text)); break;
+        default: column.append_fixed(parse<std::int64_t>(text)); break;
+    }
+    return to_text(schema, column, 0);
+}
+
+std::string copy_escaped(const std::string& text) {
+    std::string out;
+    for (const char c : text) {
+        switch (c) {
+            case '\\': out += "\\\\"; break;
+            case '\t': out += "\\t"; break;
+            case '\n': out += "\\n"; break;
+            case '\r': out += "\\r"; break;
+            default: out += c;
+        }
+    }
+    return out;
+}
+
+}  // namespace
+
+LakeReader::LakeReader(std::string catalog) {
+    duckdb_engine::DatabaseOptions options;
+    options.extensions = {"sqlite_scanner", "ducklake", "icu"};
+    database_ = must(duckdb_engine::Database::create(options));
+    session_ = must(database_->connect());
+    must(session_->run("set timezone = 'UTC'"));
+    must(session_->run(fmt::format("attach {} as lake (read_only)",
+                                   duckdb_engine::quote_literal("ducklake:sqlite:" + catalog))));
+}
+
+std::vector<std::vector<std::string>> LakeReader::query(const std::string& sql) {
+    const duckdb_engine::QueryResult result = must(session_->query(sql));
+    std::vector<std::vector<std::string>> rows;
+    for (std::size_t r = 0; r < result.rows(); ++r) {
+        rows.emplace_back();
+        for (std::size_t c = 0; c < result.columns().size(); ++c) {
+            rows.back().push_back(result.text(r, c).value_or("NULL"));
+        }
+    }
+    return rows;
+}
+
+std::string LakeReader::value(const std::string& sql) {
+    const auto rows = query(sql);
+    if (rows.size() != 1 || rows[0].empty()) throw std::runtime_error("not one value: " + sql);
+    return rows[0][0];
+}
+
+bool LakeReader::has_table(const std::string& schema, const std::string& table) {
+    return value(fmt::format("select count(*) from duckdb_tables() where database_name = 'lake' "
+                             "and schema_name = {} and table_name = {}",
+                             duckdb_engine::quote_literal(schema),
+                             duckdb_engine::quote_literal(table))) != "0";
+}
+
+std::vector<std::string> LakeReader::rows(const std::string& schema, const std::string& table) {
+    return read(schema, table, "");
+}
+
+std::vector<std::string> LakeReader::rows_at(const std::string& schema, const std::string& table,
+                                             std::int64_t snapshot) {
+    return read(schema, table, fmt::format(" at (version => {})", snapshot));
+}
+
+std::vector<std::string> LakeReader::read(const std::string& schema, const std::string& table,
+                                          const std::string& at) {
+    const std::string from =
+        fmt::format("lake.{}.{}{}", duckdb_engine::quote_identifier(schema),
+                    duckdb_engine::quote_identifier(table), at);
+    std::vector<Rendering> renderings;
+    std::string list;
+    for (const auto& column : query("describe select * from " + from)) {
+        Rendering rendering = rendering_of(column[1]);
+        if (!list.empty()) list += ", ";
+        list += fmt::format(fmt::runtime(rendering.expression),
+                            duckdb_engine::quote_identifier(column[0]));
+        renderings.push_back(std::move(rendering));
+    }
+    const duckdb_engine::QueryResult result =
+        must(session_->query(fmt::format("select {} from {}", list, from)));
+    std::vector<std::string> lines;
+    for (std::size_t r = 0; r < result.rows(); ++r) {
+        std::string line;
+        for (std::size_t c = 0; c < renderings.size(); ++c) {
+            if (c != 0) line += '\t';
+            const auto& text = result.text(r, c);
+            line += text ? copy_escaped(postgres_text(renderings[c].kind, *text)) : "\\N";
+        }
+        lines.push_back(std::move(line));
+    }
+    std::sort(lines.begin(), lines.end());
+    return lines;
+}
+
+}  // namespace walbrook::testing

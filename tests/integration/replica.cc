@@ -1,0 +1,150 @@
+#include "integration/replica.h"
+
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+
+#include <atomic>
+#include <filesystem>
+
+#include "server/status_report.h"
+#include "support/eventually.h"
+
+namespace walbrook::testing {
+namespace {
+
+std::atomic<std::uint64_t> next_id{1};
+
+// Every table stands, and all before `target` is durable.
+bool is_past(const std::string& json, Lsn target) {
+    const auto report = status_report_from_json(json);
+    if (!report) return false;
+    for (const TableStatus& table : report->pipeline.tables) {
+        if (table.phase != TablePhase::ready && table.phase != TablePhase::errored) return false;
+    }
+    return !report->pipeline.tables.empty() && report->pipeline.durable >= target;
+}
+
+}  // namespace
+
+Replica::Replica(Database& source, std::string publication)
+    : source_(source),
+      publication_(std::move(publication)),
+      // Slots are of the whole server: databases of other tests have theirs.
+      id_(static_cast<std::uint64_t>(getpid()) * 1000 + next_id++),
+      folder_("replica") {}
+
+Replica::~Replica() {
+    if (::testing::Test::HasFailure()) {
+        const std::string text = log();
+        std::fprintf(stderr, "--- log of walbrook (end)\n%s\n",
+                     text.substr(text.size() > 6000 ? text.size() - 6000 : 0).c_str());
+    }
+}
+
+void Replica::write_config() {
+    std::string text = fmt::format(
+        "pipeline:\n  id: {}\n  publication_name: '{}'\n  pg_connection: {{url: \"{}\"}}\n"
+        "  work_dir: work\n",
+        id_, publication_, source_.url());
+    for (const std::string& key : keys_) text += "  " + key + "\n";
+    text +=
+        "destination: {ducklake: {catalog: \"lake/catalog.sqlite\", data_path: \"lake/data\"}}\n"
+        "server: {listen: off}\n";
+    std::filesystem::create_directories(folder_.path() / "lake");
+    write_file(folder_.path() / "walbrook.yaml", text);
+}
+
+void Replica::start(std::vector<std::string> args) {
+    write_config();
+    ChildOptions options;
+    options.args = {"run", "--config", folder_.file("walbrook.yaml")};
+    options.args.insert(options.args.end(), args.begin(), args.end());
+    for (const auto& [name, value] : env_) options.env.emplace_back(name, value);
+    options.output_file = folder_.file("log");
+    process_ = std::make_unique<ChildProcess>(WALBROOK_PROGRAM_PATH, options);
+}
+
+ChildExit Replica::stop() {
+    process_->signal(SIGTERM);
+    const auto exit = process_->wait(std::chrono::seconds(60));
+    EXPECT_TRUE(exit.has_value()) << "walbrook does not stop";
+    return exit ? *exit : process_->kill();
+}
+
+ChildExit Replica::kill() { return process_->kill(); }
+
+ChildExit Replica::run_until_caught_up(std::chrono::milliseconds timeout) {
+    start({"--until-caught-up"});
+    const auto exit = process_->wait(timeout);
+    EXPECT_TRUE(exit.has_value()) << "walbrook does not catch up";
+    return exit ? *exit : process_->kill();
+}
+
+std::string Replica::log() const {
+    const std::string path = folder_.file("log");
+    return std::filesystem::exists(path) ? read_file(path) : std::string();
+}
+
+LakeReader& Replica::lake() {
+    if (!lake_) lake_ = std::make_unique<LakeReader>(catalog());
+    return *lake_;
+}
+
+Lsn Replica::position() {
+    if (!std::filesystem::exists(catalog())) return {};
+    try {
+        const auto rows = lake().query(
+            "select commit_extra_info from __ducklake_metadata_lake.ducklake_snapshot_changes "
+            "where commit_extra_info is not null order by snapshot_id desc limit 1");
+        if (rows.empty()) return {};
+        const std::string& text = rows[0][0];
+        const std::size_t at = text.find("\"lsn\":");
+        const std::size_t from = text.find('"', at + 6) + 1;
+        return parse_lsn(text.substr(from, text.find('"', from) - from)).value_or(Lsn{});
+    } catch (const std::exception&) {
+        lake_.reset();  // The catalog is only being made.
+        return {};
+    }
+}
+
+bool Replica::catches_up(std::chrono::milliseconds timeout) {
+    // A change of our own that the lake must come to hold: positions alone do not move
+    // where nothing is replicated.
+    const Lsn target = source_.lsn();
+    return eventually(
+        [&] {
+            if (!is_running()) return true;  // The comparison that follows tells.
+            const auto finished = run_program(
+                WALBROOK_PROGRAM_PATH,
+                {.args = {"status", "--json", "--config", folder_.file("walbrook.yaml")}});
+            if (!finished.exit.ok()) return false;
+            return is_past(finished.output, target);
+        },
+        timeout);
+}
+
+std::string Replica::difference_of(const std::string& table, const std::string& schema) {
+    try {
+        LakeReader now = reader();
+        return difference(table_rows(source_, {.schema = schema, .table = table}),
+                          now.rows(schema, table));
+    } catch (const std::exception& problem) {
+        return problem.what();
+    }
+}
+
+std::string Replica::leftovers_at_source() {
+    std::string found;
+    const std::string mine = fmt::format("walbrook:{}:%", id_);
+    for (const auto& row :
+         source_.query("select 'slot ' || slot_name from pg_replication_slots where temporary and "
+                       "slot_name like 'walbrook%' union all select 'session ' || "
+                       "application_name || ' ' || coalesce(state, '') from pg_stat_activity "
+                       "where application_name like '" + mine + "'")) {
+        found += row[0] + "\n";
+    }
+    return found;
+}
+
+}  // namespace walbrook::testing

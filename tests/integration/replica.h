@@ -1,0 +1,68 @@
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "integration/lake_reader.h"
+#include "support/child_process.h"
+#include "support/database.h"
+#include "support/temp_dir.h"
+
+namespace walbrook::testing {
+
+// One pipeline as its users run it: a folder with walbrook.yaml and a lake, and the
+// program `walbrook`, which may be killed and started again.
+class Replica {
+ public:
+    explicit Replica(Database& source, std::string publication = "shop");
+    ~Replica();
+
+    // Lines for walbrook.yaml under `pipeline:`, for example "batch: {max_fill_ms: 20}".
+    void configure(std::string pipeline_key) { keys_.push_back(std::move(pipeline_key)); }
+    void set_environment(std::string name, std::string value) { env_[name] = std::move(value); }
+    void clear_environment() { env_.clear(); }
+
+    // `walbrook run`, beside the test.
+    void start(std::vector<std::string> args = {});
+    // SIGTERM and the end of the process.
+    ChildExit stop();
+    ChildExit kill();
+    bool is_running() { return process_ != nullptr && process_->is_running(); }
+    ChildProcess& process() { return *process_; }
+    // `walbrook run --until-caught-up` to its end.
+    ChildExit run_until_caught_up(std::chrono::milliseconds timeout = std::chrono::seconds(120));
+    // What the program has written to its log, for messages of failed tests.
+    std::string log() const;
+
+    // Waits until the lake holds everything that was committed at the source before this call.
+    [[nodiscard]] bool catches_up(std::chrono::milliseconds timeout = std::chrono::seconds(60));
+    // The position of the newest snapshot of the lake; 0/0 before there is one.
+    Lsn position();
+    // Empty when the table is the same on both sides; else the first rows that differ.
+    std::string difference_of(const std::string& table, const std::string& schema = "public");
+    LakeReader& lake();
+    // Opens the lake anew (a reader of its own keeps what it has read).
+    LakeReader reader() const { return LakeReader(catalog()); }
+    std::string catalog() const { return folder_.file("lake/catalog.sqlite"); }
+    std::string folder() const { return folder_.path().string(); }
+    // What is left at the source after the pipeline: slots other than ours, sessions,
+    // locks, prepared transactions. Empty when nothing is.
+    std::string leftovers_at_source();
+    std::uint64_t id() const { return id_; }
+
+ private:
+    void write_config();
+
+    Database& source_;
+    std::string publication_;
+    std::uint64_t id_;
+    TempDir folder_;
+    std::vector<std::string> keys_;
+    std::map<std::string, std::string> env_;
+    std::unique_ptr<ChildProcess> process_;
+    std::unique_ptr<LakeReader> lake_;
+};
+
+}  // namespace walbrook::testing
