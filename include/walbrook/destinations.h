@@ -2,6 +2,7 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -31,6 +32,10 @@ class MemoryDestination : public Destination {
     // Rows of a visible table as text, nulls as "\\N", sorted. Thread-safe.
     virtual std::vector<std::vector<std::string>> rows(const std::string& schema,
                                                        const std::string& table) const = 0;
+    // The same, but a null is nothing, and so is a table that is not there. Needs no open().
+    using Row = std::vector<std::optional<std::string>>;
+    virtual std::optional<std::vector<Row>> read(const std::string& schema,
+                                                 const std::string& table) const = 0;
     // As BlackholeDestination's.
     virtual std::uint64_t checksum() const = 0;
 };

@@ -222,6 +222,8 @@ class Memory final : public MemoryDestination {
     Status close() override { return {}; }
     std::vector<std::vector<std::string>> rows(const std::string& schema,
                                                const std::string& table) const override;
+    std::optional<std::vector<Row>> read(const std::string& schema,
+                                         const std::string& table) const override;
     std::uint64_t checksum() const override;
 
  private:
@@ -353,22 +355,29 @@ Result<Lsn> Memory::read_position(std::stop_token) {
     return lake_->position;
 }
 
-std::vector<std::vector<std::string>> Memory::rows(const std::string& schema,
-                                                   const std::string& table) const {
+std::optional<std::vector<MemoryDestination::Row>> Memory::read(const std::string& schema,
+                                                                const std::string& table) const {
     const std::lock_guard lock(lake_->mutex);
     std::vector<TablePtr> tables;
     for (const auto& [oid, record] : lake_->records) {
         if (record.table) tables.push_back(record.table);
     }
     tables.insert(tables.end(), lake_->retired.rbegin(), lake_->retired.rend());
-    std::vector<std::vector<std::string>> out;
     for (const TablePtr& found : tables) {
         if (found->schema()->schema != schema || found->schema()->name != table) continue;
-        for (const MemoryTable::Row& row : found->rows()) {
-            auto& text = out.emplace_back();
-            for (const auto& value : row) text.push_back(value.value_or("\\N"));
-        }
-        break;
+        std::vector<Row> rows = found->rows();
+        std::sort(rows.begin(), rows.end());
+        return rows;
+    }
+    return std::nullopt;
+}
+
+std::vector<std::vector<std::string>> Memory::rows(const std::string& schema,
+                                                   const std::string& table) const {
+    std::vector<std::vector<std::string>> out;
+    for (const Row& row : read(schema, table).value_or(std::vector<Row>())) {
+        auto& text = out.emplace_back();
+        for (const auto& value : row) text.push_back(value.value_or("\\N"));
     }
     std::sort(out.begin(), out.end());
     return out;

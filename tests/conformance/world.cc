@@ -1,0 +1,141 @@
+#include "world.h"
+
+#include <algorithm>
+
+namespace walbrook::testing {
+
+World::World(std::unique_ptr<DestinationHarness> harness) : harness_(std::move(harness)) {
+    const Recovered recovered = open();
+    EXPECT_EQ(recovered.position, Lsn{});
+    EXPECT_TRUE(recovered.tables.empty());
+}
+
+World::~World() { close(); }
+
+PipelineIdentity World::identity(const std::string& work_dir) {
+    PipelineIdentity who;
+    who.pipeline_id = 7;
+    who.system_identifier = "7300000000000000001";
+    who.database = "postgres";
+    who.database_oid = 5;
+    who.slot = "walbrook_7";
+    who.work_dir = work_dir;
+    who.memory_bytes_max = 128ULL << 20;
+    return who;
+}
+
+Recovered World::open() {
+    destination_ = harness_->create();
+    Result<Recovered> recovered = destination_->open(identity(harness_->work_dir()), {});
+    if (recovered) return *std::move(recovered);
+    ADD_FAILURE() << "open: " << recovered.error().message();
+    return {};
+}
+
+void World::close() {
+    if (!destination_) return;
+    const Status status = destination_->close();
+    EXPECT_TRUE(status) << status.error().message();
+    destination_.reset();
+}
+
+Recovered World::reopen() {
+    close();
+    return open();
+}
+
+Recovered World::crash() {
+    destination_.reset();
+    return open();
+}
+
+CopyTargetPtr copy_target(const TableSchemaPtr& schema, std::uint32_t attempt) {
+    return std::make_shared<const CopyTarget>(CopyTarget{schema, attempt, {0x1000}});
+}
+
+CopyTargetPtr World::begin_copy(const TableSchemaPtr& schema, std::uint32_t attempt) {
+    const CopyTargetPtr target = copy_target(schema, attempt);
+    const Status status = destination_->begin_copy(target, {});
+    EXPECT_TRUE(status) << status.error().message();
+    return target;
+}
+
+void World::write_unit(const CopyTargetPtr& copy, std::uint32_t unit,
+                       const std::vector<TextRow>& rows) {
+    TestReader reader(copy->schema);
+    reader.add(make_rows(copy->schema, rows));
+    const Status status = destination_->write_copy({copy, unit}, reader, {});
+    EXPECT_TRUE(status) << status.error().message();
+}
+
+CopyTargetPtr World::copy(const TableSchemaPtr& schema, const std::vector<TextRow>& rows,
+                          std::uint32_t attempt) {
+    const CopyTargetPtr target = begin_copy(schema, attempt);
+    write_unit(target, 0, rows);
+    const Status status = destination_->finish_copy(target, {});
+    EXPECT_TRUE(status) << status.error().message();
+    return target;
+}
+
+void World::publish(const CopyTargetPtr& copy) { apply(Publish{copy}); }
+
+void World::load(const TableSchemaPtr& schema, const std::vector<TextRow>& rows,
+                 std::uint32_t attempt) {
+    publish(copy(schema, rows, attempt));
+}
+
+void World::expect_applied(Flush& flush) {
+    const Result<Ack> ack = destination_->apply(flush, Ack::durable, {});
+    if (!ack) {
+        ADD_FAILURE() << "apply: " << name_of(ack.error().code()) << ": " << ack.error().message();
+        return;
+    }
+    EXPECT_EQ(*ack, Ack::durable);
+}
+
+void World::expect_refused(Flush& flush, ErrorCode code, std::uint32_t table_oid) {
+    const Result<Lsn> before = destination_->read_position({});
+    const Result<Ack> ack = destination_->apply(flush, Ack::durable, {});
+    if (ack) {
+        ADD_FAILURE() << "applied what had to be refused";
+        return;
+    }
+    EXPECT_EQ(name_of(ack.error().code()), name_of(code)) << ack.error().message();
+    EXPECT_EQ(ack.error().table_oid(), table_oid) << ack.error().message();
+    const Result<Lsn> after = destination_->read_position({});
+    ASSERT_TRUE(before && after);
+    EXPECT_EQ(*before, *after);
+}
+
+std::vector<TextRow> World::read(const TableSchemaPtr& schema) {
+    std::optional<std::vector<TextRow>> rows = harness_->read(*schema);
+    if (rows) return *std::move(rows);
+    ADD_FAILURE() << "there is no table " << schema->display_name();
+    return {};
+}
+
+void World::expect_rows(const TableSchemaPtr& schema, std::vector<TextRow> expected) {
+    std::vector<TextRow> rows = read(schema);
+    std::sort(rows.begin(), rows.end());
+    std::sort(expected.begin(), expected.end());
+    EXPECT_EQ(rows, expected) << schema->display_name();
+}
+
+void World::expect_no_table(const TableSchemaPtr& schema) {
+    EXPECT_FALSE(harness_->read(*schema)) << schema->display_name();
+}
+
+void World::expect_position(Lsn position) {
+    const Result<Lsn> found = destination_->read_position({});
+    ASSERT_TRUE(found) << found.error().message();
+    EXPECT_EQ(to_string(*found), to_string(position));
+}
+
+const RecoveredTable* find_table(const Recovered& recovered, const TableSchemaPtr& schema) {
+    for (const RecoveredTable& table : recovered.tables) {
+        if (table.table == schema->id) return &table;
+    }
+    return nullptr;
+}
+
+}  // namespace walbrook::testing

@@ -1,0 +1,90 @@
+#pragma once
+
+#include "walbrook/testing/conformance.h"
+
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace walbrook::testing {
+
+// What a case works with: a harness, the destination that is open over it, and short
+// words for what a pipeline does. A word that has a failure makes it a failure of the test.
+class World {
+ public:
+    explicit World(std::unique_ptr<DestinationHarness> harness);
+    ~World();
+
+    Destination& destination() { return *destination_; }
+    DestinationHarness& harness() { return *harness_; }
+    Capabilities capabilities() const { return destination_->capabilities(); }
+    static PipelineIdentity identity(const std::string& work_dir);
+
+    // Opens a new destination, after closing the present one or, in a crash, without.
+    Recovered reopen();
+    Recovered crash();
+    // For cases that open themselves.
+    void close();
+
+    // A position after all that were used before.
+    Lsn next_position() { return last_ = {last_.value + 0x100}; }
+    Lsn last_position() const { return last_; }
+
+    // A copy of a table, with one unit for each entry, not published.
+    CopyTargetPtr begin_copy(const TableSchemaPtr& schema, std::uint32_t attempt = 1);
+    void write_unit(const CopyTargetPtr& copy, std::uint32_t unit,
+                    const std::vector<TextRow>& rows);
+    CopyTargetPtr copy(const TableSchemaPtr& schema, const std::vector<TextRow>& rows,
+                       std::uint32_t attempt = 1);
+    void publish(const CopyTargetPtr& copy);
+    // All of that.
+    void load(const TableSchemaPtr& schema, const std::vector<TextRow>& rows,
+              std::uint32_t attempt = 1);
+
+    // A flush of these items at the next position.
+    template <class... Items>
+    void apply(Items... items) {
+        TestFlush flush(next_position());
+        (flush.add(std::move(items)), ...);
+        expect_applied(flush);
+    }
+    void apply(ChangeRecorder& recorder) { apply(recorder.take()); }
+    void expect_applied(Flush& flush);
+    // Must fail with this code and, unless 0, this table, and change nothing that
+    // `unchanged` lists.
+    void expect_refused(Flush& flush, ErrorCode code, std::uint32_t table_oid);
+
+    std::vector<TextRow> read(const TableSchemaPtr& schema);
+    void expect_rows(const TableSchemaPtr& schema, std::vector<TextRow> expected);
+    void expect_no_table(const TableSchemaPtr& schema);
+    void expect_position(Lsn position);
+
+ private:
+    Recovered open();
+
+    std::unique_ptr<DestinationHarness> harness_;
+    std::unique_ptr<Destination> destination_;
+    Lsn last_{0x1000000};
+};
+
+CopyTargetPtr copy_target(const TableSchemaPtr& schema, std::uint32_t attempt);
+// The table's entry, or nullptr.
+const RecoveredTable* find_table(const Recovered& recovered, const TableSchemaPtr& schema);
+
+struct CaseEntry {
+    ConformanceCase description;
+    void (*run)(World& world);
+};
+
+// One list a file.
+std::span<const CaseEntry> copy_cases();
+std::span<const CaseEntry> change_cases();
+std::span<const CaseEntry> value_cases();
+std::span<const CaseEntry> table_cases();
+std::span<const CaseEntry> position_cases();
+
+}  // namespace walbrook::testing
