@@ -108,6 +108,11 @@ Lsn Replica::position() {
     }
 }
 
+int Replica::snapshots() {
+    return std::stoi(
+        lake().value("select count(*) from __ducklake_metadata_lake.ducklake_snapshot"));
+}
+
 bool Replica::catches_up(std::chrono::milliseconds timeout) {
     // A change of our own that the lake must come to hold: positions alone do not move
     // where nothing is replicated.

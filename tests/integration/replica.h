@@ -40,6 +40,8 @@ class Replica {
     [[nodiscard]] bool catches_up(std::chrono::milliseconds timeout = std::chrono::seconds(60));
     // The position of the newest snapshot of the lake; 0/0 before there is one.
     Lsn position();
+    // Snapshots of the lake.
+    int snapshots();
     // Empty when the table is the same on both sides; else the first rows that differ.
     std::string difference_of(const std::string& table, const std::string& schema = "public");
     LakeReader& lake();

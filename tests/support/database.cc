@@ -149,7 +149,11 @@ std::vector<std::string> table_rows(Connection& session, const TableQuery& query
     const std::string table = quote_qualified(query.schema, query.table);
     std::string columns;
     const auto add = [&](const std::string& name) {
-        columns += (columns.empty() ? "" : ", ") + quote_identifier(name) + "::text";
+        columns += columns.empty() ? "" : ", ";
+        // The cast of character(n) to text cuts the padding off; what the type prints has it.
+        columns += "case pg_typeof(" + quote_identifier(name) +
+                   ")::oid when 1042 then format('%s', " + quote_identifier(name) + ") else " +
+                   quote_identifier(name) + "::text end";
     };
     for (const std::string& name : query.columns) add(name);
     if (query.columns.empty()) {
