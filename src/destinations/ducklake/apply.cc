@@ -13,6 +13,7 @@ namespace walbrook::ducklake {
 
 using duckdb_engine::ColumnsSource;
 using duckdb_engine::NamedScan;
+using duckdb_engine::QueryResult;
 using duckdb_engine::quote_identifier;
 using duckdb_engine::same_name;
 using duckdb_engine::ScanColumn;
@@ -193,12 +194,15 @@ Status FlushWriter::merge(const Target& target, const NetChange& change) {
     }
     ColumnsSource source(std::move(plain.columns), std::move(plain.values));
     const NamedScan scan(lake_.database().scans(), source);
-    const Result<std::uint64_t> found = lake_.session().change(
+    const Result<std::uint64_t> made = lake_.session().change(
         fmt::format("CREATE TEMP TABLE walbrook_merged AS SELECT {} FROM {} AS t JOIN {} AS s ON {}",
                     values, target.name, scan.sql(), same_key),
         source, stop_);
-    if (!found) return in_table(found.error(), target);
-    return expect_rows(target, "update", change.merges.rows(), *found);
+    if (!made) return in_table(made.error(), target);
+    WALBROOK_TRY(const QueryResult found,
+                 lake_.session().query("SELECT count(*) FROM temp.walbrook_merged"));
+    return expect_rows(target, "update", change.merges.rows(),
+                       static_cast<std::uint64_t>(found.number(0, 0).value_or(0)));
 }
 
 Status FlushWriter::remove_by_key(const Target& target, const RowBatch& rows) {

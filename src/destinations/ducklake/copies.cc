@@ -133,6 +133,7 @@ Result<std::string> Copies::register_files(const CopyTargetPtr& target) {
         folder = copy->folder;
     }
     const std::string name = shadow_name(target->schema->id, target->attempt);
+    WALBROOK_RETURN_IF_ERROR(lake_.use_inlining(can_inline(*target->schema)));
     WALBROOK_RETURN_IF_ERROR(create_table(lake_.session(), *target->schema, name));
     if (files.empty()) return folder;
     WALBROOK_RETURN_IF_ERROR(sync_path(folder));

@@ -49,6 +49,7 @@ using Row = std::vector<std::optional<std::string>>;
 inline void append_cell(Column& column, const std::optional<std::string>& cell) {
     if (!cell) return column.append_null();
     switch (column.type().kind) {
+        case TypeKind::int16: return column.append_fixed(static_cast<std::int16_t>(std::stol(*cell)));
         case TypeKind::int32: return column.append_fixed(static_cast<std::int32_t>(std::stol(*cell)));
         case TypeKind::int64: return column.append_fixed(static_cast<std::int64_t>(std::stoll(*cell)));
         case TypeKind::float64: return column.append_fixed(std::stod(*cell));
@@ -253,25 +254,33 @@ class LakeTest : public ::testing::Test {
 
     // "1|a|x; 2|b|NULL", sorted; from a DuckDB of its own that only reads.
     std::string rows(const std::string& sql) {
-        duckdb_engine::DatabaseOptions options;
-        options.extensions = {"icu", "sqlite_scanner", "ducklake"};
-        auto database = duckdb_engine::Database::create(options);
-        if (!database) return database.error().message();
-        auto session = (*database)->connect();
+        // Loading the extensions takes longer than most tests.
+        static std::unique_ptr<duckdb_engine::Database> reader = [] {
+            duckdb_engine::DatabaseOptions options;
+            options.extensions = {"icu", "sqlite_scanner", "ducklake"};
+            auto database = duckdb_engine::Database::create(options);
+            EXPECT_TRUE(database) << database.error().message();
+            return database ? *std::move(database) : nullptr;
+        }();
+        auto session = reader->connect();
         if (!session) return session.error().message();
         expect_ok((*session)->run(
             "SET TimeZone='UTC'; ATTACH " +
             duckdb_engine::quote_literal("ducklake:sqlite:" + config().catalog) +
-            " AS lake (READ_ONLY); USE lake"));
-        auto result = (*session)->query("SELECT COLUMNS(*)::VARCHAR FROM (" + sql + ") ORDER BY ALL");
-        if (!result) return result.error().message();
+            " AS lake (READ_ONLY)"));
         std::string text;
-        for (std::size_t r = 0; r < result->rows(); ++r) {
-            if (r != 0) text += "; ";
-            for (std::size_t c = 0; c < result->columns().size(); ++c) {
-                text += (c == 0 ? "" : "|") + result->text(r, c).value_or("NULL");
+        if (auto result = (*session)->query("USE lake; SELECT COLUMNS(*)::VARCHAR FROM (" + sql +
+                                            ") ORDER BY ALL")) {
+            for (std::size_t r = 0; r < result->rows(); ++r) {
+                if (r != 0) text += "; ";
+                for (std::size_t c = 0; c < result->columns().size(); ++c) {
+                    text += (c == 0 ? "" : "|") + result->text(r, c).value_or("NULL");
+                }
             }
+        } else {
+            text = result.error().message();
         }
+        expect_ok((*session)->run("USE memory; DETACH lake"));
         return text;
     }
     std::string table(const std::string& name) { return rows("SELECT * FROM " + name); }

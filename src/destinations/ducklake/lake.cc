@@ -82,9 +82,12 @@ Result<std::unique_ptr<Lake>> Lake::open(LakeOptions options) {
 Status Lake::attach() {
     WALBROOK_TRY(session_, database_->connect());
     WALBROOK_RETURN_IF_ERROR(session_->run("SET TimeZone = 'UTC'"));
-    std::string sql = fmt::format("ATTACH {} AS lake (DATA_PATH {}, DATA_INLINING_ROW_LIMIT {}",
+    // Not the option of ATTACH, which could not be changed from statement to statement.
+    inlines_ = false;
+    WALBROOK_RETURN_IF_ERROR(use_inlining(true));
+    std::string sql = fmt::format("ATTACH {} AS lake (DATA_PATH {}",
                                   quote_literal(options_.catalog.attach_uri()),
-                                  quote_literal(options_.data_path), kInlinedRowsMax);
+                                  quote_literal(options_.data_path));
     if (options_.catalog.kind == CatalogKind::sqlite) {
         sql += fmt::format(", META_BUSY_TIMEOUT {}", kBusyTimeoutMs);
     }
@@ -92,6 +95,15 @@ Status Lake::attach() {
         return std::move(status).error().with_context("attach the lake's catalog");
     }
     is_broken_ = false;
+    return {};
+}
+
+Status Lake::use_inlining(bool is_on) {
+    if (is_on == inlines_) return {};
+    WALBROOK_RETURN_IF_ERROR(
+        session_->run(fmt::format("SET ducklake_default_data_inlining_row_limit = {}",
+                                  is_on ? kInlinedRowsMax : 0)));
+    inlines_ = is_on;
     return {};
 }
 
@@ -131,6 +143,7 @@ Status Lake::transact(std::string_view what, const std::function<Result<Note>()>
     if (is_broken_) WALBROOK_RETURN_IF_ERROR(reattach());
     if (stop.stop_requested()) return Error(ErrorCode::cancelled, "stopped");
     new_files_.begin();
+    WALBROOK_RETURN_IF_ERROR(use_inlining(true));
     WALBROOK_RETURN_IF_ERROR(session_->run("BEGIN"));
     Result<Note> note = work();
     if (!note) {

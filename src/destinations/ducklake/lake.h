@@ -55,6 +55,10 @@ class Lake {
     // Folders into which the present transaction may write must be watched before.
     NewFiles& new_files() { return new_files_; }
 
+    // Whether the statements that follow may put few rows into the catalog instead of a
+    // file. Each transaction begins with yes.
+    Status use_inlining(bool is_on);
+
     // What the newest snapshot of ours says; nothing if there is none.
     Result<std::optional<Note>> newest_note();
     Status reattach();
@@ -72,6 +76,7 @@ class Lake {
     NewFiles new_files_;
     std::string commit_prefix_;
     std::uint64_t commits_ = 0;
+    bool inlines_ = false;    // What the session is set to.
     bool is_broken_ = false;  // A commit failed and attaching again did too.
 };
 

@@ -19,14 +19,18 @@ using duckdb_engine::sql_type;
 
 namespace {
 
-// Names that DuckLake keeps for itself in tables with inlined data.
+// Names that no table can have: DuckLake writes columns of these names into files when it
+// merges them.
 constexpr auto kReservedColumns = std::to_array<std::string_view>(
-    {"_ducklake_internal_row_id", "_ducklake_internal_snapshot_id", "row_id", "begin_snapshot",
-     "end_snapshot"});
+    {"_ducklake_internal_row_id", "_ducklake_internal_snapshot_id"});
+// Names of its own columns in tables of inlined rows.
+constexpr auto kInlinedColumns =
+    std::to_array<std::string_view>({"row_id", "begin_snapshot", "end_snapshot"});
 
-bool is_reserved_column(std::string_view name) {
-    return std::any_of(kReservedColumns.begin(), kReservedColumns.end(),
-                       [&](std::string_view reserved) { return folded(name) == reserved; });
+template <std::size_t N>
+bool is_one_of(const std::array<std::string_view, N>& names, std::string_view name) {
+    return std::any_of(names.begin(), names.end(),
+                       [&](std::string_view other) { return folded(name) == other; });
 }
 
 void refuse_columns(const TableSchema& table, std::vector<std::string>& refusals) {
@@ -44,7 +48,8 @@ void refuse_columns(const TableSchema& table, std::vector<std::string>& refusals
                 "apart: leave one out of the publication's column list",
                 table.display_name(), other->second, column.name));
         }
-        if (is_reserved_column(column.name)) {
+        const bool is_row_number = table.key_columns().empty() && folded(column.name) == "rowid";
+        if (is_row_number || is_one_of(kReservedColumns, column.name)) {
             refusals.push_back(fmt::format(
                 "{}: DuckLake keeps the column name \"{}\" for itself: leave the column out of the "
                 "publication's column list or rename it",
@@ -153,6 +158,13 @@ std::string shadow_name(TableId table, std::uint32_t attempt) {
 
 std::string lake_name(const std::string& schema, const std::string& table) {
     return fmt::format("lake.{}.{}", quote_identifier(schema), quote_identifier(table));
+}
+
+bool can_inline(const TableSchema& table) {
+    return std::none_of(table.columns.begin(), table.columns.end(), [](const ColumnSchema& column) {
+        return (column.type.is_list && column.type.kind == TypeKind::json) ||
+               is_one_of(kInlinedColumns, column.name);
+    });
 }
 
 std::vector<std::string> table_refusals(const std::vector<TableSchemaPtr>& tables) {

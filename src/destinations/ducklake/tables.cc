@@ -86,6 +86,7 @@ Status TableChanges::settle_names() {
 
 Result<Target> TableChanges::resolve(const TableSchemaPtr& schema, const CopyTargetPtr& copy) {
     const std::uint32_t oid = schema->id.oid;
+    WALBROOK_RETURN_IF_ERROR(lake_.use_inlining(can_inline(*schema)));
     if (copy) {
         const auto found = tables_.shadows.find(oid);
         if (found == tables_.shadows.end() || found->second.copy->attempt != copy->attempt) {
@@ -98,7 +99,7 @@ Result<Target> TableChanges::resolve(const TableSchemaPtr& schema, const CopyTar
             WALBROOK_RETURN_IF_ERROR(change(oid, name, *shadow.schema, *schema));
         }
         shadow.schema = schema;
-        WALBROOK_RETURN_IF_ERROR(new_files_.watch(shadow.folder));
+        WALBROOK_RETURN_IF_ERROR(lake_.new_files().watch(shadow.folder));
         return Target{name, schema, shadow.folder};
     }
     const auto found = tables_.records.find(oid);
@@ -119,7 +120,7 @@ Result<Target> TableChanges::resolve(const TableSchemaPtr& schema, const CopyTar
         WALBROOK_RETURN_IF_ERROR(save_record(session_, oid, record));
     }
     record.schema = schema;
-    WALBROOK_RETURN_IF_ERROR(new_files_.watch(record.folder));
+    WALBROOK_RETURN_IF_ERROR(lake_.new_files().watch(record.folder));
     return Target{lake_name(record.lake_schema, record.lake_table), schema, record.folder};
 }
 
@@ -142,7 +143,7 @@ Status TableChanges::truncate(const TableSchemaPtr& schema, const CopyTargetPtr&
     changed_.erase(oid);
     std::string& folder = copy ? tables_.shadows[oid].folder : tables_.records[oid].folder;
     folder = std::filesystem::path(folder).parent_path() / plain;
-    return new_files_.watch(folder);
+    return lake_.new_files().watch(folder);
 }
 
 Status TableChanges::publish(const Publish& publish) {

@@ -42,11 +42,12 @@ struct Target {
 class TableChanges {
  public:
     TableChanges(Lake& lake, Tables& tables)
-        : session_(lake.session()), new_files_(lake.new_files()), tables_(tables) {}
+        : lake_(lake), session_(lake.session()), tables_(tables) {}
 
     // Comes first: gives tables the names that had to wait.
     Status settle_names();
-    // The visible table, or the shadow if `copy` says so, brought to this version.
+    // The visible table, or the shadow if `copy` says so, brought to this version and
+    // ready to be written to.
     // ErrorCode::schema_mismatch (with the table) if the lake does not have it or
     // cannot follow.
     Result<Target> resolve(const TableSchemaPtr& schema, const CopyTargetPtr& copy);
@@ -67,8 +68,8 @@ class TableChanges {
     // Another table of ours that has this name moves aside until its own change comes.
     Status make_way(const std::string& schema, const std::string& name, std::uint32_t for_oid);
 
+    Lake& lake_;
     duckdb_engine::Connection& session_;
-    NewFiles& new_files_;
     Tables& tables_;
     // Oids of tables, and of shadows, whose columns changed in this transaction.
     std::set<std::uint32_t> changed_;
