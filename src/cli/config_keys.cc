@@ -30,7 +30,7 @@ Place choice(Access access) {
 
 // tls.mode is text in the struct, because it is libpq's own word.
 template <class Access>
-Place text_choice(Access access, std::vector<std::string_view> choices) {
+Place text_choice(Access access, const std::vector<std::string_view>& choices) {
     return ChoicePlace{
         [access, choices](ProgramConfig& c, std::size_t index) { access(c) = choices[index]; },
         [access, choices](ProgramConfig& c) {
@@ -39,12 +39,9 @@ Place text_choice(Access access, std::vector<std::string_view> choices) {
         }};
 }
 
-// The keys of a connection, at pipeline.pg_connection and pipeline.store_pg_connection.
 template <class Access>
-void add_connection_keys(std::vector<Key>& keys, const std::string& prefix, Access at) {
-    const std::vector<std::string_view> modes = {"disable", "allow",     "prefer",
-                                                 "require", "verify-ca", "verify-full"};
-    const std::vector<Key> rows = {
+std::vector<Key> address_keys(Access at) {
+    return {
         {.name = "url",
          .place = place<std::string>([at](auto& c) -> auto& { return at(c).url; }),
          .doc = "Where the database is, in one text; or give host, name and username. A key "
@@ -75,6 +72,14 @@ void add_connection_keys(std::vector<Key>& keys, const std::string& prefix, Acce
          .doc = "Its password. Better from a file (`password_file`) or a variable.",
          .example = "\"${PGPASSWORD}\"",
          .secrecy = Secrecy::whole},
+    };
+}
+
+template <class Access>
+std::vector<Key> transport_keys(Access at) {
+    const std::vector<std::string_view> modes = {"disable", "allow",     "prefer",
+                                                 "require", "verify-ca", "verify-full"};
+    return {
         {.name = "tls.mode",
          .place = text_choice([at](auto& c) -> auto& { return at(c).tls.mode; }, modes),
          .doc = "Whether the connection is encrypted and the server's certificate checked, as "
@@ -120,9 +125,16 @@ void add_connection_keys(std::vector<Key>& keys, const std::string& prefix, Acce
          .min = 1,
          .max = 100},
     };
-    for (Key row : rows) {
-        row.name = prefix + "." + row.name;
-        keys.push_back(std::move(row));
+}
+
+// The keys of a connection, at pipeline.pg_connection and pipeline.store_pg_connection.
+template <class Access>
+void add_connection_keys(std::vector<Key>& keys, const std::string& prefix, Access at) {
+    for (const std::vector<Key>& rows : {address_keys(at), transport_keys(at)}) {
+        for (Key row : rows) {
+            row.name = prefix + "." + row.name;
+            keys.push_back(std::move(row));
+        }
     }
 }
 

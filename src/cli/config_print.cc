@@ -218,12 +218,13 @@ std::string config_as_markdown() {
                                    find_section("destination.blackhole")->doc);
             }
             out += fmt::format("{}## `{}`\n\n", shown.empty() ? "" : "\n", group);
-            if (const Section* section = find_section(group)) out += section->doc + "\n\n";
+            if (const Section* section = find_section(group))
+                out.append(section->doc).append("\n\n");
             out += "| key | default | values | effect |\n|---|---|---|---|\n";
             shown = group;
         }
         std::string fallback = printed_default(key);
-        if (!key.required && !fallback.empty()) fallback = "`" + fallback + "`";
+        if (!key.required && !fallback.empty()) fallback = fmt::format("`{}`", fallback);
         out += fmt::format("| `{}` | {} | {} | {}{} |\n", key.name, escaped_cell(fallback),
                            escaped_cell(expectation(key)), escaped_cell(key.doc),
                            key.secrecy == Secrecy::none ? "" : " Also as `…_file`.");

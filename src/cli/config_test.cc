@@ -18,11 +18,14 @@ using testing::IsEmpty;
 using testing::Not;
 
 // The configuration contract, as users write it.
-constexpr std::string_view kContract = R"(
-pipeline: {id: 1, publication_name: shop, pg_connection: {url: "postgres://user@host:5432/db"}, store: {type: sqlite, path: state.db}, batch: {max_fill_ms: 500}, work_dir: work}
-destination: {ducklake: {catalog: "lake/catalog.sqlite", data_path: "lake/data"}}      # a comment
-server: {listen: "127.0.0.1:9090"}
-)";
+constexpr std::string_view kContract =
+    "\n"
+    "pipeline: {id: 1, publication_name: shop, pg_connection: {url: "
+    "\"postgres://user@host:5432/db\"}, store: {type: sqlite, path: state.db}, "
+    "batch: {max_fill_ms: 500}, work_dir: work}\n"
+    "destination: {ducklake: {catalog: \"lake/catalog.sqlite\", data_path: \"lake/data\"}}"
+    "      # a comment\n"
+    "server: {listen: \"127.0.0.1:9090\"}\n";
 
 LoadedConfig parse(std::string_view text, const Environment& environment = {}) {
     return parse_config(text, "walbrook.yaml", "/etc/walbrook", environment);

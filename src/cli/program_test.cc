@@ -1,10 +1,10 @@
 // The program as its users meet it: arguments in, exit code and text out.
 
-#include "base/clock.h"
 #include "cli/exit_code.h"
 #include "cli/log_sink.h"
 #include "cli/signals.h"
 #include "cli/status_text.h"
+#include "support/eventually.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -23,8 +23,8 @@
 namespace walbrook {
 namespace {
 
-using testing::HasSubstr;
-using testing::Not;
+using ::testing::HasSubstr;
+using ::testing::Not;
 
 struct Outcome {
     int code = -1;
@@ -32,7 +32,7 @@ struct Outcome {
     std::string err;
 };
 
-class ProgramTest : public testing::Test {
+class ProgramTest : public ::testing::Test {
  protected:
     void SetUp() override {
         std::string name = (std::filesystem::temp_directory_path() / "walbrook.XXXXXX").string();
@@ -80,12 +80,8 @@ class ProgramTest : public testing::Test {
         return {std::istreambuf_iterator<char>(in), {}};
     }
     bool eventually_in_log(const std::string& text) const {
-        const Instant limit = now() + std::chrono::seconds(20);
-        while (now() < limit) {
-            if (text_of("err").find(text) != std::string::npos) return true;
-            sleep_for(std::chrono::milliseconds(10), {});
-        }
-        return false;
+        return walbrook::testing::eventually(
+            [&] { return text_of("err").find(text) != std::string::npos; });
     }
     std::string folder_;
 };
@@ -94,7 +90,7 @@ TEST_F(ProgramTest, SaysItsVersion) {
     const Outcome outcome = run({"version"});
     EXPECT_EQ(outcome.code, 0);
     EXPECT_THAT(outcome.out,
-                testing::MatchesRegex("walbrook [0-9.]+\ndestinations: blackhole.*\n"));
+                ::testing::MatchesRegex("walbrook [0-9.]+\ndestinations: blackhole.*\n"));
 }
 
 TEST_F(ProgramTest, AWrongCommandLineIs64) {
@@ -106,7 +102,7 @@ TEST_F(ProgramTest, AWrongCommandLineIs64) {
                                                       {"status", "extra"}}) {
         const Outcome outcome = run(arguments);
         EXPECT_EQ(outcome.code, 64);
-        EXPECT_THAT(outcome.err, Not(testing::IsEmpty()));
+        EXPECT_THAT(outcome.err, Not(::testing::IsEmpty()));
     }
     EXPECT_EQ(run({"--help"}).code, 0);
     EXPECT_THAT(run({"run", "--help"}).out, HasSubstr("--until-caught-up"));
@@ -208,7 +204,7 @@ TEST(SignalWatch, CountsSignals) {
     };
     ASSERT_TRUE(send(SIGTERM, 1));
     ASSERT_TRUE(send(SIGINT, 2));
-    EXPECT_THAT(seen, testing::ElementsAre(std::pair(SIGTERM, 1), std::pair(SIGINT, 2)));
+    EXPECT_THAT(seen, ::testing::ElementsAre(std::pair(SIGTERM, 1), std::pair(SIGINT, 2)));
 }
 
 TEST(StatusText, IsForPeople) {

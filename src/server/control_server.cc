@@ -207,7 +207,7 @@ ControlServer::ControlServer(std::unique_ptr<State> state) : state_(std::move(st
 ControlServer::~ControlServer() = default;
 
 Result<std::unique_ptr<ControlServer>> ControlServer::create(const ControlServerOptions& options,
-                                                             StatusSource source,
+                                                             const StatusSource& source,
                                                              const Logger& log) {
     auto state = std::make_unique<State>();
     WALBROOK_RETURN_IF_ERROR(state->listen_unix(options.work_dir, source));

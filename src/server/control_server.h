@@ -24,7 +24,8 @@ class ControlServer {
     // ErrorCode::conflict when another process uses work_dir, ErrorCode::config when
     // the address cannot be listened on.
     static Result<std::unique_ptr<ControlServer>> create(const ControlServerOptions& options,
-                                                         StatusSource source, const Logger& log);
+                                                         const StatusSource& source,
+                                                         const Logger& log);
     // Ends the threads and removes the socket.
     ~ControlServer();
     ControlServer(const ControlServer&) = delete;

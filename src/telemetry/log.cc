@@ -146,6 +146,7 @@ LogSink Logger::as_sink() const {
     return [log = *this](const LogRecord& record) {
         if (!log.is_on(record.level)) return;
         std::vector<LogField> fields;
+        fields.reserve(record.fields.size());
         for (const auto& [key, value] : record.fields) fields.emplace_back(key, value);
         log.write(record.level, record.message, fields);
     };
