@@ -163,7 +163,8 @@ Status ChangeLog::spill_closed_items() {
         if (!item.is_batch() || item.open || !item.value) continue;
         WALBROOK_TRY(item.index_in_file, file_->append(item.batch()));
         item.file = file_;
-        item.copy = item.batch().copy;
+        // What a move to this log asked for has not reached the batch yet.
+        if (!item.copy) item.copy = item.batch().copy;
         item.value.reset();
         memory_bytes_ -= std::min(memory_bytes_, item.bytes);
     }

@@ -318,11 +318,11 @@ StreamSettings PipelineImpl::stream_settings() const {
     settings.core.position = start_position_;
     settings.core.max_fill = milliseconds(config_.batch.max_fill_ms);
     settings.core.flush_bytes = config_.batch.max_bytes;
-    settings.core.pending_bytes_max = std::max<std::size_t>(config_.batch.max_bytes * 6, 1 << 20);
-    settings.core.slice_bytes = std::max<std::size_t>(config_.batch.max_bytes * 2, 1 << 20);
+    settings.core.pending_bytes_max = config_.batch.max_bytes * 6;
+    settings.core.slice_bytes = config_.batch.max_bytes * 2;
     settings.core.spill.directory = config_.work_dir;
     settings.core.spill.memory_bytes_max = settings.core.pending_bytes_max;
-    settings.core.spill.chunk_bytes = std::max<std::size_t>(config_.batch.max_bytes / 2, 64 << 10);
+    settings.core.spill.chunk_bytes = std::max<std::size_t>(config_.batch.max_bytes / 2, 1024);
     settings.ready = ready_;
     settings.binary = facts_.all_binary;
     settings.system_identifier = facts_.system.system_identifier;

@@ -3,21 +3,13 @@
 #include <fmt/format.h>
 #include <signal.h>
 
-#include <filesystem>
 #include <set>
 #include <stdexcept>
 
 namespace walbrook::testing {
 namespace {
 
-// Debian's wrapper in /usr/bin wants a configured cluster; the program itself does not.
-std::string pgbench() {
-    for (const char* version : {"15", "16", "17", "18"}) {
-        const std::string path = fmt::format("/usr/lib/postgresql/{}/bin/pgbench", version);
-        if (std::filesystem::exists(path)) return path;
-    }
-    return "pgbench";
-}
+std::string pgbench() { return WALBROOK_TEST_PG_DIR "/clients/pgbench"; }
 
 }  // namespace
 

@@ -151,9 +151,9 @@ std::vector<std::string> table_rows(Connection& session, const TableQuery& query
     const auto add = [&](const std::string& name) {
         columns += columns.empty() ? "" : ", ";
         // The cast of character(n) to text cuts the padding off; what the type prints has it.
-        columns += "case pg_typeof(" + quote_identifier(name) +
-                   ")::oid when 1042 then format('%s', " + quote_identifier(name) + ") else " +
-                   quote_identifier(name) + "::text end";
+        const std::string column = quote_identifier(name);
+        columns += "case when pg_typeof(" + column + ")::oid = 1042 and " + column +
+                   " is not null then format('%s', " + column + ") else " + column + "::text end";
     };
     for (const std::string& name : query.columns) add(name);
     if (query.columns.empty()) {

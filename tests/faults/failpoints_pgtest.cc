@@ -1,0 +1,65 @@
+// The process dies at every place that base/failpoints.h names, with money on the move,
+// and is started again: nothing is lost, nothing doubled, no snapshot out of balance.
+
+#include <signal.h>
+
+#include "base/failpoints.h"
+#include "integration/bank.h"
+#include "support/eventually.h"
+#include "support/pg_test.h"
+
+namespace walbrook::testing {
+namespace {
+
+// One database and one load for all places: each has a pipeline of its own, with a lake
+// of its own, so that every place of the copy is passed again.
+class Failpoints : public ::testing::TestWithParam<int> {};
+INSTANTIATE_TEST_SUITE_P(Pg, Failpoints, ::testing::ValuesIn(pg_versions()), version_name);
+
+int transactions(Database& source) {
+    return std::stoi(source.value("select count(*) from pgbench_history"));
+}
+
+void die_at(std::string_view name, Database& source) {
+    Replica replica(source);
+    // Small flushes, slices and spill limits: catching up takes several rounds.
+    replica.configure("batch: {max_fill_ms: 20, max_bytes: 4096}");
+    replica.set_environment("WALBROOK_FAILPOINTS", std::string(name) + "=kill");
+    // A writer that does not end keeps the copy of the accounts waiting, so that changes
+    // are held for it.
+    Connection writer = source.session();
+    must_exec(writer, "begin; lock table pgbench_accounts in row exclusive mode");
+    const int before = transactions(source);
+    replica.start();
+    ASSERT_TRUE(eventually(
+        [&] { return !replica.is_running() || transactions(source) > before + 300; }));
+    must_exec(writer, "commit");
+    const auto exit = replica.process().wait(std::chrono::seconds(60));
+    ASSERT_TRUE(exit.has_value()) << "never reached";
+    ASSERT_EQ(exit->signal, SIGKILL) << "ended in another way";
+
+    replica.clear_environment();
+    replica.start();
+    ASSERT_TRUE(replica.catches_up());
+    EXPECT_EQ(replica.stop().code, 0);
+    int snapshots = 0;
+    int distinct = 0;
+    EXPECT_EQ(Bank::unbalanced(replica.reader(), &snapshots, &distinct), "");
+    EXPECT_EQ(replica.leftovers_at_source(), "");
+    source.exec("select pg_drop_replication_slot('walbrook_" + std::to_string(replica.id()) + "')");
+}
+
+TEST_P(Failpoints, DeathAtEachLosesNothing) {
+    Database source(PgCluster::shared(GetParam()));
+    Bank bank(source, 1);
+    for (const std::string_view name : kFailpoints) {
+        if (const char* only = std::getenv("ONLY"); only && name != only) continue;
+        SCOPED_TRACE(name);
+        bank.start(2, 150);
+        die_at(name, source);
+        if (HasFatalFailure()) return;
+    }
+}
+
+}  // namespace
+}  // namespace walbrook::testing
