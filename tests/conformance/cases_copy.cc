@@ -40,10 +40,11 @@ void parallel_units(World& world) {
     constexpr int kUnits = 3;
     const TableSchemaPtr schema = simple();
     const CopyTargetPtr copy = world.begin_copy(schema);
-    std::vector<Status> results(kThreads * kUnits);
+    std::vector<Status> results(std::size_t{kThreads} * kUnits);
     {
         std::barrier together(kThreads);
         std::vector<std::jthread> threads;
+        threads.reserve(kThreads);
         for (int thread = 0; thread < kThreads; ++thread) {
             threads.emplace_back([&, thread] {
                 together.arrive_and_wait();

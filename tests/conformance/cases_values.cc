@@ -24,7 +24,7 @@ Value fixed(T value, std::string text) {
     return {[value](Column& column) { column.append_fixed(value); }, std::move(text)};
 }
 
-Value bytes(std::string value, std::string text) {
+Value bytes(const std::string& value, std::string text) {
     return {[value](Column& column) { column.append_bytes(value); }, std::move(text)};
 }
 
@@ -50,7 +50,7 @@ std::vector<Value> integers() {
 }
 
 std::vector<Value> uuids() {
-    const auto uuid = [](std::string value, std::string text) {
+    const auto uuid = [](const std::string& value, std::string text) {
         return Value{[value](Column& column) { column.append_fixed_bytes(value.data(), 16); },
                      std::move(text)};
     };

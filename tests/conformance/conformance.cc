@@ -65,7 +65,7 @@ std::vector<ConformanceCase> conformance_cases() {
 bool register_conformance(const std::string& name, const MakeHarness& make) {
     const auto add = [&](std::string_view test, auto factory) {
         ::testing::RegisterTest("conformance", (name + "/" + std::string(test)).c_str(), nullptr,
-                                nullptr, __FILE__, __LINE__, factory);
+                                nullptr, __FILE__, __LINE__, std::move(factory));
     };
     for (const CaseEntry& entry : all_cases()) {
         add(entry.description.name,

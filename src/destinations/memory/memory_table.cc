@@ -166,7 +166,7 @@ MemoryTable MemoryTable::with_schema(const TableSchemaPtr& schema) const {
     for (const auto& [key, row] : rows_) {
         Row shaped(source.size());
         for (std::size_t c = 0; c < shaped.size(); ++c) {
-            if (source[c]) shaped[c] = row[*source[c]];
+            if (const auto from = source[c]) shaped[c] = row[*from];
         }
         std::string shaped_key = out.key_of(shaped);
         out.rows_.emplace(std::move(shaped_key), std::move(shaped));
