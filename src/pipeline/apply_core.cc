@@ -16,6 +16,9 @@ constexpr std::size_t kReplayFramesPerStep = 16'384;
 // What one change costs beside its values.
 constexpr std::size_t kChangeOverhead = sizeof(Change);
 
+// Up to 64 times the configured size: 1 GiB by default, on disk if need be.
+constexpr unsigned kSliceDoublingsMax = 6;
+
 // The (sub)transaction of a message inside a stream; 0 where it has none.
 std::uint32_t xid_of(const PgoutputMessage& message) {
     return std::visit(
@@ -70,6 +73,7 @@ struct ApplyCore::Table {
     // copy's snapshot shows them.
     std::vector<std::uint32_t> unreadable;
     std::string unreadable_why;
+    unsigned slices = 0;  // Applied so far while catching up.
 };
 
 // What the stream has said of a relation, bound to the table's schema.
@@ -592,13 +596,20 @@ void ApplyCore::enforce_held_limit() {
 
 // ---------------------------------------------------------------- flushes
 
+// How much of a table's held changes one flush takes. It doubles with each slice: a
+// flush costs little more for twice the rows, so even a table that changes all the time
+// is caught at last.
+std::size_t ApplyCore::slice_limit(const Table& table) const {
+    return options_.slice_bytes << std::min(table.slices, kSliceDoublingsMax);
+}
+
 // Tables whose copy is complete become visible once the stream has passed their
 // snapshot and what they hold fits into one flush.
 void ApplyCore::publish_ready_copies() {
     std::vector<Table*> complete;
     for (Table* table : holding_) {
         if (table->copy && received_ >= table->copy->position &&
-            table->held->bytes() <= options_.slice_bytes) {
+            table->held->bytes() <= slice_limit(*table)) {
             complete.push_back(table);
         }
     }
@@ -619,11 +630,13 @@ void ApplyCore::publish_ready_copies() {
 // Applies a part of what one table holds to its shadow table. True if there was one.
 bool ApplyCore::submit_catch_up_slice() {
     for (Table* table : holding_) {
-        if (!table->copy || table->held->bytes() <= options_.slice_bytes) continue;
+        const std::size_t limit = slice_limit(*table);
+        if (!table->copy || table->held->bytes() <= limit) continue;
         ChangeLog slice(options_.spill);
         const SnapshotXids& snapshot = table->snapshot;
-        slice.append_front(*table->held, options_.slice_bytes, table->copy,
+        slice.append_front(*table->held, limit, table->copy,
                            [&](const Transaction& t) { return snapshot.visible(t.xid); });
+        ++table->slices;
         submit(slice.finish(submitted_), FlushKind::slice);
         return true;
     }

@@ -209,6 +209,7 @@ class ApplyCore {
 
     void advance();
     bool is_flush_due() const;
+    std::size_t slice_limit(const Table& table) const;
     void publish_ready_copies();
     bool submit_catch_up_slice();
     void submit(std::shared_ptr<Flush> flush, FlushKind kind);

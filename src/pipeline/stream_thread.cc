@@ -184,7 +184,15 @@ Status StreamThread::read_frames() {
 }
 
 void StreamThread::take_inputs() {
-    for (CoreInput& input : parts_.inbox.take_all()) waiting_.push_back(std::move(input));
+    for (CoreInput& input : parts_.inbox.take_all()) {
+        // An acknowledgement never waits behind a hold: the transaction whose end the
+        // hold waits for may itself wait for the flush in flight.
+        if (std::holds_alternative<input::Acked>(input)) {
+            step(input);
+        } else {
+            waiting_.push_back(std::move(input));
+        }
+    }
     while (!waiting_.empty()) {
         CoreInput& input = waiting_.front();
         // A hold begins between transactions: half of one would be neither held nor copied.
