@@ -56,13 +56,14 @@ class ChangeLog::BuiltFlush final : public Flush {
 
     Result<const FlushItem*> next() override {
         loaded_.reset();
+        while (next_ != log_.items_.size() && log_.items_[next_]->value) {
+            Item& item = *log_.items_[next_++];
+            settle_once(item);
+            const auto* truncate = std::get_if<Truncate>(&*item.value);
+            if (truncate == nullptr || !truncate->tables.empty()) return &*item.value;
+        }
         if (next_ == log_.items_.size()) return nullptr;
         Item& item = *log_.items_[next_];
-        if (item.value) {
-            ++next_;
-            settle_once(item);
-            return &*item.value;
-        }
         WALBROOK_TRY(ChangeBatch batch, item.file->read(item.index_in_file, item.schema));
         settle(batch, item.copy, item.transaction_offset, item.skipped.get());
         loaded_ = std::move(batch);
@@ -74,6 +75,8 @@ class ChangeLog::BuiltFlush final : public Flush {
     static void settle_once(Item& item) {
         if (auto* truncate = std::get_if<Truncate>(&*item.value)) {
             truncate->copy = item.copy;
+            const auto skipped = std::exchange(item.skipped, nullptr);
+            if (skipped && (*skipped)[truncate->transaction]) truncate->tables.clear();
             truncate->transaction += std::exchange(item.transaction_offset, 0);
         }
         if (!item.is_batch()) return;
