@@ -1,6 +1,7 @@
 #include "batch/change_log.h"
 
 #include <algorithm>
+#include <limits>
 #include <unordered_map>
 #include <utility>
 
@@ -20,6 +21,8 @@ struct ChangeLog::Item {
     CopyTargetPtr copy;
     std::uint32_t transaction_offset = 0;
     std::shared_ptr<const std::vector<bool>> skipped;  // By transaction of the old log.
+    // Changes from this transaction on were taken back after they went to disk.
+    std::uint32_t dropped_from = std::numeric_limits<std::uint32_t>::max();
     std::size_t bytes = 0;
     bool open = false;
 
@@ -65,6 +68,8 @@ class ChangeLog::BuiltFlush final : public Flush {
         if (next_ == log_.items_.size()) return nullptr;
         Item& item = *log_.items_[next_];
         WALBROOK_TRY(ChangeBatch batch, item.file->read(item.index_in_file, item.schema));
+        std::erase_if(batch.changes,
+                      [&](const Change& c) { return c.transaction >= item.dropped_from; });
         settle(batch, item.copy, item.transaction_offset, item.skipped.get());
         loaded_ = std::move(batch);
         ++next_;
@@ -201,9 +206,11 @@ void ChangeLog::drop_from_transaction(TableId table) {
     for (const auto& each : items_) {
         Item& item = *each;
         if (!item.is_batch() || item.table() != table || item.transaction_offset != 0) continue;
-        // A transaction that is not streamed is smaller than the memory limit of
-        // Postgres for one (logical_decoding_work_mem), so its items are in memory.
-        if (item.value) cut_transaction(item.batch(), present);
+        if (item.value) {
+            cut_transaction(item.batch(), present);
+        } else {
+            item.dropped_from = std::min(item.dropped_from, present);
+        }
     }
     for (const auto& each : items_) {
         Item& item = *each;
@@ -218,7 +225,11 @@ void ChangeLog::drop_transaction() {
     const auto present = narrow<std::uint32_t>(transactions_.size() - 1);
     for (const auto& each : items_) {
         Item& item = *each;
-        if (!item.value || item.transaction_offset != 0) continue;
+        if (item.transaction_offset != 0) continue;
+        if (!item.value) {
+            item.dropped_from = std::min(item.dropped_from, present);
+            continue;
+        }
         if (item.is_batch()) cut_transaction(item.batch(), present);
         if (auto* truncate = std::get_if<Truncate>(&*item.value)) {
             if (truncate->transaction == present) truncate->tables.clear();
