@@ -212,7 +212,9 @@ Status ApplyCore::replay_some() {
             commit();
             return {};
         }
-        if (skipping_) continue;
+        // The server counts relations as described once the transaction has committed,
+        // whether its rows were news to us or not.
+        if (skipping_ && frame->bytes.front() != std::byte{'R'}) continue;
         WALBROOK_TRY(const PgoutputMessage message,
                      parse_pgoutput(frame->bytes, true));
         WALBROOK_RETURN_IF_ERROR(on_message(message, frame->bytes.size()));
