@@ -159,8 +159,13 @@ Result<std::string> UnitReader::copy_statement(const TableShape& now) {
                          [&](const TableShape::Column& c) {
                              return is_leaf ? c.name == column.name : c.attnum == column.attnum;
                          });
-        if (found == now.columns.end() || found->type_oid != column.type_oid ||
-            found->typmod != column.typmod) {
+        // A row description names the base type of a domain.
+        const bool is_same = found != now.columns.end() &&
+                             ((found->type_oid == column.type_oid &&
+                               found->typmod == column.typmod) ||
+                              (found->type_oid == column.base_type_oid &&
+                               found->typmod == column.base_typmod));
+        if (!is_same) {
             return Error(ErrorCode::aborted,
                          fmt::format("column {} of {} was dropped or changed since the snapshot",
                                      column.name, range_.table.name));

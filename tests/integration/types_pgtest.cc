@@ -1,0 +1,144 @@
+// Every type three ways: what the source prints, what was copied, what was streamed;
+// and the lake's column has the type that the type table promises.
+
+#include <fmt/format.h>
+
+#include "decode/type_table.h"
+#include "integration/replica.h"
+#include "postgres/quote.h"
+#include "support/pg_test.h"
+
+namespace walbrook::testing {
+namespace {
+
+struct TypeCase {
+    const char* name;   // Of the column.
+    const char* type;   // Of the source.
+    const char* lake;   // As DuckDB describes it.
+    std::vector<const char*> values;
+};
+
+// Extremes, specials, and what looks harmless but is not.
+const std::vector<TypeCase>& cases() {
+    static const std::vector<TypeCase> all{
+        {"b", "bool", "BOOLEAN", {"true", "false"}},
+        {"i2", "int2", "SMALLINT", {"-32768", "32767", "0"}},
+        {"i4", "int4", "INTEGER", {"-2147483648", "2147483647"}},
+        {"i8", "int8", "BIGINT", {"-9223372036854775808", "9223372036854775807"}},
+        {"o", "oid", "UINTEGER", {"0", "4294967295"}},
+        {"f4", "float4", "FLOAT", {"1.5", "-0", "3.4e38", "1e-45", "NaN", "Infinity", "-Infinity"}},
+        {"f8", "float8", "DOUBLE",
+         {"0.1", "-0", "1.7976931348623157e308", "5e-324", "NaN", "Infinity", "-Infinity", "1e15",
+          "123456789012345680"}},
+        {"n", "numeric", "VARCHAR",
+         {"0", "1.500", "NaN", "-1e-20", "123456789012345678901234567890123456789012345.678",
+          "0.00000000000000000000000000000000000000001"}},
+        {"n12", "numeric(12,2)", "DECIMAL(12,2)", {"0", "-9999999999.99", "9999999999.99", "1.5"}},
+        {"n38", "numeric(38,10)", "DECIMAL(38,10)",
+         {"9999999999999999999999999999.9999999999", "-0.0000000001"}},
+        {"n50", "numeric(50,2)", "VARCHAR", {"123456789012345678901234567890123456789012345678.99"}},
+        {"t", "text", "VARCHAR", {"", " ", "a\\b", "\t", "\n", "é €", "\\N", "NULL", "{}"}},
+        {"vc", "varchar(20)", "VARCHAR", {"", "trailing  "}},
+        {"bc", "char(5)", "VARCHAR", {"", "ab", "abcde"}},
+        {"nm", "name", "VARCHAR", {"pg_class"}},
+        {"by", "bytea", "BLOB", {"", "\\x00", "\\xdeadbeef00ff"}},
+        {"d", "date", "DATE",
+         {"2024-02-29", "infinity", "-infinity", "0044-03-15 BC", "5874897-12-31", "4713-01-01 BC"}},
+        {"tm", "time", "TIME", {"00:00:00", "24:00:00", "23:59:59.999999", "04:05:06.7"}},
+        {"tz", "timetz", "VARCHAR", {"00:00:00+14", "23:59:59.999999-12:30", "24:00:00+00"}},
+        {"ts", "timestamp", "TIMESTAMP",
+         {"2024-02-29 12:34:56.789012", "infinity", "-infinity", "0044-03-15 00:00:00 BC",
+          "294246-12-31 23:59:59.999999"}},
+        {"tsz", "timestamptz", "TIMESTAMP WITH TIME ZONE",
+         {"2024-02-29 12:34:56.789012+02", "infinity", "-infinity", "0001-01-01 00:00:00+00 BC"}},
+        {"iv", "interval", "VARCHAR",
+         {"1 year 2 mons -3 days 04:05:06.789012", "-00:00:00.000001", "0", "178000000 years"}},
+        {"u", "uuid", "UUID",
+         {"00000000-0000-0000-0000-000000000000", "ffffffff-ffff-ffff-ffff-ffffffffffff",
+          "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11"}},
+        {"j", "json", "JSON", {"{\"a\": 1, \"a\" : 2}", "null", "[1e400]", " 1 "}},
+        {"jb", "jsonb", "JSON", {"{\"b\": [1, 2.50, \"x\"], \"a\": null}", "\"\""}},
+        {"inet", "inet", "VARCHAR", {"10.0.0.1", "10.0.0.0/8", "::1", "2001:db8::/32"}},
+        {"cidr", "cidr", "VARCHAR", {"10.0.0.0/8", "2001:db8::/32"}},
+        {"mac", "macaddr", "VARCHAR", {"08:00:2b:01:02:03"}},
+        {"mac8", "macaddr8", "VARCHAR", {"08:00:2b:01:02:03:04:05"}},
+        {"bi", "bit(5)", "VARCHAR", {"10101"}},
+        {"vb", "varbit", "VARCHAR", {"", "1", "110011001100"}},
+        {"m", "money", "VARCHAR", {"12.34", "-92233720368547758.08"}},
+        {"x", "xml", "VARCHAR", {"<a b=\"1\">x</a>"}},
+        {"en", "mood", "VARCHAR", {"sad", "it's fine"}},
+        {"dm", "positive", "INTEGER", {"7"}},
+        {"ct", "pair", "VARCHAR", {"(1,\"a,b\")", "(,)"}},
+        {"r4", "int4range", "VARCHAR", {"[1,5)", "empty", "(,)"}},
+        {"rt", "tstzrange", "VARCHAR", {"[2024-01-01 00:00+00,)"}},
+        {"mr", "int4multirange", "VARCHAR", {"{[1,3),[5,7)}", "{}"}},
+        {"pt", "point", "VARCHAR", {"(1.5,-2)"}},
+        {"bx", "box", "VARCHAR", {"(3,3),(1,1)"}},
+        {"pg", "polygon", "VARCHAR", {"((0,0),(1,1),(2,0))"}},
+        {"tv", "tsvector", "VARCHAR", {"'a':1 'b':2A"}},
+        {"tq", "tsquery", "VARCHAR", {"'a' & !'b'"}},
+        {"lsn", "pg_lsn", "VARCHAR", {"16/B374D848"}},
+        {"ai", "int4[]", "INTEGER[]", {"{}", "{1,NULL,-2}"}},
+        {"at", "text[]", "VARCHAR[]", {"{}", "{a,NULL,\"NULL\",\"a,b\",\"q\\\"q\",\"\"}"}},
+        {"an", "numeric(6,2)[]", "DECIMAL(6,2)[]", {"{1.50,NULL}"}},
+        {"ad", "date[]", "DATE[]", {"{2024-02-29,NULL}"}},
+        {"ab", "bool[]", "BOOLEAN[]", {"{t,f,NULL}"}},
+        {"au", "uuid[]", "UUID[]", {"{a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11}"}},
+        {"ae", "mood[]", "VARCHAR[]", {"{sad,\"it's fine\"}"}},
+        {"abx", "box[]", "VARCHAR[]", {"{(3,3),(1,1);(5,5),(2,2)}"}},
+    };
+    return all;
+}
+
+class Types : public PgTest {
+ protected:
+    // A table with a column of the type, and a row a value, and one of nulls.
+    void create(const std::string& table, const TypeCase& type) {
+        database().exec(fmt::format("create table {}(id int primary key, v {})", table, type.type));
+    }
+    void fill(const std::string& table, const TypeCase& type) {
+        std::string sql = fmt::format("insert into {} values (0, null)", table);
+        int id = 1;
+        for (const char* value : type.values) {
+            sql += fmt::format(", ({}, {}::{})", id++, quote_literal(value), type.type);
+        }
+        database().exec(sql);
+    }
+};
+INSTANTIATE_TEST_SUITE_P(Pg, Types, ::testing::ValuesIn(pg_versions()), version_name);
+
+TEST_P(Types, CopiedAndStreamedAreWhatTheSourcePrints) {
+    database().exec(
+        "create type mood as enum ('sad', 'it''s fine');"
+        "create domain positive as int check (value > 0);"
+        "create type pair as (a int, b text)");
+    std::string tables;
+    for (const TypeCase& type : cases()) {
+        const std::string copied = std::string("copied_") + type.name;
+        const std::string streamed = std::string("streamed_") + type.name;
+        create(copied, type);
+        fill(copied, type);
+        create(streamed, type);
+        tables += (tables.empty() ? "" : ", ") + copied + ", " + streamed;
+    }
+    database().exec("create publication shop for table " + tables);
+    Replica replica(database());
+    replica.start();
+    ASSERT_TRUE(replica.catches_up(std::chrono::minutes(2)));
+    for (const TypeCase& type : cases()) fill(std::string("streamed_") + type.name, type);
+    ASSERT_TRUE(replica.catches_up());
+    LakeReader lake = replica.reader();
+    for (const TypeCase& type : cases()) {
+        SCOPED_TRACE(type.type);
+        for (const std::string prefix : {"copied_", "streamed_"}) {
+            const std::string table = prefix + type.name;
+            ASSERT_TRUE(lake.has_table("public", table)) << table;
+            EXPECT_EQ(lake.query("describe lake.public." + table)[1][1], type.lake);
+            EXPECT_EQ(replica.difference_of(table), "") << table;
+        }
+    }
+    EXPECT_EQ(replica.stop().code, 0);
+}
+
+}  // namespace
+}  // namespace walbrook::testing
