@@ -684,7 +684,8 @@ void ApplyCore::on_acked(const input::Acked& acked) {
     WALBROOK_CHECK(in_flight_);
     in_flight_ = false;
     in_flight_oldest_us_ = 0;
-    durable_ = submitted_;
+    // Where a table stands whose part of the flush was refused.
+    const Lsn before = std::exchange(durable_, submitted_);
     for (const auto& [id, error] : acked.refused) {
         Table* table = find(id);
         std::erase(publishing_in_flight_, id);
@@ -695,7 +696,7 @@ void ApplyCore::on_acked(const input::Acked& acked) {
             continue;
         }
         table->route = Route::skip;
-        out_->emplace_back(action::TableStopped{id, false, durable_, error});
+        out_->emplace_back(action::TableStopped{id, false, before, error});
     }
     for (const TableId id : std::exchange(publishing_in_flight_, {})) {
         if (Table* table = find(id)) table->publishing = false;
