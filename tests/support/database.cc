@@ -150,9 +150,10 @@ std::vector<std::string> table_rows(Connection& session, const TableQuery& query
     std::string columns;
     const auto add = [&](const std::string& name) {
         columns += columns.empty() ? "" : ", ";
-        // The cast of character(n) to text cuts the padding off; what the type prints has it.
+        // Casts to text are not what these types print: that of character(n) cuts the
+        // padding off, that of inet adds the mask of a host.
         const std::string column = quote_identifier(name);
-        columns += "case when pg_typeof(" + column + ")::oid = 1042 and " + column +
+        columns += "case when pg_typeof(" + column + ")::oid in (1042, 869) and " + column +
                    " is not null then format('%s', " + column + ") else " + column + "::text end";
     };
     for (const std::string& name : query.columns) add(name);
