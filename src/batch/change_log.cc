@@ -81,7 +81,10 @@ class ChangeLog::BuiltFlush final : public Flush {
         if (auto* truncate = std::get_if<Truncate>(&*item.value)) {
             truncate->copy = item.copy;
             const auto skipped = std::exchange(item.skipped, nullptr);
-            if (skipped && (*skipped)[truncate->transaction]) truncate->tables.clear();
+            // One without tables may belong to a transaction that was taken back.
+            if (skipped && !truncate->tables.empty() && (*skipped)[truncate->transaction]) {
+                truncate->tables.clear();
+            }
             truncate->transaction += std::exchange(item.transaction_offset, 0);
         }
         if (!item.is_batch()) return;
