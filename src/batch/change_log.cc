@@ -253,7 +253,13 @@ void ChangeLog::drop_table(TableId table) {
         }
     }
     std::erase_if(items_, [&](const auto& item) {
-        return item->is_batch() && item->table() == table;
+        if (item->is_batch()) return item->table() == table;
+        auto* truncate = std::get_if<Truncate>(&*item->value);
+        if (truncate != nullptr) {
+            std::erase_if(truncate->tables,
+                          [&](const TableSchemaPtr& t) { return t->id == table; });
+        }
+        return false;
     });
 }
 
