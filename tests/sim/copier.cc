@@ -1,0 +1,187 @@
+#include "sim/copier.h"
+
+#include "walbrook/testing/rows.h"
+
+#include <fmt/format.h>
+
+#include <memory>
+#include <utility>
+
+namespace walbrook::sim {
+namespace {
+
+void expect(const Status& status, const char* what) {
+    if (!status) throw Violation(fmt::format("{}: {}", what, status.error().message()));
+}
+
+SnapshotXids parse(const std::string& text) {
+    auto xids = SnapshotXids::parse(text);
+    if (!xids) throw Violation("the snapshot " + text + " cannot be parsed");
+    return *std::move(xids);
+}
+
+}  // namespace
+
+Copier::Copier(Random& random, Source& source, Destination& destination, Writer& writer,
+               std::deque<CoreInput>& inbox, Registry& registry, Bug bug)
+    : random_(random), source_(source), destination_(destination), writer_(writer),
+      inbox_(inbox), registry_(registry), bug_(bug) {}
+
+void Copier::step(std::size_t table, std::int64_t now_ms, std::uint64_t give_up_per_mille) {
+    Copy& copy = copies_[table];
+    TableEntry& entry = registry_[table];
+    if ((copy.stage == Stage::held || copy.stage == Stage::copying) &&
+        random_.per_mille(give_up_per_mille)) {
+        return give_up(table, now_ms + 100);
+    }
+    switch (copy.stage) {
+        case Stage::none:
+            if (entry.phase == TablePhase::errored && entry.not_before_ms <= now_ms) {
+                entry.phase = TablePhase::queued;
+            }
+            if (entry.phase != TablePhase::queued || entry.not_before_ms > now_ms) return;
+            copy = {};
+            copy.stage = Stage::asked;
+            entry.phase = TablePhase::copying;
+            ++entry.attempt;
+            inbox_.push_back(input::Hold{source_.schema_now(table)});
+            return;
+        case Stage::asked: return;
+        case Stage::held:
+            for (const std::size_t tx : copy.writers) {
+                if (!source_.has_ended(tx)) return;
+            }
+            if (!writer_.is_free()) return;
+            return take_snapshot(table);
+        case Stage::copying: return write_unit(table, now_ms);
+        case Stage::publishing: return;
+        case Stage::cleaning:
+            if (!writer_.is_free()) return;
+            if (copy.has_begun) {
+                expect(destination_.discard_copy(copy.target, {}), "discard a copy");
+            }
+            if (entry.phase != TablePhase::errored) {
+                entry.phase = TablePhase::queued;
+                entry.not_before_ms = copy.again_at_ms;
+            }
+            copy.stage = Stage::none;
+            return;
+    }
+}
+
+void Copier::take_snapshot(std::size_t table) {
+    Copy& copy = copies_[table];
+    copy.snapshot = source_.take_snapshot();
+    copy.xids = parse(copy.snapshot.text);
+    if (bug_ == Bug::ignores_in_progress) {
+        copy.xids = parse(fmt::format("{0}:{0}:", copy.xids.xmax()));
+    }
+    copy.filenode = source_.filenode_seen_by(copy.snapshot, table);
+    CopyTarget target{source_.schema_seen_by(copy.snapshot, table), registry_[table].attempt,
+                      copy.snapshot.insert_position};
+    if (bug_ == Bug::publishes_too_early) target.position = {};
+    copy.target = std::make_shared<const CopyTarget>(std::move(target));
+    copy.units.resize(random_.between(1, 4));
+    for (auto& [row, values] : source_.rows_seen_by(copy.snapshot, table)) {
+        copy.units[row % copy.units.size()].push_back(values);
+    }
+    expect(destination_.begin_copy(copy.target, {}), "begin a copy");
+    copy.has_begun = true;
+    copy.stage = Stage::copying;
+}
+
+// A range in a transaction of its own: no lock is waited for, and a file that is not the
+// snapshot's means that the rows are gone.
+void Copier::write_unit(std::size_t table, std::int64_t now_ms) {
+    Copy& copy = copies_[table];
+    if (copy.next_unit == copy.units.size()) return finish(table);
+    if (source_.is_locked_exclusively(table)) return;
+    if (source_.filenode_now(table) != copy.filenode) return give_up(table, now_ms);
+    testing::TestReader reader(copy.target->schema);
+    const std::vector<Values>& rows = copy.units[copy.next_unit];
+    const std::size_t half = rows.size() / 2;
+    reader.add(testing::make_rows(copy.target->schema, {rows.begin(), rows.begin() + static_cast<std::ptrdiff_t>(half)}));
+    const CopyUnit unit{copy.target, static_cast<std::uint32_t>(copy.next_unit)};
+    if (random_.percent(5)) {
+        // The connection breaks in the middle: nothing is written, the unit comes again.
+        reader.fail_at_end(Error(ErrorCode::unavailable, "planned"));
+        if (destination_.write_copy(unit, reader, {})) throw Violation("half a unit was taken");
+        return;
+    }
+    reader.add(testing::make_rows(copy.target->schema, {rows.begin() + static_cast<std::ptrdiff_t>(half), rows.end()}));
+    expect(destination_.write_copy(unit, reader, {}), "write a copy");
+    ++copy.next_unit;
+}
+
+void Copier::finish(std::size_t table) {
+    Copy& copy = copies_[table];
+    if (!writer_.is_free()) return;
+    expect(destination_.finish_copy(copy.target, {}), "finish a copy");
+    inbox_.push_back(input::CopyDone{copy.target, copy.xids});
+    registry_[table].phase = TablePhase::catching_up;
+    copy.stage = Stage::publishing;
+}
+
+void Copier::give_up(std::size_t table, std::int64_t again_at_ms) {
+    Copy& copy = copies_[table];
+    inbox_.push_back(input::CopyAbandoned{{static_cast<std::uint32_t>(16'384 + table)}});
+    copy.stage = Stage::cleaning;
+    copy.again_at_ms = again_at_ms;
+}
+
+void Copier::on_holding(TableId id) {
+    const std::size_t table = Source::table_of(id.oid);
+    Copy& copy = copies_[table];
+    if (copy.stage == Stage::cleaning) return;
+    if (copy.stage != Stage::asked) throw Violation("a hold that nobody asked for");
+    copy.stage = Stage::held;
+    copy.writers = source_.writers_of(table);
+    if (bug_ == Bug::skips_writer_wait) copy.writers.clear();
+}
+
+void Copier::on_published(TableId id) {
+    const std::size_t table = Source::table_of(id.oid);
+    Copy& copy = copies_[table];
+    // Whoever gave up at the same moment: the core follows the table, and the record in
+    // the destination says ready.
+    if (copy.stage != Stage::publishing) {
+        throw Violation(fmt::format("table {} is published while {}", table, describe(table)));
+    }
+    copy.stage = Stage::none;
+    registry_[table].phase = TablePhase::ready;
+}
+
+void Copier::on_lost(TableId id, std::int64_t now_ms) {
+    const std::size_t table = Source::table_of(id.oid);
+    const Stage stage = copies_[table].stage;
+    if (stage == Stage::none || stage == Stage::asked) {
+        throw Violation("a copy was lost that nobody made");
+    }
+    if (stage != Stage::cleaning) give_up(table, now_ms + 50);
+}
+
+void Copier::on_stopped(const action::TableStopped& stopped, std::int64_t now_ms) {
+    const std::size_t table = Source::table_of(stopped.table.oid);
+    if (is_open(table)) {
+        if (copies_[table].stage != Stage::cleaning) give_up(table, now_ms + 50);
+        return;
+    }
+    TableEntry& entry = registry_[table];
+    if (entry.phase != TablePhase::ready) throw Violation("a table stopped that was not ready");
+    entry.phase = stopped.copy_again ? TablePhase::queued : TablePhase::errored;
+    entry.not_before_ms = stopped.copy_again ? now_ms : now_ms + 300;
+}
+
+bool Copier::is_copy_gone(TableId id) const {
+    const Copy& copy = copies_[Source::table_of(id.oid)];
+    return copy.stage != Stage::publishing;
+}
+
+std::string Copier::describe(std::size_t table) const {
+    static constexpr std::array names{"none", "asked", "held", "copying", "publishing", "cleaning"};
+    return fmt::format("{} (phase {}, attempt {})",
+                       names[static_cast<std::size_t>(copies_[table].stage)],
+                       name_of(registry_[table].phase), registry_[table].attempt);
+}
+
+}  // namespace walbrook::sim

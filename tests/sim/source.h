@@ -1,0 +1,194 @@
+#pragma once
+
+#include "sim/random.h"
+#include "walbrook/lsn.h"
+#include "walbrook/schema.h"
+
+#include <array>
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+// A model of Postgres as far as replication can tell: transactions with row locks, xids,
+// subtransactions, a log of records, and the time between a commit record and the moment
+// when others see the commit.
+namespace walbrook::sim {
+
+using Values = std::vector<std::optional<std::string>>;  // As text; nothing is NULL.
+using RowId = std::uint64_t;                             // Never used twice.
+using Rows = std::map<RowId, Values>;
+
+// The tables by index. The first three are a bank: the balances of both tables add up
+// to a constant, and each client numbers its entries in the ledger without gaps.
+enum TableIndex : std::size_t { kChecking, kSavings, kLedger, kItems, kBag, kPairs, kTables };
+constexpr std::int64_t kBankTotal = 8 * 2 * 1000;
+
+enum class OpKind { insert, update, remove, truncate, alter };
+
+struct Op {
+    OpKind kind = OpKind::insert;
+    std::size_t table = 0;
+    RowId row = 0;
+    Values before;
+    Values after;
+    bool blob_unchanged = false;      // The update leaves the large value where it is.
+    std::vector<std::size_t> tables;  // Of a truncate.
+    std::uint64_t subxid = 0;         // The (sub)transaction, epoch included.
+    std::size_t version = 0;            // Of the table's schema.
+    std::vector<std::size_t> versions;  // Of those of a truncate.
+    std::vector<Rows> truncated;      // What a truncate took away, to take it back.
+};
+
+struct Tx {
+    enum class State { open, in_window, ended };
+    std::uint64_t xid = 0;  // 0 until it writes.
+    std::vector<std::uint64_t> subxids;
+    std::vector<Op> ops;  // Without those of aborted subtransactions once it has ended.
+    State state = State::open;
+    bool is_committed = false;
+    bool is_large = false;       // The server streams it.
+    std::uint64_t ended_at = 0;  // Counts ends: a snapshot sees those before it.
+    std::size_t first_record = 0;
+    Lsn commit_lsn;
+    Lsn end_lsn;
+    std::int64_t commit_time_us = 0;
+    std::set<std::size_t> touched;
+
+    // While it runs.
+    std::size_t client = 0;
+    int planned = 0;
+    bool is_transfers = false;
+    std::int64_t owed = 0;  // Debited and not yet credited.
+    RowId owed_row = 0;
+    std::size_t owed_table = 0;
+    std::uint64_t ledger_rows = 0;
+    struct Savepoint {
+        std::uint64_t subxid;
+        std::size_t ops;
+        std::uint64_t ledger_rows;
+    };
+    std::optional<Savepoint> savepoint;
+};
+
+struct WalRecord {
+    enum class Kind { change, subabort, commit, abort, other };
+    Kind kind = Kind::other;
+    std::size_t tx = 0;
+    std::size_t op = 0;        // The record holds a copy: the transaction may drop its own.
+    std::uint64_t subxid = 0;  // Of a subabort.
+    Lsn lsn;
+    Lsn end;
+};
+
+struct SourceOptions {
+    std::size_t clients = 5;
+    ReplicaIdentity ledger_identity = ReplicaIdentity::default_key;
+    std::uint64_t first_xid = 700;
+    std::uint64_t truncate_per_mille = 15;
+    std::uint64_t alter_per_mille = 10;
+    std::uint64_t large_per_mille = 60;
+    std::uint64_t window_percent = 40;
+    bool has_huge = false;
+};
+
+class Source {
+ public:
+    struct Snapshot {
+        std::string text;  // As pg_current_snapshot() prints it.
+        std::uint64_t ended = 0;
+        Lsn insert_position;
+    };
+
+    Source(Random& random, SourceOptions options);
+
+    // One client does one thing.
+    void step();
+    // Ends what is open; makes sure that every altered table has a row of its new shape
+    // in the stream, as only rows show a new shape to the core.
+    void settle();
+
+    Snapshot take_snapshot() const;
+    Rows rows_seen_by(const Snapshot& snapshot, std::size_t table) const;
+    // The physical file: a snapshot from before a truncate would see nothing in the new one.
+    std::size_t filenode_seen_by(const Snapshot& snapshot, std::size_t table) const;
+    std::size_t filenode_now(std::size_t table) const;
+    TableSchemaPtr schema_seen_by(const Snapshot& snapshot, std::size_t table) const;
+    TableSchemaPtr schema_now(std::size_t table) const;
+    TableSchemaPtr schema(std::size_t table, std::size_t version) const;
+    // Transactions that have written to the table and have not ended.
+    std::vector<std::size_t> writers_of(std::size_t table) const;
+    bool has_ended(std::size_t tx) const { return txs_[tx].state == Tx::State::ended; }
+    bool is_locked_exclusively(std::size_t table) const;
+
+    Lsn insert_position() const { return {lsn_}; }
+    const std::vector<WalRecord>& wal() const { return wal_; }
+    const Op& op_of(const WalRecord& record) const { return logged_[record.op]; }
+    const std::vector<Tx>& txs() const { return txs_; }
+    // Committed transactions in the order of their commit records.
+    const std::vector<std::size_t>& commits() const { return commits_; }
+    static void apply(const Op& op, std::size_t table, Rows& rows);
+    static std::size_t table_of(std::uint32_t oid) { return oid - 16'384; }
+
+ private:
+    struct Table {
+        Rows rows;  // The newest versions, uncommitted ones included.
+        std::map<RowId, std::size_t> row_locks;
+        std::map<std::string, std::size_t> key_locks;
+        std::optional<std::size_t> exclusive;
+        std::size_t version = 0;  // Uncommitted ALTERs included.
+        std::vector<TableSchemaPtr> schemas;
+    };
+
+    void begin(std::size_t client);
+    void work(std::size_t tx);
+    void transfer(std::size_t tx);
+    void fill(std::size_t tx);
+    void fill_huge(std::size_t tx);
+    void truncate(std::size_t tx);
+    void alter(std::size_t tx);
+    void commit(std::size_t tx);
+    void abort(std::size_t tx);
+    void end(std::size_t tx);
+    void roll_back_to(std::size_t tx, const Tx::Savepoint& savepoint);
+    void undo(const Op& op);
+
+    bool may_write(std::size_t tx, std::size_t table) const;
+    bool may_lock_exclusively(std::size_t tx, std::size_t table) const;
+    std::optional<RowId> free_row(std::size_t tx, std::size_t table);
+    std::optional<std::string> free_key(std::size_t tx, std::size_t table);
+    Values new_row(std::size_t table, const std::string& key);
+    std::string some_text();
+    void insert(std::size_t tx, std::size_t table, Values values);
+    void update(std::size_t tx, std::size_t table, RowId row, Values values);
+    void remove(std::size_t tx, std::size_t table, RowId row);
+    void write(std::size_t tx, Op op);
+    void log(WalRecord record);
+    std::uint64_t take_xid();
+
+    Random& random_;
+    const SourceOptions options_;
+    std::array<Table, kTables> tables_;
+    std::vector<Tx> txs_;
+    std::vector<std::optional<std::size_t>> open_;  // By client.
+    std::vector<std::uint64_t> ledger_numbers_;     // By client.
+    std::vector<WalRecord> wal_;
+    std::deque<Op> logged_;  // Those who decode keep pointers into it.
+    std::vector<std::size_t> commits_;
+    std::uint64_t lsn_ = 0x1600'0000;
+    std::uint64_t next_xid_;
+    std::uint64_t latest_completed_;
+    std::uint64_t ends_ = 0;
+    RowId next_row_ = 1;
+    std::uint64_t next_key_ = 1;
+    std::int64_t time_us_ = 1'700'000'000'000'000;
+    bool huge_done_ = false;
+};
+
+// The column that identifies rows for a keyed table; nothing for the others.
+std::optional<std::size_t> key_column(std::size_t table);
+
+}  // namespace walbrook::sim

@@ -1,0 +1,231 @@
+#include "sim/walsender.h"
+
+#include <algorithm>
+#include <charconv>
+
+namespace walbrook::sim {
+namespace {
+
+constexpr std::int64_t kPostgresEpochUs = 946'684'800'000'000;
+
+// Builds one frame; numbers in network order (decode/pgoutput.h shows the layouts).
+class Frame {
+ public:
+    explicit Frame(char letter) { bytes_ += letter; }
+    Frame& u8(unsigned value) { return number(value, 1); }
+    Frame& u16(std::size_t value) { return number(value, 2); }
+    Frame& u32(std::uint64_t value) { return number(value & 0xFFFF'FFFF, 4); }
+    Frame& u64(std::uint64_t value) { return number(value, 8); }
+    Frame& letter(char value) {
+        bytes_ += value;
+        return *this;
+    }
+    Frame& text(const std::string& value) {
+        bytes_ += value;
+        bytes_ += '\0';
+        return *this;
+    }
+    Frame& counted(const std::string& value) {
+        u32(value.size());
+        bytes_ += value;
+        return *this;
+    }
+    // Subtransaction, inside a stream.
+    Frame& xid_if(bool is_streamed, std::uint64_t xid) { return is_streamed ? u32(xid) : *this; }
+    Frame& time(std::int64_t unix_us) {
+        return u64(static_cast<std::uint64_t>(unix_us - kPostgresEpochUs));
+    }
+    std::string take() { return std::move(bytes_); }
+
+ private:
+    Frame& number(std::uint64_t value, int bytes) {
+        for (int i = bytes - 1; i >= 0; --i) {
+            bytes_ += static_cast<char>(value >> (8 * i) & 0xFF);
+        }
+        return *this;
+    }
+    std::string bytes_;
+};
+
+void put_value(Frame& frame, const ColumnSchema& column, const std::string& text, bool is_binary) {
+    frame.letter(is_binary ? 'b' : 't');
+    if (!is_binary || column.type.kind != TypeKind::int64) {
+        frame.counted(text);
+        return;
+    }
+    std::int64_t value = 0;
+    std::from_chars(text.data(), text.data() + text.size(), value);
+    frame.u32(8).u64(static_cast<std::uint64_t>(value));
+}
+
+enum class Part { whole, key };
+
+void put_tuple(Frame& frame, const TableSchema& schema, const Values& values, Part part,
+               bool blob_unchanged, bool is_binary) {
+    frame.u16(values.size());
+    for (std::size_t i = 0; i < values.size(); ++i) {
+        const ColumnSchema& column = schema.columns[i];
+        if (!values[i] || (part == Part::key && !column.in_identity)) {
+            frame.letter('n');
+        } else if (blob_unchanged && column.type.kind == TypeKind::text) {
+            frame.letter('u');
+        } else {
+            put_value(frame, column, *values[i], is_binary);
+        }
+    }
+}
+
+}  // namespace
+
+Walsender::Walsender(const Source& source, Random& random, WalsenderOptions options, Lsn from)
+    : source_(source), random_(random), options_(options), from_(from), sent_(from) {
+    next_record_ = source.wal().size();
+    for (const Tx& tx : source.txs()) {
+        if (tx.xid == 0) continue;
+        const bool is_over = tx.is_committed ? tx.commit_lsn < from
+                                             : tx.state == Tx::State::ended;
+        if (!is_over) next_record_ = std::min(next_record_, tx.first_record);
+    }
+    // An aborted transaction may have been streamed: begin with it where it is recent.
+    while (next_record_ > 0 && source.wal()[next_record_ - 1].lsn >= from) --next_record_;
+}
+
+void Walsender::send(std::string frame) {
+    out_.push_back({std::move(frame), {}});
+    // A keepalive in the midst of a transaction tells what was dealt with before it.
+    if (random_.per_mille(30)) out_.push_back({{}, sent_});
+}
+
+std::optional<Walsender::Message> Walsender::next() {
+    while (out_.empty() && next_record_ < source_.wal().size()) {
+        const WalRecord& record = source_.wal()[next_record_++];
+        decode(record);
+        sent_ = std::max(sent_, record.end);
+        if (random_.percent(5)) out_.push_back({{}, sent_});
+    }
+    if (out_.empty()) return std::nullopt;
+    Message message = std::move(out_.front());
+    out_.pop_front();
+    return message;
+}
+
+void Walsender::decode(const WalRecord& record) {
+    if (record.kind == WalRecord::Kind::other) return;
+    const std::size_t index = record.tx;
+    const Tx& source = source_.txs()[index];
+    Decoded& tx = open_[index];
+    switch (record.kind) {
+        case WalRecord::Kind::change: {
+            tx.changes.push_back(&source_.op_of(record));
+            // ReorderBufferCanStartStreaming: not while the reader is behind the start.
+            const bool may = options_.streams && source.is_large && record.lsn >= from_;
+            if (may && tx.changes.size() >= 5 && random_.percent(25)) stream_chunk(index, tx);
+            return;
+        }
+        case WalRecord::Kind::subabort:
+            std::erase_if(tx.changes, [&](const Op* op) { return op->subxid == record.subxid; });
+            if (tx.streamed_subxids.contains(record.subxid)) {
+                send(Frame('A').u32(source.xid).u32(record.subxid).take());
+            }
+            return;
+        case WalRecord::Kind::abort:
+            if (tx.is_streamed) send(Frame('A').u32(source.xid).u32(source.xid).take());
+            break;
+        case WalRecord::Kind::commit: on_commit(record, tx); break;
+        case WalRecord::Kind::other: break;
+    }
+    open_.erase(index);
+}
+
+void Walsender::on_commit(const WalRecord& record, Decoded& tx) {
+    const Tx& source = source_.txs()[record.tx];
+    if (record.lsn < from_) return;
+    if (tx.is_streamed) {
+        if (!tx.changes.empty()) stream_chunk(record.tx, tx);
+        send(Frame('c').u32(source.xid).u8(0).u64(record.lsn.value).u64(record.end.value)
+                 .time(source.commit_time_us).take());
+        // cleanup_rel_sync_cache(): what the stream has described counts for all now.
+        for (const auto& [table, version] : tx.relations) relations_[table] = version;
+        return;
+    }
+    const bool is_empty = std::all_of(tx.changes.begin(), tx.changes.end(), [](const Op* op) {
+        return op->kind == OpKind::alter;
+    });
+    if (is_empty && !options_.sends_empty_transactions) return;
+    send(Frame('B').u64(record.lsn.value).time(source.commit_time_us).u32(source.xid).take());
+    for (const Op* op : tx.changes) send_change(*op, nullptr);
+    send(Frame('C').u8(0).u64(record.lsn.value).u64(record.end.value)
+             .time(source.commit_time_us).take());
+}
+
+void Walsender::stream_chunk(std::size_t index, Decoded& tx) {
+    const Tx& source = source_.txs()[index];
+    send(Frame('S').u32(source.xid).u8(tx.is_streamed ? 0 : 1).take());
+    tx.is_streamed = true;
+    for (const Op* op : tx.changes) {
+        if (op->subxid != source.xid) tx.streamed_subxids.insert(op->subxid);
+        send_change(*op, &tx);
+    }
+    tx.changes.clear();
+    send(Frame('E').take());
+}
+
+// Once for a connection, or for a streamed transaction; again after an invalidation.
+void Walsender::describe(const Op& op, std::size_t table, std::size_t version,
+                         Decoded* streamed) {
+    const TableSchemaPtr schema = source_.schema(table, version);
+    auto& sent = streamed != nullptr ? streamed->relations : relations_;
+    const auto found = sent.find(table);
+    if (found != sent.end() && found->second == version && !random_.percent(2)) return;
+    sent[table] = version;
+    Frame frame('R');
+    frame.xid_if(streamed != nullptr, op.subxid).u32(schema->id.oid);
+    frame.text(schema->schema).text(schema->name);
+    frame.letter(static_cast<char>(schema->replica_identity)).u16(schema->columns.size());
+    for (const ColumnSchema& column : schema->columns) {
+        frame.u8(column.in_identity ? 1 : 0).text(column.name).u32(column.type_oid);
+        frame.u32(static_cast<std::uint32_t>(column.typmod));
+    }
+    send(frame.take());
+}
+
+void Walsender::send_change(const Op& op, Decoded* streamed) {
+    const bool in_stream = streamed != nullptr;
+    if (op.kind == OpKind::alter) return;
+    if (op.kind == OpKind::truncate) {
+        for (std::size_t i = 0; i < op.tables.size(); ++i) {
+            describe(op, op.tables[i], op.versions[i], streamed);
+        }
+        Frame frame('T');
+        frame.xid_if(in_stream, op.subxid).u32(op.tables.size()).u8(0);
+        for (const std::size_t table : op.tables) frame.u32(16'384 + table);
+        return send(frame.take());
+    }
+    describe(op, op.table, op.version, streamed);
+    const TableSchemaPtr schema = source_.schema(op.table, op.version);
+    const bool is_full = schema->replica_identity == ReplicaIdentity::full;
+    const bool binary = options_.is_binary;
+    Frame frame(op.kind == OpKind::insert ? 'I' : op.kind == OpKind::update ? 'U' : 'D');
+    frame.xid_if(in_stream, op.subxid).u32(schema->id.oid);
+    const auto key = key_column(op.table);
+    const bool moves = op.kind == OpKind::update && key && op.before[*key] != op.after[*key];
+    if (op.kind == OpKind::remove || (op.kind == OpKind::update && (is_full || moves))) {
+        frame.letter(is_full ? 'O' : 'K');
+        put_tuple(frame, *schema, op.before, is_full ? Part::whole : Part::key, false, binary);
+    }
+    if (op.kind != OpKind::remove) {
+        frame.letter('N');
+        Values values = op.after;
+        const bool is_unreadable =
+            op.table >= kItems && random_.per_mille(options_.unreadable_per_mille);
+        if (is_unreadable) {
+            frame.u16(values.size());
+            for (std::size_t i = 0; i < values.size(); ++i) frame.letter('t').counted("\xFFx");
+        } else {
+            put_tuple(frame, *schema, values, Part::whole, op.blob_unchanged, binary);
+        }
+    }
+    send(frame.take());
+}
+
+}  // namespace walbrook::sim

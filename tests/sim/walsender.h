@@ -1,0 +1,69 @@
+#pragma once
+
+#include "sim/random.h"
+#include "sim/source.h"
+
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace walbrook::sim {
+
+struct WalsenderOptions {
+    bool is_binary = false;
+    bool sends_empty_transactions = false;  // As version 14 does.
+    bool streams = true;
+    std::uint64_t unreadable_per_mille = 0;  // Values that no decoder takes, in tables 3 to 5.
+};
+
+// One replication connection as the server sees it: decodes the log from the oldest
+// transaction that had not ended at `from`, and sends what commits at `from` or later
+// (SnapBuildXactNeedsSkip). Large transactions are streamed while they run.
+class Walsender {
+ public:
+    // A frame of pgoutput, or a keepalive where `frame` is empty.
+    struct Message {
+        std::string frame;
+        Lsn wal_end;
+    };
+
+    Walsender(const Source& source, Random& random, WalsenderOptions options, Lsn from);
+
+    // The next message; decodes as far as is needed. Nothing when the log ends.
+    std::optional<Message> next();
+    // As when the client asks for a reply: true once everything has been sent.
+    bool has_more() const { return !out_.empty() || next_record_ < source_.wal().size(); }
+    Message keepalive() const { return {{}, sent_}; }
+
+ private:
+    struct Decoded {
+        std::vector<const Op*> changes;  // Not yet sent.
+        bool is_streamed = false;
+        std::set<std::uint64_t> streamed_subxids;
+        std::map<std::size_t, std::size_t> relations;  // Sent in this stream: table, version.
+    };
+
+    void decode(const WalRecord& record);
+    void on_commit(const WalRecord& record, Decoded& tx);
+    void stream_chunk(std::size_t index, Decoded& tx);
+    void send_change(const Op& op, Decoded* streamed);
+    void describe(const Op& op, std::size_t table, std::size_t version, Decoded* streamed);
+    void send(std::string frame);
+
+    const Source& source_;
+    Random& random_;
+    const WalsenderOptions options_;
+    const Lsn from_;
+    std::size_t next_record_ = 0;
+    Lsn sent_;  // End of the last record that was dealt with.
+    std::map<std::size_t, Decoded> open_;
+    std::map<std::size_t, std::size_t> relations_;  // Sent outside of streams.
+    std::deque<Message> out_;
+};
+
+}  // namespace walbrook::sim
