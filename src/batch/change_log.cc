@@ -259,7 +259,8 @@ void ChangeLog::drop_table(TableId table) {
             std::erase_if(truncate->tables,
                           [&](const TableSchemaPtr& t) { return t->id == table; });
         }
-        return false;
+        const auto* publish = std::get_if<Publish>(&*item->value);
+        return publish != nullptr && publish->copy->schema->id == table;
     });
 }
 

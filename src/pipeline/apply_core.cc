@@ -690,6 +690,8 @@ void ApplyCore::on_acked(const input::Acked& acked) {
         Table* table = find(id);
         std::erase(publishing_in_flight_, id);
         if (table == nullptr || table->route == Route::skip) continue;
+        // A Publish may wait behind the slice that was refused.
+        std::erase(publishing_, id);
         pending_.drop_table(id);
         if (table->route == Route::hold) {
             lose_copy(*table, error.message());
