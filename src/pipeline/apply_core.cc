@@ -509,6 +509,10 @@ void ApplyCore::stop_table(Table& table, bool copy_again, Error error) {
     if (table.route == Route::hold) {
         release_hold(table);
     } else {
+        // Whoever waits for its Publish hears of the stop instead, and must not hear of
+        // the Publish when the next copy is under way.
+        std::erase(publishing_, id);
+        std::erase(publishing_in_flight_, id);
         if (pending_begun_) pending_.drop_from_transaction(id);
         pending_.add(Freeze{table.schema, copy_again ? TablePhase::queued : TablePhase::errored,
                             received_, error.message()});

@@ -151,8 +151,10 @@ Result<std::vector<CopyUnitRange>> TableCopy::plan_units(const std::stop_token& 
     if (!is_copied(parts_.config.table_sync_copy, published_.schema, published_.name)) return units;
     const std::uint64_t connections = parts_.config.max_copy_connections_per_table;
     for (const PhysicalTable& table : published_.physical) {
+        // Not in the holder's session: to plan a query takes a lock on the table, which its
+        // transaction would keep for the whole copy.
         WALBROOK_TRY(const Rows rows,
-                     holder_->connection().query(
+                     catalog_->query(
                          within(kQueryDeadline, stop),
                          "select pg_relation_size($1::oid) / current_setting('block_size')::int8, "
                          "greatest(reltuples, 0)::int8 from pg_class where oid = $1::oid",
@@ -164,8 +166,8 @@ Result<std::vector<CopyUnitRange>> TableCopy::plan_units(const std::stop_token& 
         const std::uint64_t blocks = fields.u64();
         parts_.tables.expect_rows(id_, fields.u64());
         WALBROOK_RETURN_IF_ERROR(fields.finish("size of a table"));
-        WALBROOK_TRY(const bool ranges, has_tid_range_scan(holder_->connection(), table,
-                                                           within(kQueryDeadline, stop)));
+        WALBROOK_TRY(const bool ranges,
+                     has_tid_range_scan(*catalog_, table, within(kQueryDeadline, stop)));
         const std::uint64_t step =
             !ranges ? std::max<std::uint64_t>(blocks, 1)  // One unit.
                     : std::clamp(blocks / (connections * kUnitsPerConnection), kUnitBlocksMin,

@@ -16,13 +16,11 @@ namespace {
 std::atomic<std::uint64_t> next_id{1};
 
 // Every table stands, and all before `target` is durable.
-bool is_past(const std::string& json, Lsn target) {
-    const auto report = status_report_from_json(json);
-    if (!report) return false;
-    for (const TableStatus& table : report->pipeline.tables) {
+bool is_past(const PipelineStatus& status, Lsn target) {
+    for (const TableStatus& table : status.tables) {
         if (table.phase != TablePhase::ready && table.phase != TablePhase::errored) return false;
     }
-    return !report->pipeline.tables.empty() && report->pipeline.durable >= target;
+    return !status.tables.empty() && status.durable >= target;
 }
 
 }  // namespace
@@ -113,6 +111,27 @@ int Replica::snapshots() {
         lake().value("select count(*) from __ducklake_metadata_lake.ducklake_snapshot"));
 }
 
+std::optional<PipelineStatus> Replica::status() {
+    const auto finished =
+        run_program(WALBROOK_PROGRAM_PATH,
+                    {.args = {"status", "--json", "--config", folder_.file("walbrook.yaml")}});
+    if (!finished.exit.ok()) return std::nullopt;
+    auto report = status_report_from_json(finished.output);
+    if (!report) return std::nullopt;
+    return std::move(report->pipeline);
+}
+
+bool Replica::is_copying(const std::string& table, std::uint64_t rows) {
+    return eventually([&] {
+        const auto now = status();
+        if (!now) return false;
+        for (const TableStatus& each : now->tables) {
+            if (each.name == table) return each.rows_copied >= rows;
+        }
+        return false;
+    });
+}
+
 bool Replica::catches_up(std::chrono::milliseconds timeout) {
     // A change of our own that the lake must come to hold: positions alone do not move
     // where nothing is replicated.
@@ -120,11 +139,8 @@ bool Replica::catches_up(std::chrono::milliseconds timeout) {
     return eventually(
         [&] {
             if (!is_running()) return true;  // The comparison that follows tells.
-            const auto finished = run_program(
-                WALBROOK_PROGRAM_PATH,
-                {.args = {"status", "--json", "--config", folder_.file("walbrook.yaml")}});
-            if (!finished.exit.ok()) return false;
-            return is_past(finished.output, target);
+            const auto now = status();
+            return now && is_past(*now, target);
         },
         timeout);
 }

@@ -2,6 +2,7 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -9,6 +10,7 @@
 #include "support/child_process.h"
 #include "support/database.h"
 #include "support/temp_dir.h"
+#include "walbrook/pipeline.h"
 
 namespace walbrook::testing {
 
@@ -36,6 +38,10 @@ class Replica {
     // What the program has written to its log, for messages of failed tests.
     std::string log() const;
 
+    // What `walbrook status --json` says; nothing when it cannot be asked.
+    std::optional<PipelineStatus> status();
+    // Waits until so many rows of the table have been copied (and not all, if it is large).
+    [[nodiscard]] bool is_copying(const std::string& table, std::uint64_t rows);
     // Waits until the lake holds everything that was committed at the source before this call.
     [[nodiscard]] bool catches_up(std::chrono::milliseconds timeout = std::chrono::seconds(60));
     // The position of the newest snapshot of the lake; 0/0 before there is one.

@@ -1,0 +1,175 @@
+// What a source may do while its tables are copied.
+
+#include <fmt/format.h>
+
+#include "integration/replica.h"
+#include "postgres/quote.h"
+#include "support/eventually.h"
+#include "support/pg_test.h"
+
+namespace walbrook::testing {
+namespace {
+
+class Copy : public PgTest {
+ protected:
+    // A table that takes a while, in very short ranges.
+    void create_large() {
+        database().exec(
+            "create table large(id int primary key, v int, pad text);"
+            "insert into large select g, g, repeat('x', 200) from generate_series(1, 200000) g;"
+            "create publication shop for table large");
+    }
+    static void slow_down(Replica& replica) {
+        replica.configure("copy_lock_yield_ms: 10");
+        replica.configure("max_copy_connections_per_table: 1");
+    }
+};
+INSTANTIATE_TEST_SUITE_P(Pg, Copy, ::testing::ValuesIn(pg_versions()), version_name);
+
+// The snapshot of the copy sees an empty table behind a TRUNCATE, without any error.
+TEST_P(Copy, ATruncateInTheMiddleLosesNothing) {
+    create_large();
+    Replica replica(database());
+    slow_down(replica);
+    replica.start();
+    ASSERT_TRUE(replica.is_copying("large", 1));
+    database().exec("begin; truncate large; insert into large values (1, 1, 'after'); commit");
+    ASSERT_TRUE(replica.catches_up());
+    EXPECT_EQ(replica.difference_of("large"), "");
+    EXPECT_EQ(replica.stop().code, 0);
+}
+
+// A rewrite sends no rows, and the old snapshot sees an empty new table.
+TEST_P(Copy, ARewriteInTheMiddleLosesNothing) {
+    create_large();
+    Replica replica(database());
+    slow_down(replica);
+    replica.start();
+    ASSERT_TRUE(replica.is_copying("large", 1));
+    // A migration waits for one range, never for the copy.
+    database().exec(
+        "set lock_timeout = '5s'; alter table large alter v type bigint using v * 10;"
+        "insert into large values (0, 5, 'after')");
+    ASSERT_TRUE(replica.catches_up());
+    EXPECT_EQ(replica.difference_of("large"), "");
+    EXPECT_EQ(replica.stop().code, 0);
+}
+
+TEST_P(Copy, ChangesDuringTheCopyAreNeitherLostNorDoubled) {
+    create_large();
+    Replica replica(database());
+    slow_down(replica);
+    replica.start();
+    ASSERT_TRUE(replica.is_copying("large", 1));
+    database().exec(
+        "update large set v = -v where id % 7 = 0; delete from large where id % 11 = 0;"
+        "update large set id = -id where id between 100 and 200;"
+        "insert into large select g, g, 'new' from generate_series(300001, 300500) g");
+    ASSERT_TRUE(replica.catches_up());
+    EXPECT_EQ(replica.difference_of("large"), "");
+    EXPECT_EQ(replica.stop().code, 0);
+}
+
+// Once the slot exists, transactions of strangers delay no copy.
+TEST_P(Copy, ForgottenTransactionsDelayNothing) {
+    database().exec(
+        "create table one(id int primary key); insert into one values (1);"
+        "create table two(id int primary key); insert into two values (2);"
+        "create table stranger(id int); create publication shop for table one");
+    Replica replica(database());
+    replica.start();
+    ASSERT_TRUE(replica.catches_up());
+    EXPECT_EQ(replica.stop().code, 0);
+
+    Connection prepared = database().session();
+    must_exec(prepared, "begin; insert into stranger values (1); prepare transaction 'forgotten'");
+    Database other(cluster());
+    other.exec("create table t(id int)");
+    Connection idle = other.session();
+    must_exec(idle, "begin; insert into t values (1)");
+    Connection nested = database().session();
+    std::string savepoints = "begin;";
+    for (int i = 0; i < 300; ++i) {
+        savepoints += fmt::format("savepoint s{}; insert into stranger values ({});", i, i);
+    }
+    must_exec(nested, savepoints);
+
+    database().exec("alter publication shop add table two");
+    replica.start();
+    ASSERT_TRUE(replica.catches_up());
+    EXPECT_EQ(replica.difference_of("two"), "");
+    EXPECT_EQ(replica.stop().code, 0);
+    must_exec(nested, "rollback");
+    database().exec("rollback prepared 'forgotten'");
+}
+
+TEST_P(Copy, TwoHundredTablesUseOneSlot) {
+    std::string sql;
+    std::string list;
+    for (int i = 0; i < 200; ++i) {
+        // Some are empty, some have no key.
+        sql += fmt::format("create table t{0}(id int{1}, note text);", i,
+                           i % 5 == 0 ? "" : " primary key");
+        if (i % 3 != 0) sql += fmt::format("insert into t{0} values ({0}, 'a'), (-1, null);", i);
+        list += fmt::format("{}t{}", i == 0 ? "" : ", ", i);
+    }
+    database().exec(sql + "create publication shop for table " + list);
+    Replica replica(database());
+    replica.start();
+    ASSERT_TRUE(replica.catches_up(std::chrono::minutes(8)));
+    EXPECT_EQ(database().value("select count(*) from pg_replication_slots where database = "
+                               "current_database()"),
+              "1");
+    LakeReader lake = replica.reader();
+    for (int i = 0; i < 200; ++i) {
+        const std::string table = fmt::format("t{}", i);
+        EXPECT_EQ(difference(table_rows(database(), {.table = table}), lake.rows("public", table)),
+                  "");
+    }
+    EXPECT_EQ(replica.stop().code, 0);
+}
+
+TEST_P(Copy, HostileNamesAreOnlyNames) {
+    const std::string schema = "odd \"schema\"; drop table x; --";
+    const std::string table = "select 'é'; \\ \"q\" %s {}";
+    const std::string column = "a\"b'c;--$1";
+    database().exec("create schema " + quote_identifier(schema) + "; create table " +
+                    quote_qualified(schema, table) + "(" + quote_identifier(column) +
+                    " int primary key, \"order\" text, \"Upper Case\" text);"
+                    "insert into " + quote_qualified(schema, table) + " values (1, 'a', null);"
+                    "create publication \"shop's \"\"window\"\"\" for table " +
+                    quote_qualified(schema, table));
+    Replica replica(database(), "shop''s \"window\"");
+    replica.start();
+    ASSERT_TRUE(replica.catches_up());
+    database().exec("update " + quote_qualified(schema, table) + " set \"order\" = 'b'; insert into " +
+                    quote_qualified(schema, table) + " values (2, null, 'c')");
+    ASSERT_TRUE(replica.catches_up());
+    EXPECT_EQ(replica.difference_of(table, schema), "");
+    EXPECT_EQ(replica.stop().code, 0);
+}
+
+// The server goes away in the middle of everything and comes back.
+TEST_P(Copy, ARestartOfTheServerLosesNothing) {
+    PgCluster own({.version = version()});
+    Database source(own);
+    source.exec(
+        "create table item(id int primary key, note text);"
+        "insert into item select g, 'x' from generate_series(1, 1000) g;"
+        "create publication shop for table item");
+    Replica replica(source);
+    replica.start();
+    ASSERT_TRUE(replica.catches_up());
+    own.restart();
+    source.exec("insert into item values (1001, 'after a restart')");
+    ASSERT_TRUE(replica.catches_up());
+    own.kill();
+    own.start();
+    source.exec("update item set note = 'after a crash' where id <= 10");
+    ASSERT_TRUE(replica.catches_up());
+    EXPECT_EQ(replica.difference_of("item"), "");
+    EXPECT_EQ(replica.stop().code, 0);
+}
+
+}  // namespace
+}  // namespace walbrook::testing
