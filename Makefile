@@ -3,7 +3,7 @@
 
 build:
 	scripts/deps
-	cmake --preset release -DWALBROOK_DEVELOPER=OFF -B build
+	cmake --preset release -DCMAKE_CXX_FLAGS="-g1 -O2" -DWALBROOK_DEVELOPER=OFF -B build
 	cmake --build build
 
 demo:

@@ -4,6 +4,8 @@ add_library(walbrook_flags INTERFACE)
 target_compile_options(walbrook_flags INTERFACE
     -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wnon-virtual-dtor -Wold-style-cast
     -Wunused-result -Werror=switch)
+# g++ 12 sees through std::optional and then believes that it reads an empty one.
+target_compile_options(walbrook_flags INTERFACE -Wno-maybe-uninitialized)
 target_compile_definitions(walbrook_flags INTERFACE _GLIBCXX_ASSERTIONS)
 if(WALBROOK_DEVELOPER)
     target_compile_definitions(walbrook_flags INTERFACE WALBROOK_FAILPOINTS=1)
