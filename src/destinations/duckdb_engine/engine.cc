@@ -1,5 +1,6 @@
 #include "destinations/duckdb_engine/engine.h"
 
+#include <dlfcn.h>
 #include <duckdb.h>
 
 #include <charconv>
@@ -83,10 +84,12 @@ std::string extension_folder() {
     if (const char* given = std::getenv("WALBROOK_DUCKDB_EXTENSIONS"); given && *given != '\0') {
         return given;
     }
-    std::error_code error;
-    const auto program = std::filesystem::read_symlink("/proc/self/exe", error);
-    if (!error) {
-        const auto beside = program.parent_path().parent_path() / "lib/walbrook/extensions";
+    // Installed, they lie beside the library: wherever that was found, so are they. By
+    // dlsym, because the address that a program sees may be its own stub.
+    Dl_info library{};
+    if (dladdr(dlsym(RTLD_DEFAULT, "duckdb_open"), &library) != 0) {
+        const auto beside = std::filesystem::path(library.dli_fname).parent_path() / "extensions";
+        std::error_code error;
         if (std::filesystem::is_directory(beside, error)) return beside.string();
     }
     return WALBROOK_DUCKDB_EXTENSIONS_DEFAULT;

@@ -21,7 +21,7 @@ struct DatabaseOptions {
 };
 
 // The folder with the signed extensions: $WALBROOK_DUCKDB_EXTENSIONS, else
-// ../lib/walbrook/extensions beside the program, else what the build was told.
+// `extensions` beside libduckdb (as installed), else what the build was told.
 std::string extension_folder();
 
 // A small result, held whole in memory; every cell as DuckDB prints it.
