@@ -17,9 +17,9 @@ struct TlsConfig {
     // disable, allow, prefer, require, verify-ca, verify-full (libpq's sslmode).
     std::string mode = "prefer";
     // PEM text or a path; empty: libpq's defaults.
-    std::string trusted_root_certs;
-    std::string client_cert;
-    std::string client_key;
+    std::string trusted_root_certs{};
+    std::string client_cert{};
+    std::string client_key{};
 };
 
 struct TcpKeepaliveConfig {
@@ -31,12 +31,12 @@ struct TcpKeepaliveConfig {
 // Where the source is. Either `url` (postgres://user@host:port/db, libpq's form) or
 // the single values; a value given beside a url wins over the url's.
 struct PgConnectionConfig {
-    std::string url;
-    std::string host;
+    std::string url{};
+    std::string host{};
     std::uint16_t port = 0;  // 0: 5432
-    std::string name;        // Database.
-    std::string username;
-    std::string password;
+    std::string name{};        // Database.
+    std::string username{};
+    std::string password{};
     TlsConfig tls;
     TcpKeepaliveConfig keepalive;
 };
@@ -58,7 +58,7 @@ enum class TableSyncCopyType { include_all_tables, skip_all_tables, include_tabl
 // ("public.*") for the last two types.
 struct TableSyncCopyConfig {
     TableSyncCopyType type = TableSyncCopyType::include_all_tables;
-    std::vector<std::string> tables;
+    std::vector<std::string> tables{};
 };
 
 // What happens when the slot was lost: stop with an error, or recreate it and copy

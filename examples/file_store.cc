@@ -1,0 +1,198 @@
+#include "file_store.h"
+
+#include <nlohmann/json.hpp>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <fcntl.h>
+#include <fstream>
+#include <unistd.h>
+
+namespace {
+
+using namespace walbrook;
+using Json = nlohmann::json;
+
+constexpr int kFormat = 1;
+
+Json json_of(const TableState& table) {
+    return {{"oid", table.table.oid},
+            {"schema", table.schema},
+            {"name", table.name},
+            {"phase", name_of(table.phase)},
+            {"paused", table.paused},
+            {"attempt", table.attempt},
+            {"position", to_string(table.position)},
+            {"reason", table.reason},
+            {"remedy", table.remedy},
+            {"retries", table.retries},
+            {"next_retry_unix_ms", table.next_retry_unix_ms}};
+}
+
+TableState table_of(const Json& json) {
+    TableState table;
+    table.table = {json.at("oid").get<std::uint32_t>()};
+    table.schema = json.at("schema");
+    table.name = json.at("name");
+    table.phase =
+        parse_table_phase(json.at("phase").get<std::string>()).value_or(TablePhase::queued);
+    table.paused = json.at("paused");
+    table.attempt = json.at("attempt");
+    table.position = parse_lsn(json.at("position").get<std::string>()).value_or(Lsn{});
+    table.reason = json.at("reason");
+    table.remedy = json.at("remedy");
+    table.retries = json.at("retries");
+    table.next_retry_unix_ms = json.at("next_retry_unix_ms");
+    return table;
+}
+
+class FileStore final : public Store {
+ public:
+    explicit FileStore(std::string path) : path_(std::move(path)) {}
+
+    Status open(const StoreScope& scope) override;
+
+    Result<std::optional<Lineage>> load_lineage() override {
+        const Json& json = mine()["lineage"];
+        if (json.is_null()) return std::optional<Lineage>();
+        return std::optional(Lineage{json.at("system_identifier"), json.at("timeline"),
+                                     json.at("database_oid"), json.at("slot")});
+    }
+    Status save_lineage(const Lineage& lineage) override {
+        return change([&](Json& scope) {
+            scope["lineage"] = {{"system_identifier", lineage.system_identifier},
+                                {"timeline", lineage.timeline},
+                                {"database_oid", lineage.database_oid},
+                                {"slot", lineage.slot}};
+        });
+    }
+
+    Result<std::vector<TableState>> load_tables() override {
+        std::vector<TableState> tables;
+        for (const auto& [oid, json] : mine()["tables"].items()) tables.push_back(table_of(json));
+        return tables;
+    }
+    Status save_tables(std::span<const TableState> tables) override {
+        return change([&](Json& scope) {
+            for (const TableState& table : tables) {
+                scope["tables"][std::to_string(table.table.oid)] = json_of(table);
+            }
+        });
+    }
+    Status remove_table(TableId table) override {
+        return change([&](Json& scope) {
+            scope["tables"].erase(std::to_string(table.oid));
+            scope["schemas"].erase(std::to_string(table.oid));
+        });
+    }
+
+    Result<StoredPositions> load_positions() override {
+        const Json& json = mine();
+        const auto lsn = [&](const char* name) {
+            return parse_lsn(json.value(name, "0/0")).value_or(Lsn{});
+        };
+        return StoredPositions{lsn("durable"), lsn("confirm_bound")};
+    }
+    Result<StoredPositions> advance(const StoredPositions& to) override {
+        WALBROOK_TRY(StoredPositions stored, load_positions());
+        stored.durable = std::max(stored.durable, to.durable);
+        stored.confirm_bound = std::max(stored.confirm_bound, to.confirm_bound);
+        WALBROOK_RETURN_IF_ERROR(change([&](Json& scope) {
+            scope["durable"] = to_string(stored.durable);
+            scope["confirm_bound"] = to_string(stored.confirm_bound);
+        }));
+        return stored;
+    }
+
+    Status put_schema(const TableSchema& schema, Lsn from) override {
+        return change([&](Json& scope) {
+            scope["schemas"][std::to_string(schema.id.oid)][key_of(from)] = to_json(schema);
+        });
+    }
+    Result<TableSchemaPtr> get_schema(TableId table, Lsn at) override;
+    Status prune_schemas(TableId table, Lsn keep_from) override;
+    Status clear() override {
+        return change([](Json& scope) { scope = Json::object(); });
+    }
+
+ private:
+    // Keys of an object are sorted as text, so positions are written with all digits.
+    static std::string key_of(Lsn lsn) {
+        char text[17];
+        std::snprintf(text, sizeof text, "%016llx", static_cast<unsigned long long>(lsn.value));
+        return text;
+    }
+    Json& mine() { return all_[scope_]; }
+    // All or none: memory changes only when the file did.
+    template <class Change>
+    Status change(Change&& what) {
+        Json next = all_;
+        what(next[scope_]);
+        WALBROOK_RETURN_IF_ERROR(write(next));
+        all_ = std::move(next);
+        return {};
+    }
+    Status write(const Json& all) const;
+
+    const std::string path_;
+    std::string scope_;
+    Json all_;
+};
+
+Status FileStore::open(const StoreScope& scope) {
+    scope_ = std::to_string(scope.pipeline_id) + " " + scope.destination;
+    all_ = Json::object({{"format", kFormat}});
+    if (std::ifstream in(path_); in) {
+        all_ = Json::parse(in, nullptr, false);
+        if (!all_.is_object() || all_.value("format", 0) != kFormat) {
+            return Error(ErrorCode::corrupt_state,
+                         "read " + path_ + ": it is damaged, or a newer program wrote it");
+        }
+    }
+    return {};
+}
+
+Result<TableSchemaPtr> FileStore::get_schema(TableId table, Lsn at) {
+    const Json& versions = mine()["schemas"][std::to_string(table.oid)];
+    TableSchemaPtr found;
+    for (const auto& [from, text] : versions.items()) {
+        if (from > key_of(at)) break;
+        WALBROOK_TRY(TableSchema schema, table_schema_from_json(text.get<std::string>()));
+        found = std::make_shared<const TableSchema>(std::move(schema));
+    }
+    return found;
+}
+
+Status FileStore::prune_schemas(TableId table, Lsn keep_from) {
+    return change([&](Json& scope) {
+        Json& versions = scope["schemas"][std::to_string(table.oid)];
+        // The newest one at or before keep_from is still asked for.
+        std::string newest;
+        for (const auto& [from, text] : versions.items()) {
+            if (from <= key_of(keep_from)) newest = from;
+        }
+        for (auto it = versions.begin(); it != versions.end();) {
+            it = it.key() < newest ? versions.erase(it) : std::next(it);
+        }
+    });
+}
+
+Status FileStore::write(const Json& all) const {
+    const std::string text = all.dump(1, ' ', false, Json::error_handler_t::replace);
+    const std::string fresh = path_ + ".new";
+    const int file = ::open(fresh.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    bool good = file >= 0;
+    good = good && ::write(file, text.data(), text.size()) == static_cast<ssize_t>(text.size());
+    good = good && fsync(file) == 0;
+    if (file >= 0) ::close(file);
+    if (good && std::rename(fresh.c_str(), path_.c_str()) == 0) return {};
+    return Error(ErrorCode::unavailable, "write " + path_ + ": " + std::strerror(errno));
+}
+
+}  // namespace
+
+std::unique_ptr<Store> make_file_store(std::string path) {
+    return std::make_unique<FileStore>(std::move(path));
+}
