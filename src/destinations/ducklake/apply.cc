@@ -79,6 +79,12 @@ Status FlushWriter::write(Flush& flush) {
     }
 }
 
+void FlushWriter::report_to(Upkeep& upkeep) const {
+    for (const Written& written : written_) {
+        upkeep.count_change(written.oid, written.inserted, written.deleted);
+    }
+}
+
 Status FlushWriter::write_item(const FlushItem& item) {
     if (const auto* batch = std::get_if<ChangeBatch>(&item)) return fold(*batch);
     if (const auto* emptied = std::get_if<Truncate>(&item)) {
@@ -144,6 +150,8 @@ Status FlushWriter::write_folded(Folded& folded) {
     WALBROOK_TRY(const NetChange change, folded.builder->finish());
     if (change.empty()) return {};
     has_written_ = true;
+    written_.push_back({folded.schema->id.oid, change.inserts.rows() + change.merges.rows(),
+                        change.deletes.rows()});
     const bool has_key = !folded.schema->key_columns().empty();
     // In the order that net_change.h asks for.
     if (change.merges.rows() != 0) WALBROOK_RETURN_IF_ERROR(merge(target, change));

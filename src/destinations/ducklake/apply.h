@@ -5,10 +5,12 @@
 #include <memory>
 #include <stop_token>
 #include <utility>
+#include <vector>
 
 #include "batch/net_change.h"
 #include "destinations/ducklake/lake.h"
 #include "destinations/ducklake/tables.h"
+#include "destinations/ducklake/upkeep.h"
 #include "walbrook/batch.h"
 
 namespace walbrook::ducklake {
@@ -25,6 +27,8 @@ class FlushWriter {
     Status write(Flush& flush);
     // False: the items came to nothing, and DuckLake would make no snapshot.
     bool has_written() const { return has_written_ || changes_.has_written(); }
+    // Tells the upkeep what was written, once it is committed.
+    void report_to(Upkeep& upkeep) const;
 
  private:
     // Changes of one table to one target under one version.
@@ -53,6 +57,12 @@ class FlushWriter {
     std::map<Key, Folded> folded_;
     std::size_t folded_bytes_ = 0;
     bool has_written_ = false;
+    struct Written {
+        std::uint32_t oid;
+        std::size_t inserted;
+        std::size_t deleted;
+    };
+    std::vector<Written> written_;
 };
 
 }  // namespace walbrook::ducklake

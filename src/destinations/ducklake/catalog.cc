@@ -154,7 +154,10 @@ Fence& Fence::operator=(Fence&& other) noexcept {
 }
 
 Fence::~Fence() {
-    if (descriptor_ >= 0) ::close(descriptor_);
+    if (descriptor_ < 0) return;
+    // Closing alone would leave the lock to a child that was forked meanwhile.
+    ::flock(descriptor_, LOCK_UN);
+    ::close(descriptor_);
 }
 
 }  // namespace walbrook::ducklake
@@ -167,6 +170,9 @@ std::vector<std::string> DuckLakeConfig::problems() const {
     if (catalog.empty()) {
         problems.emplace_back("destination.ducklake.catalog: is missing; give a path, "
                               "duckdb:PATH or postgres:DSN");
+    } else if (parsed.kind == ducklake::CatalogKind::postgres) {
+        problems.emplace_back("destination.ducklake.catalog: a Postgres catalog is not supported "
+                              "yet, nothing would fence a second writer; give a path");
     } else if (parsed.target.empty() || parsed.target.ends_with('/')) {
         problems.emplace_back("destination.ducklake.catalog: names no file");
     }

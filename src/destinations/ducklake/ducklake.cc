@@ -1,12 +1,15 @@
 #include <fmt/format.h>
 
+#include <chrono>
 #include <filesystem>
 #include <mutex>
 #include <optional>
 #include <system_error>
 #include <utility>
 
+#include "base/backoff.h"
 #include "base/check.h"
+#include "base/clock.h"
 #include "destinations/duckdb_engine/sql.h"
 #include "destinations/ducklake/apply.h"
 #include "destinations/ducklake/catalog.h"
@@ -15,6 +18,7 @@
 #include "destinations/ducklake/records.h"
 #include "destinations/ducklake/table_ddl.h"
 #include "destinations/ducklake/tables.h"
+#include "destinations/ducklake/upkeep.h"
 #include "walbrook/destinations.h"
 
 namespace walbrook {
@@ -29,6 +33,8 @@ using ducklake::Copies;
 using ducklake::Lake;
 using ducklake::Note;
 using ducklake::Tables;
+
+constexpr int kApplyAttempts = 6;
 
 class DuckLakeDestination final : public Destination {
  public:
@@ -65,6 +71,7 @@ class DuckLakeDestination final : public Destination {
     Status drop_shadow(TableId table, std::stop_token stop);
     // After an error the memory of what the lake holds is read anew before it is used.
     Status refresh();
+    Status write_flush(Flush& flush, const std::stop_token& stop);
     // A transaction that may change tables_. `work` returns the note of the snapshot.
     Status transact(std::string_view what, std::stop_token stop,
                     const std::function<Result<Note>(Tables&)>& work);
@@ -73,6 +80,7 @@ class DuckLakeDestination final : public Destination {
     std::optional<ducklake::Fence> fence_;
     std::unique_ptr<Lake> lake_;
     std::unique_ptr<Copies> copies_;
+    std::unique_ptr<ducklake::Upkeep> upkeep_;
     std::mutex mutex_;  // One transaction at a time; guards what follows.
     Tables tables_;
     Note note_;  // Of the newest snapshot.
@@ -104,6 +112,7 @@ Result<Recovered> DuckLakeDestination::open(const PipelineIdentity& who, std::st
     WALBROOK_RETURN_IF_ERROR(ducklake::prepare_catalog_file(options.catalog));
     WALBROOK_TRY(lake_, Lake::open(std::move(options)));
     copies_ = std::make_unique<Copies>(*lake_);
+    upkeep_ = std::make_unique<ducklake::Upkeep>(*lake_);
     const std::lock_guard lock(mutex_);
     WALBROOK_TRY(const std::optional<Note> found, lake_->newest_note());
     note_ = found.value_or(Note{});
@@ -157,6 +166,7 @@ Status DuckLakeDestination::transact(std::string_view what, std::stop_token stop
     }
     tables_ = std::move(changed);
     note_ = note;
+    upkeep_->count_commit();
     return {};
 }
 
@@ -243,15 +253,32 @@ Status DuckLakeDestination::drop_shadow(TableId table, std::stop_token stop) {
 
 Result<Ack> DuckLakeDestination::apply(Flush& flush, Ack, std::stop_token stop) {
     const std::lock_guard lock(mutex_);
+    // A writer of another process makes our COMMIT fail at once: SQLite does not wait
+    // where a read transaction becomes a writing one. It is gone in a moment.
+    Backoff backoff({std::chrono::milliseconds(100), std::chrono::milliseconds(2'000)});
+    for (int attempt = 1;; ++attempt) {
+        Status status = write_flush(flush, stop);
+        if (status) return Ack::durable;
+        const ErrorCode code = status.error().code();
+        const bool may_pass = code == ErrorCode::aborted || code == ErrorCode::unavailable;
+        if (!may_pass || attempt == kApplyAttempts || !sleep_for(backoff.next(), stop)) {
+            return std::move(status).error();
+        }
+        flush.rewind();
+    }
+}
+
+Status DuckLakeDestination::write_flush(Flush& flush, const std::stop_token& stop) {
     if (is_stale_) WALBROOK_RETURN_IF_ERROR(refresh());
     const Note note{std::max(note_.position, flush.position()),
                     std::max(note_.commit_time_us, flush.commit_time_us())};
-    // `nothing_to_write` rolls the transaction back: there is nothing in it.
+    // The transaction is rolled back when there is nothing in it.
     bool has_nothing_to_write = false;
+    std::optional<ducklake::FlushWriter> writer;
     Status status = transact("flush", stop, [&](Tables& tables) -> Result<Note> {
-        ducklake::FlushWriter writer(*lake_, tables, stop);
-        WALBROOK_RETURN_IF_ERROR(writer.write(flush));
-        if (!writer.has_written()) {
+        writer.emplace(*lake_, tables, stop);
+        WALBROOK_RETURN_IF_ERROR(writer->write(flush));
+        if (!writer->has_written()) {
             if (note.position == note_.position) {
                 has_nothing_to_write = true;
                 return Error(ErrorCode::cancelled, "nothing to write");
@@ -263,10 +290,12 @@ Result<Ack> DuckLakeDestination::apply(Flush& flush, Ack, std::stop_token stop) 
     });
     if (has_nothing_to_write) {
         is_stale_ = false;
-        return Ack::durable;
+        return {};
     }
-    if (!status) return Error(status.error());
-    return Ack::durable;
+    WALBROOK_RETURN_IF_ERROR(std::move(status));
+    writer->report_to(*upkeep_);
+    if (!writer->has_written()) upkeep_->count_quiet_flush();
+    return {};
 }
 
 Result<Lsn> DuckLakeDestination::read_position(std::stop_token) {
@@ -275,10 +304,15 @@ Result<Lsn> DuckLakeDestination::read_position(std::stop_token) {
     return note_.position;
 }
 
-Status DuckLakeDestination::maintain(std::stop_token) { return {}; }
+Status DuckLakeDestination::maintain(std::stop_token stop) {
+    const std::lock_guard lock(mutex_);
+    if (is_stale_) WALBROOK_RETURN_IF_ERROR(refresh());
+    return upkeep_->step(tables_, note_, stop);
+}
 
 Status DuckLakeDestination::close() {
     const std::lock_guard lock(mutex_);
+    upkeep_.reset();
     copies_.reset();
     lake_.reset();
     fence_.reset();

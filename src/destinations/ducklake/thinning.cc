@@ -1,0 +1,63 @@
+#include "destinations/ducklake/thinning.h"
+
+#include <algorithm>
+#include <limits>
+
+namespace walbrook::ducklake {
+
+namespace {
+
+constexpr std::int64_t kMinute = 60'000'000;
+constexpr std::int64_t kHour = 60 * kMinute;
+
+enum class Reason : std::uint8_t { none, recent, lasting };
+
+// From the newest to the oldest: the first one seen of a minute or an hour stands for it.
+std::vector<Reason> reasons_to_keep(const std::vector<Snapshot>& snapshots, std::int64_t now_us,
+                                    const ThinningPolicy& policy) {
+    std::vector<Reason> reasons(snapshots.size(), Reason::none);
+    std::int64_t minute = std::numeric_limits<std::int64_t>::max();
+    std::int64_t hour = minute;
+    bool has_position = false;
+    for (std::size_t i = snapshots.size(); i-- > 0;) {
+        const Snapshot& snapshot = snapshots[i];
+        const std::int64_t age = now_us - snapshot.time_us;
+        if (age <= policy.keep_all_us) reasons[i] = Reason::recent;
+        // Clocks may go back; then a minute is met again and just has one more.
+        if (age <= policy.keep_minutely_us && snapshot.time_us / kMinute != minute) {
+            minute = snapshot.time_us / kMinute;
+            reasons[i] = Reason::lasting;
+        }
+        if (age <= policy.keep_hourly_us && snapshot.time_us / kHour != hour) {
+            hour = snapshot.time_us / kHour;
+            reasons[i] = Reason::lasting;
+        }
+        if (i + 1 == snapshots.size() || (snapshot.is_ours && !has_position)) {
+            reasons[i] = Reason::lasting;
+        }
+        has_position = has_position || snapshot.is_ours;
+    }
+    return reasons;
+}
+
+}  // namespace
+
+std::vector<std::int64_t> choose_expired(const std::vector<Snapshot>& snapshots,
+                                         std::int64_t now_us, const ThinningPolicy& policy) {
+    std::vector<Reason> reasons = reasons_to_keep(snapshots, now_us, policy);
+    std::size_t kept = static_cast<std::size_t>(
+        std::count_if(reasons.begin(), reasons.end(), [](Reason r) { return r != Reason::none; }));
+    // Over the limit the oldest go that stand for no minute.
+    for (std::size_t i = 0; i < reasons.size() && kept > policy.snapshots_max; ++i) {
+        if (reasons[i] != Reason::recent) continue;
+        reasons[i] = Reason::none;
+        --kept;
+    }
+    std::vector<std::int64_t> expired;
+    for (std::size_t i = 0; i < reasons.size(); ++i) {
+        if (reasons[i] == Reason::none) expired.push_back(snapshots[i].id);
+    }
+    return expired;
+}
+
+}  // namespace walbrook::ducklake

@@ -1,0 +1,71 @@
+#include "destinations/ducklake/thinning.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+namespace walbrook::ducklake {
+namespace {
+
+constexpr std::int64_t kSecond = 1'000'000;
+constexpr std::int64_t kNow = 1'800'000'000 * kSecond;
+
+// One snapshot every `step` seconds for `count` of them, the newest now.
+std::vector<Snapshot> every(std::int64_t step, std::size_t count) {
+    std::vector<Snapshot> result;
+    for (std::size_t i = 0; i < count; ++i) {
+        result.push_back({static_cast<std::int64_t>(i),
+                          kNow - static_cast<std::int64_t>(count - 1 - i) * step * kSecond, true});
+    }
+    return result;
+}
+
+TEST(Thinning, KeepsAllOfTheLastHour) {
+    EXPECT_TRUE(choose_expired(every(1, 3600), kNow, {}).empty());
+    EXPECT_TRUE(choose_expired({}, kNow, {}).empty());
+}
+
+TEST(Thinning, KeepsOneAMinuteForADayAndOneAnHourForAMonth) {
+    const std::vector<Snapshot> all = every(10, 60 * 86'400 / 10);  // 60 days.
+    const auto expired = choose_expired(all, kNow, {});
+    const std::size_t kept = all.size() - expired.size();
+    EXPECT_NEAR(static_cast<double>(kept), 361 + 23 * 60 + 29 * 24, 4);
+    EXPECT_TRUE(std::is_sorted(expired.begin(), expired.end()));
+    EXPECT_EQ(expired.front(), 0);
+    // What is kept is kept again: thinning twice changes nothing.
+    std::vector<Snapshot> rest;
+    for (const Snapshot& snapshot : all) {
+        if (!std::binary_search(expired.begin(), expired.end(), snapshot.id)) {
+            rest.push_back(snapshot);
+        }
+    }
+    EXPECT_TRUE(choose_expired(rest, kNow, {}).empty());
+}
+
+TEST(Thinning, NeverMoreThanTheLimit) {
+    std::vector<Snapshot> all = every(1, 100'000);
+    for (std::size_t i = 0; i < all.size(); ++i) {
+        all[i].time_us = kNow - static_cast<std::int64_t>(all.size() - i) * 30'000;  // 33 a second.
+    }
+    const auto expired = choose_expired(all, kNow, {});
+    EXPECT_EQ(all.size() - expired.size(), ThinningPolicy{}.snapshots_max);
+    EXPECT_FALSE(std::binary_search(expired.begin(), expired.end(), 99'999));
+    EXPECT_FALSE(std::binary_search(expired.begin(), expired.end(), 98'000));
+}
+
+TEST(Thinning, KeepsTheNewestAndTheNewestWithAPosition) {
+    std::vector<Snapshot> old = every(1, 10);
+    for (Snapshot& snapshot : old) {
+        snapshot.time_us -= 365 * 86'400 * kSecond;
+        snapshot.is_ours = snapshot.id == 4;
+    }
+    const auto expired = choose_expired(old, kNow, {});
+    EXPECT_EQ(expired, (std::vector<std::int64_t>{0, 1, 2, 3, 5, 6, 7, 8}));
+}
+
+}  // namespace
+}  // namespace walbrook::ducklake
+
+// What libduckdb keeps until the process ends is not ours to free.
+extern "C" const char* __lsan_default_suppressions();
+extern "C" const char* __lsan_default_suppressions() { return "leak:libduckdb\n"; }
