@@ -55,7 +55,7 @@ struct World::Process {
     Process(World& world, Lsn start, std::vector<ReadyTable> ready, CoreOptions options,
             std::unique_ptr<MemoryDestination> to)
         : destination(std::move(to)),
-          writer(world.random_, *destination, world.view_, world.options_.bug),
+          writer(world.random_, *destination, world.view_, start, world.options_.bug),
           copier(world.random_, *world.source_, *destination, writer, inbox, world.registry_,
                  world.options_.bug) {
         writer.is_copy_gone = [this](TableId table) { return copier.is_copy_gone(table); };

@@ -24,9 +24,9 @@ class Writer {
  public:
     enum class Step { nothing, landed, done, must_restart };
 
-    Writer(Random& random, Destination& destination, LakeView& lake, Bug bug)
+    Writer(Random& random, Destination& destination, LakeView& lake, Lsn start, Bug bug)
         : random_(random), destination_(destination), lake_(lake), bug_(bug),
-          applied_(lake.position) {}
+          applied_(start) {}
 
     void submit(std::shared_ptr<Flush> flush, FlushKind kind);
     // Calls of copies come between flushes, in the order in which they were asked for.
