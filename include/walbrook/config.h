@@ -37,8 +37,8 @@ struct PgConnectionConfig {
     std::string name{};        // Database.
     std::string username{};
     std::string password{};
-    TlsConfig tls;
-    TcpKeepaliveConfig keepalive;
+    TlsConfig tls{};
+    TcpKeepaliveConfig keepalive{};
 };
 
 struct BatchConfig {
@@ -67,17 +67,17 @@ enum class InvalidatedSlotBehavior { error, recreate };
 
 struct PipelineConfig {
     std::uint64_t id = 0;  // Required, above 0: names the slot walbrook_<id> and all records.
-    std::string publication_name;  // Required: an existing publication.
-    PgConnectionConfig pg_connection;
-    std::string work_dir;  // Default ./walbrook-<id>; spill files and the control socket, mode 0700.
-    BatchConfig batch;
+    std::string publication_name{};  // Required: an existing publication.
+    PgConnectionConfig pg_connection{};
+    std::string work_dir{};  // Default ./walbrook-<id>; spill files and the control socket, mode 0700.
+    BatchConfig batch{};
     std::uint64_t table_error_retry_delay_ms = 10'000;
     std::uint32_t table_error_retry_max_attempts = 5;
     std::uint16_t max_table_sync_workers = 4;          // Tables copied at once.
     std::uint16_t max_copy_connections_per_table = 4;  // Connections a table.
     std::uint32_t memory_refresh_interval_ms = 100;
     std::optional<MemoryBackpressureConfig> memory_backpressure = MemoryBackpressureConfig{};
-    TableSyncCopyConfig table_sync_copy;
+    TableSyncCopyConfig table_sync_copy{};
     InvalidatedSlotBehavior invalidated_slot_behavior = InvalidatedSlotBehavior::error;
     std::uint32_t copy_lock_yield_ms = 2000;  // A user's DDL waits at most about this long for a copy.
 
