@@ -15,7 +15,7 @@ namespace {
 
 using namespace walbrook;
 
-std::string quoted(std::string_view text) {
+std::string json_string(std::string_view text) {
     std::string out = "\"";
     for (const char c : text) {
         if (c == '"' || c == '\\') out += '\\';
@@ -47,23 +47,23 @@ Result<std::string> json_of(const RowView& row, bool key_only) {
     for (std::size_t i = 0; i < row.size(); ++i) {
         const Cell cell = row.cell(i);
         if (cell.is_unchanged() || (key_only && !cell.schema().in_identity)) continue;
-        out += (out.empty() ? "" : ",") + quoted(cell.schema().name) + ":";
+        out += (out.empty() ? "" : ",") + json_string(cell.schema().name) + ":";
         if (cell.is_null()) {
             out += "null";
         } else if (cell.schema().type == ColumnType{TypeKind::bytes}) {
             WALBROOK_TRY(const std::string_view bytes, cell.get<std::string_view>());
-            out += quoted(hex(bytes));
+            out += json_string(hex(bytes));
         } else {
             WALBROOK_TRY(const std::string text, cell.get<std::string>());
-            out += quoted(text);
+            out += json_string(text);
         }
     }
     return "{" + out + "}";
 }
 
 std::string line(std::string_view op, const TableSchema& table, const EventKey& key) {
-    return "{\"op\":" + quoted(op) + ",\"table\":" + quoted(table.display_name()) +
-           ",\"lsn\":" + quoted(to_string(key.commit_lsn)) +
+    return "{\"op\":" + json_string(op) + ",\"table\":" + json_string(table.display_name()) +
+           ",\"lsn\":" + json_string(to_string(key.commit_lsn)) +
            ",\"ordinal\":" + std::to_string(key.ordinal);
 }
 
@@ -196,7 +196,7 @@ Status Journal::write_copy(const CopyUnit& unit, RowReader& rows, std::stop_toke
         if (batch == nullptr) break;
         for (std::size_t i = 0; i < batch->rows(); ++i) {
             WALBROOK_TRY(const std::string row, json_of(RowView(*batch, i), false));
-            lines += "{\"op\":\"copied\",\"table\":" + quoted(batch->schema()->display_name()) +
+            lines += "{\"op\":\"copied\",\"table\":" + json_string(batch->schema()->display_name()) +
                      ",\"row\":" + row + "}\n";
         }
     }
@@ -248,7 +248,7 @@ Status Journal::write(const Event& event, Pending& out) {
     if (const auto* freeze = std::get_if<Freeze>(&event)) gone = freeze->schema->id;
     if (const auto* retire = std::get_if<Retire>(&event)) gone = retire->table;
     if (gone.oid != 0) {
-        out.lines += "{\"op\":\"gone\",\"oid\":" + quoted(std::to_string(gone.oid)) + "}\n";
+        out.lines += "{\"op\":\"gone\",\"oid\":" + json_string(std::to_string(gone.oid)) + "}\n";
         out.schemas.erase(gone.oid);
     }
     return {};
@@ -264,7 +264,7 @@ Result<Ack> Journal::apply(Flush& flush, Ack, std::stop_token stop) {
         if (event == nullptr) break;
         WALBROOK_RETURN_IF_ERROR(write(*event, pending));
     }
-    pending.lines += "{\"op\":\"position\",\"lsn\":" + quoted(to_string(flush.position())) + "}\n";
+    pending.lines += "{\"op\":\"position\",\"lsn\":" + json_string(to_string(flush.position())) + "}\n";
     WALBROOK_RETURN_IF_ERROR(append(pending.lines));
     copies_ = std::move(pending.copies);
     schemas_ = std::move(pending.schemas);

@@ -153,8 +153,18 @@ class Column {
     const Buffer& offsets() const { return offsets_; }
 
  private:
-    void append_present();
-    void append_offset(std::size_t end);
+    void append_present() {
+        if (null_count_ != 0) mark_present();
+        ++size_;
+    }
+    void append_offset(std::size_t end) {
+        if (end > kOffsetMax) [[unlikely]] refuse_offset();
+        offsets_.append_value(static_cast<std::int32_t>(end));
+    }
+    void mark_present();
+    [[noreturn]] static void refuse_offset();
+
+    static constexpr std::size_t kOffsetMax = 0x7FFFFFFF;
 
     ColumnType type_;
     std::size_t size_ = 0;

@@ -150,13 +150,11 @@ void Column::shrink(std::size_t bytes_max) {
     if (element_) element_->shrink(bytes_max);
 }
 
-void Column::append_present() {
-    if (null_count_ != 0) set_bit(validity_, size_, true);
-    ++size_;
-}
+void Column::mark_present() { set_bit(validity_, size_, true); }
 
-void Column::append_offset(std::size_t end) {
-    offsets_.append_value(narrow<std::int32_t>(end));
+// Batches are closed long before; only a value beyond Postgres's own limit comes here.
+void Column::refuse_offset() {
+    internal::check_failed("a column of at most 2 GiB", __FILE__, __LINE__);
 }
 
 void Column::append_null() {

@@ -25,6 +25,7 @@ constexpr seconds kDeadline{30};
 // The permanent slot waits for every transaction with an xid; it is asked for again
 // and again, so that nothing stays on the source if we die meanwhile.
 constexpr milliseconds kSlotLockTimeout{10'000};
+constexpr milliseconds kWatchInterval{10};
 
 class PipelineImpl final : public Pipeline {
  public:
@@ -333,7 +334,7 @@ Status PipelineImpl::wait() {
     std::unique_lock lock(mutex_);
     if (!running_) return Error(ErrorCode::internal, "wait() before start()");
     while (!shutdown_ && !error_) {
-        changed_.wait_for(lock, milliseconds(50));
+        changed_.wait_for(lock, kWatchInterval);
         if (!options_.until_caught_up) continue;
         lock.unlock();
         const bool done = is_caught_up();

@@ -190,12 +190,13 @@ Status TableCopy::copy_units(std::vector<CopyUnitRange> units, const std::stop_t
     const auto work = [&] {
         Status status;
         auto connection = connect("copy", give_up.get_token());
+        std::uint64_t step_blocks = UnitReaderOptions::kFirstStepBlocks;
         if (!connection) status = std::move(connection).error();
         while (status && !give_up.stop_requested()) {
             const std::size_t index = next.fetch_add(1);
             if (index >= units.size()) return;
             status = copy_unit(*connection, units[index], static_cast<std::uint32_t>(index),
-                               give_up.get_token());
+                               step_blocks, give_up.get_token());
         }
         if (status) return;
         const std::lock_guard lock(mutex);
@@ -215,13 +216,15 @@ Status TableCopy::copy_units(std::vector<CopyUnitRange> units, const std::stop_t
 }
 
 Status TableCopy::copy_unit(Connection& connection, const CopyUnitRange& range,
-                            std::uint32_t index, const std::stop_token& stop) {
+                            std::uint32_t index, std::uint64_t& step_blocks,
+                            const std::stop_token& stop) {
     UnitReaderOptions options;
     options.schema = target_->schema;
     options.shape = shape_;
     options.snapshot = holder_->name();
     options.row_filter = published_.row_filter.value_or("");
     options.yield = milliseconds(parts_.config.copy_lock_yield_ms);
+    options.step_blocks = step_blocks;
     options.on_batch = [&](std::size_t rows) -> Status {
         parts_.tables.add_rows(id_, rows);
         if (const auto lost = parts_.copy_events.lost(id_)) return *lost;
@@ -230,6 +233,7 @@ Status TableCopy::copy_unit(Connection& connection, const CopyUnitRange& range,
     UnitReader reader(connection, range, std::move(options), stop);
     WALBROOK_RETURN_IF_ERROR(
         parts_.destination.write_copy(CopyUnit{target_, index}, reader, stop));
+    step_blocks = reader.step();
     return failpoint("copy.after_unit");
 }
 

@@ -68,10 +68,12 @@ UnitReader::UnitReader(Connection& connection, CopyUnitRange range, UnitReaderOp
       options_(std::move(options)),
       stop_(std::move(stop)),
       next_block_(range_.first_block),
+      step_(std::clamp(options_.step_blocks, kStepMin, kStepMax)),
       batch_(options_.schema) {}
 
 UnitReader::~UnitReader() {
     // In the middle of a COPY the session is of no further use to anybody.
+    large_reads_.reset();
     if (in_range_) connection_.close();
 }
 
@@ -122,6 +124,8 @@ Status UnitReader::begin_range() {
         connection_.start_copy(within(kStatementDeadline, stop_), statement));
     parser_ = std::make_unique<BinaryCopyParser>(options_.schema, decoders_of(*options_.schema),
                                                  kBatchLimits);
+    large_reads_.emplace(connection_);
+    last_bytes_ = now();
     bytes_.clear();
     used_ = 0;
     in_range_ = true;
@@ -209,7 +213,10 @@ Result<bool> UnitReader::read_some() {
             bytes_.set_size(bytes_.size() + static_cast<std::size_t>(n));
             got += static_cast<std::size_t>(n);
         }
-        if (got > 0) continue;
+        if (got > 0) {
+            last_bytes_ = now();
+            continue;
+        }
         if (n == -1) {
             // The end, or an error: finish_copy() tells. Older libpq leave the COPY state
             // only here; newer ones have left it and say so, which does not matter.
@@ -217,16 +224,18 @@ Result<bool> UnitReader::read_some() {
             (void)PQgetCopyData(conn, &none, 1);
             return false;
         }
-        const auto wait = wait_for(PQsocket(conn), POLLIN, now() + kSilenceDeadline, stop);
+        const auto wait =
+            wait_for(PQsocket(conn), POLLIN, now() + milliseconds(LargeReads::kPatienceMs), stop);
         if (wait == Wait::stopped) return Error(ErrorCode::cancelled, "stopped while copying");
-        if (wait == Wait::timed_out) {
+        if (wait == Wait::timed_out && now() - last_bytes_ > kSilenceDeadline) {
             return Error(ErrorCode::timed_out, "the server sent nothing for ten minutes");
         }
-        if (PQconsumeInput(conn) == 0) return connection_.error("read a copy");
+        if (!large_reads_->consume()) return connection_.error("read a copy");
     }
 }
 
 Status UnitReader::end_range() {
+    large_reads_.reset();
     const Deadline deadline = within(kStatementDeadline, stop_);
     WALBROOK_RETURN_IF_ERROR(connection_.finish_copy(deadline));
     if (!parser_->done() || bytes_.size() != used_) {

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "decode/copy_binary.h"
+#include "source/large_reads.h"
 #include "postgres/catalog.h"
 #include "walbrook/batch.h"
 
@@ -25,11 +26,14 @@ struct CopyUnitRange {
 };
 
 struct UnitReaderOptions {
+    static constexpr std::uint64_t kFirstStepBlocks = 1024;  // 8 MiB
     TableSchemaPtr schema;   // As of the snapshot.
     TableShape shape;        // As of the snapshot.
     std::string snapshot;    // Its exported name.
     std::string row_filter;  // SQL, or empty.
     std::chrono::milliseconds yield{2000};  // About how long one lock is kept.
+    // How many blocks the first transaction reads; what step() of the last reader said.
+    std::uint64_t step_blocks = kFirstStepBlocks;
     // After each batch, with its rows; an error ends the unit.
     std::function<Status(std::size_t)> on_batch;
 };
@@ -51,6 +55,9 @@ class UnitReader final : public RowReader {
                std::stop_token stop);
     ~UnitReader() override;
 
+    // Blocks that take about as long as a lock may be kept.
+    std::uint64_t step() const { return step_; }
+
     const TableSchemaPtr& schema() const override { return options_.schema; }
     Result<const RowBatch*> next() override;
 
@@ -68,7 +75,7 @@ class UnitReader final : public RowReader {
     const std::stop_token stop_;
 
     std::uint64_t next_block_;
-    std::uint64_t step_ = 1024;     // Blocks of the next transaction.
+    std::uint64_t step_;  // Blocks of the next transaction.
     std::optional<std::uint64_t> range_end_;  // Of the running one; nothing: open.
     bool in_range_ = false;
     bool at_end_ = false;
@@ -78,6 +85,8 @@ class UnitReader final : public RowReader {
     std::unique_ptr<BinaryCopyParser> parser_;
     Buffer bytes_;            // From the socket, not parsed yet.
     std::size_t used_ = 0;    // Of bytes_.
+    std::optional<LargeReads> large_reads_;  // While in a range.
+    Instant last_bytes_{};
     RowBatch batch_;
     std::optional<Error> failed_;
 };

@@ -56,7 +56,8 @@ void Copier::step(std::size_t table, std::int64_t now_ms, std::uint64_t give_up_
         case Stage::copying: return write_unit(table, now_ms);
         case Stage::publishing: return;
         case Stage::cleaning:
-            if (!writer_.is_free()) return;
+            // What the core says of this attempt must not be taken for the next one's.
+            if (!writer_.is_free() || !inbox_.empty()) return;
             if (copy.has_begun) {
                 expect(destination_.discard_copy(copy.target, {}), "discard a copy");
             }

@@ -125,7 +125,7 @@ void World::choose_rates() {
     if (random_.percent(50)) rates_.writer.unavailable_per_mille = random_.between(50, 500);
     if (random_.percent(40)) rates_.writer.lost_answer_per_mille = random_.between(5, 60);
     if (random_.percent(30)) rates_.writer.refusal_per_mille = random_.between(5, 30);
-    if (random_.percent(20)) walsender_options_.unreadable_per_mille = random_.between(1, 5);
+    if (random_.percent(20)) walsender_options_.unreadable_per_mille = random_.between(1, 12);
 
     source_.emplace(random_, source);
     const std::uint64_t head_start = random_.below(200);
@@ -219,12 +219,20 @@ void World::tick(std::int64_t ms) {
 // except the acknowledgement, without which the transaction might never end.
 void World::take_inputs() {
     std::deque<CoreInput>& inbox = process_->inbox;
-    for (auto at = inbox.begin(); at != inbox.end();) {
-        if (std::holds_alternative<input::Hold>(*at) && !process_->core->is_at_boundary()) break;
-        const CoreInput input = std::move(*at);
-        at = inbox.erase(at);
+    const auto acked = std::find_if(inbox.begin(), inbox.end(), [](const CoreInput& input) {
+        return std::holds_alternative<input::Acked>(input);
+    });
+    if (acked != inbox.end()) {
+        const CoreInput input = std::move(*acked);
+        inbox.erase(acked);
         feed(input);
-        at = inbox.begin();
+    }
+    while (!inbox.empty()) {
+        const bool is_hold = std::holds_alternative<input::Hold>(inbox.front());
+        if (is_hold && !process_->core->is_at_boundary()) return;
+        const CoreInput input = std::move(inbox.front());
+        inbox.pop_front();
+        feed(input);
     }
 }
 

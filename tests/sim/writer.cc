@@ -16,7 +16,9 @@ TableId table_of(const FlushItem& item) {
     return {};
 }
 
-// A flush without what it says of one table, which stands still from now on.
+// A flush without what it says of one table. If its visible rows were to change they stand
+// still from now on; what goes to a shadow table, or comes after it would have become
+// visible, says nothing about them.
 class WithoutTable final : public Flush {
  public:
     WithoutTable(std::shared_ptr<Flush> inner, TableId table, Lsn position, std::string reason)
@@ -27,14 +29,19 @@ class WithoutTable final : public Flush {
     std::span<const Transaction> transactions() const override { return inner_->transactions(); }
     void rewind() override {
         inner_->rewind();
-        told_ = false;
+        told_ = was_to_be_replaced_ = false;
     }
     Result<const FlushItem*> next() override {
         for (;;) {
             WALBROOK_TRY(const FlushItem* item, inner_->next());
             if (item == nullptr) return freeze();
             if (table_of(*item) == table_) {
-                if (const auto* batch = std::get_if<ChangeBatch>(item)) schema_ = batch->schema();
+                const auto* batch = std::get_if<ChangeBatch>(item);
+                was_to_be_replaced_ =
+                    was_to_be_replaced_ || std::holds_alternative<Publish>(*item);
+                if (batch != nullptr && !batch->copy && !was_to_be_replaced_) {
+                    schema_ = batch->schema();
+                }
                 continue;
             }
             const auto* truncate = std::get_if<Truncate>(item);
@@ -61,6 +68,7 @@ class WithoutTable final : public Flush {
     const std::string reason_;
     TableSchemaPtr schema_;
     bool told_ = false;
+    bool was_to_be_replaced_ = false;
     std::optional<FlushItem> item_;
 };
 

@@ -27,7 +27,10 @@ namespace {
 // docs/design/ducklake.md has the measurements behind these.
 constexpr std::string_view kParquetOptions =
     "FORMAT parquet, PARQUET_VERSION v2, COMPRESSION zstd, COMPRESSION_LEVEL 1, "
-    "ROW_GROUP_SIZE_BYTES 33554432";
+    "ROW_GROUP_SIZE 40960, DICTIONARY_SIZE_LIMIT 4096";
+
+// Files whose fsync may be on its way.
+constexpr std::size_t kSyncsMax = 4;
 
 std::string random_suffix() {
     std::random_device random;
@@ -66,7 +69,7 @@ Status Copies::begin(const CopyTargetPtr& copy, const std::string& schema_folder
     }
     const std::lock_guard lock(mutex_);
     if (const auto old = copies_.find(oid); old != copies_.end()) {
-        for (const auto& [unit, path] : old->second.files) remove_file(path);
+        for (const auto& [unit, file] : old->second.files) remove(file);
         copies_.erase(old);
     }
     copies_.emplace(oid, std::move(fresh));
@@ -98,21 +101,21 @@ Status Copies::write(const CopyUnit& unit, RowReader& rows, const std::stop_toke
                      .status();
     }
     return_session(std::move(session));
-    if (status && source.rows_read() != 0) status = sync_path(path);
     if (status) status = failpoint("lake.copy_file_written");
     if (!status || source.rows_read() == 0) {
         remove_file(path);
         return status;
     }
+    const File file{path, start_sync(path)};
     const std::lock_guard lock(mutex_);
     Copy* copy = find(target);
     if (copy == nullptr) {
-        remove_file(path);
+        remove(file);
         return Error(ErrorCode::aborted, "this copy of " + target.schema->display_name() +
                                              " was given up while it was written");
     }
-    if (!copy->files.emplace(unit.index, path).second) {
-        remove_file(path);
+    if (!copy->files.emplace(unit.index, file).second) {
+        remove(file);
         return Error(ErrorCode::internal, fmt::format("unit {} of {} was written twice", unit.index,
                                                       target.schema->display_name()));
     }
@@ -120,7 +123,7 @@ Status Copies::write(const CopyUnit& unit, RowReader& rows, const std::stop_toke
 }
 
 Result<std::string> Copies::register_files(const CopyTargetPtr& target) {
-    std::vector<std::string> files;
+    std::vector<File> files;
     std::string folder;
     {
         const std::lock_guard lock(mutex_);
@@ -129,17 +132,18 @@ Result<std::string> Copies::register_files(const CopyTargetPtr& target) {
             return Error(ErrorCode::aborted,
                          "finish a copy of " + target->schema->display_name() + " that was given up");
         }
-        for (const auto& [unit, path] : copy->files) files.push_back(path);
+        for (const auto& [unit, file] : copy->files) files.push_back(file);
         folder = copy->folder;
     }
+    for (const File& file : files) WALBROOK_RETURN_IF_ERROR(file.synced.get());
     const std::string name = shadow_name(target->schema->id, target->attempt);
     WALBROOK_RETURN_IF_ERROR(lake_.use_inlining(can_inline(*target->schema)));
     WALBROOK_RETURN_IF_ERROR(create_table(lake_.session(), *target->schema, name));
     if (files.empty()) return folder;
     WALBROOK_RETURN_IF_ERROR(sync_path(folder));
     std::string list;
-    for (const std::string& file : files) {
-        list += (list.empty() ? "" : ", ") + quote_literal(file);
+    for (const File& file : files) {
+        list += (list.empty() ? "" : ", ") + quote_literal(file.path);
     }
     WALBROOK_RETURN_IF_ERROR(lake_.session().run(
         fmt::format("CALL ducklake_add_data_files('lake', {}, [{}], schema => {})",
@@ -156,9 +160,31 @@ void Copies::discard(const CopyTargetPtr& target) {
     const std::lock_guard lock(mutex_);
     const Copy* copy = find(*target);
     if (copy == nullptr) return;
-    for (const auto& [unit, path] : copy->files) remove_file(path);
+    for (const auto& [unit, file] : copy->files) remove(file);
     remove_file(copy->folder);  // Empty by now, unless somebody else put something there.
     copies_.erase(target->schema->id.oid);
+}
+
+void Copies::remove(const File& file) {
+    file.synced.wait();
+    remove_file(file.path);
+}
+
+std::shared_future<Status> Copies::start_sync(std::string path) {
+    std::optional<std::shared_future<Status>> oldest;
+    std::shared_future<Status> started =
+        std::async(std::launch::async, [path = std::move(path)] { return sync_path(path); }).share();
+    {
+        const std::lock_guard lock(mutex_);
+        syncs_.push_back(started);
+        if (syncs_.size() > kSyncsMax) {
+            oldest = std::move(syncs_.front());
+            syncs_.pop_front();
+        }
+    }
+    // A disk that is slower than the source slows the copy down here.
+    if (oldest) oldest->wait();
+    return started;
 }
 
 Result<std::unique_ptr<Connection>> Copies::take_session() {

@@ -1,6 +1,8 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
+#include <future>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -41,19 +43,29 @@ class Copies {
     Status write(const CopyUnit& unit, RowReader& rows, const std::stop_token& stop);
 
  private:
+    // fsync runs while the next unit is already read: only what is registered must be
+    // durable.
+    struct File {
+        std::string path;
+        std::shared_future<Status> synced;
+    };
     struct Copy {
         CopyTargetPtr target;
         std::string folder;  // Absolute.
-        std::map<std::uint32_t, std::string> files;  // Path by unit.
+        std::map<std::uint32_t, File> files;  // By unit.
     };
     Result<std::unique_ptr<duckdb_engine::Connection>> take_session();
     void return_session(std::unique_ptr<duckdb_engine::Connection> session);
     Copy* find(const CopyTarget& target);  // mutex_ is held.
+    static void remove(const File& file);
+    // Begins the fsync of a file; waits for older ones when many are on their way.
+    std::shared_future<Status> start_sync(std::string path);
 
     Lake& lake_;
     std::mutex mutex_;  // Guards everything below.
     std::map<std::uint32_t, Copy> copies_;  // By oid.
     std::vector<std::unique_ptr<duckdb_engine::Connection>> sessions_;  // Idle ones.
+    std::deque<std::shared_future<Status>> syncs_;  // The newest.
 };
 
 // Removes files that a dead process left: of copies, and those that DuckDB wrote for a

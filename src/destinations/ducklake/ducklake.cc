@@ -116,14 +116,18 @@ Result<Recovered> DuckLakeDestination::open(const PipelineIdentity& who, std::st
     const std::lock_guard lock(mutex_);
     WALBROOK_TRY(const std::optional<Note> found, lake_->newest_note());
     note_ = found.value_or(Note{});
+    bool is_new = false;
     Status begun = lake_->transact(
         "begin",
         [&]() -> Result<Note> {
-            WALBROOK_RETURN_IF_ERROR(ducklake::open_records(lake_->session(), who).status());
+            WALBROOK_TRY(is_new, ducklake::open_records(lake_->session(), who));
             return note_;
         },
         stop);
     WALBROOK_RETURN_IF_ERROR(std::move(begun));
+    // There is nothing to remember; and files beside a new catalog may belong to one that
+    // was moved away by mistake.
+    if (is_new) return Recovered{};
     WALBROOK_RETURN_IF_ERROR(refresh());
     WALBROOK_RETURN_IF_ERROR(sweep_shadow_tables(stop));
     WALBROOK_RETURN_IF_ERROR(ducklake::sweep_files(*lake_).status());

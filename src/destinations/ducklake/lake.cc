@@ -5,7 +5,6 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <random>
-#include <thread>
 #include <utility>
 
 #include "base/failpoints.h"
@@ -71,7 +70,9 @@ Result<std::unique_ptr<Lake>> Lake::open(LakeOptions options) {
     std::unique_ptr<Lake> lake(new Lake(std::move(options)));
     DatabaseOptions database;
     database.memory_bytes_max = lake->options_.memory_bytes_max;
-    database.threads = std::max(1U, std::thread::hardware_concurrency());
+    // Each session works in its caller's thread, and copies run several sessions: with
+    // threads of its own DuckDB hands them the work and lets the caller spin meanwhile.
+    database.threads = 1;
     database.temp_directory = lake->options_.temp_directory;
     database.extensions = extensions_of(lake->options_.catalog.kind);
     WALBROOK_TRY(lake->database_, Database::create(database));

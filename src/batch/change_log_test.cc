@@ -1,0 +1,210 @@
+#include "batch/change_log.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "walbrook/testing/rows.h"
+
+namespace walbrook {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+using walbrook::testing::append_text_row;
+using walbrook::testing::TableMaker;
+
+// A log whose every closed item goes to disk, or none.
+class ChangeLogTest : public ::testing::TestWithParam<bool> {
+ protected:
+    ChangeLogTest() {
+        std::string path = (std::filesystem::temp_directory_path() / "walbrook-XXXXXX").string();
+        directory_ = ::mkdtemp(path.data());
+        policy_.directory = directory_;
+        if (GetParam()) {
+            policy_.memory_bytes_max = 0;
+            policy_.chunk_bytes = 1;
+        }
+    }
+    ~ChangeLogTest() override { std::filesystem::remove_all(directory_); }
+
+    static Transaction transaction(std::uint32_t xid) {
+        return {{xid * 100ULL}, {xid * 100ULL + 50}, xid, xid};
+    }
+    static void insert(ChangeLog& log, const TableSchemaPtr& table, int id) {
+        ChangeBatch& batch = log.open_batch(table);
+        append_text_row(batch.new_rows, {std::to_string(id)});
+        Change change;
+        change.transaction = static_cast<std::uint32_t>(log.transactions().size() - 1);
+        change.new_row = static_cast<std::int32_t>(batch.new_rows.rows() - 1);
+        batch.changes.push_back(change);
+        ASSERT_TRUE(log.add_bytes(table->id, 10));
+    }
+    static void truncate(ChangeLog& log, std::vector<TableSchemaPtr> tables) {
+        Truncate item;
+        item.tables = std::move(tables);
+        item.transaction = static_cast<std::uint32_t>(log.transactions().size() - 1);
+        log.add(std::move(item));
+    }
+    // What the flush does, in words: "u 3 @702" is an insert into u by transaction 702.
+    static std::vector<std::string> read(Flush& flush) {
+        std::vector<std::string> out;
+        const auto by = [&](std::uint32_t index) {
+            return " @" + std::to_string(flush.transactions()[index].xid);
+        };
+        flush.rewind();
+        for (;;) {
+            const auto item = flush.next();
+            EXPECT_TRUE(item);
+            if (!item || *item == nullptr) return out;
+            if (const auto* batch = std::get_if<ChangeBatch>(*item)) {
+                for (const Change& change : batch->changes) {
+                    const auto row = static_cast<std::size_t>(change.new_row);
+                    const auto id = batch->new_rows.columns()[0].fixed_at<std::int64_t>(row);
+                    out.push_back(batch->schema()->name + (batch->copy ? "' " : " ") +
+                                  std::to_string(id) + by(change.transaction));
+                }
+            } else if (const auto* truncated = std::get_if<Truncate>(*item)) {
+                for (const auto& table : truncated->tables) {
+                    out.push_back("truncate " + table->name + by(truncated->transaction));
+                }
+            } else if (std::holds_alternative<Publish>(**item)) {
+                out.push_back("publish");
+            }
+        }
+    }
+
+    const TableSchemaPtr t_ = TableMaker(1, "t").key("id").make();
+    const TableSchemaPtr u_ = TableMaker(2, "u").key("id").make();
+    const CopyTargetPtr copy_ =
+        std::make_shared<const CopyTarget>(CopyTarget{t_, 1, Lsn{100}});
+    SpillPolicy policy_;
+
+ private:
+    std::string directory_;
+};
+
+TEST_P(ChangeLogTest, GivesBackWhatWasAppendedInOrder) {
+    ChangeLog log(policy_);
+    log.begin_transaction(transaction(700));
+    insert(log, t_, 1);
+    insert(log, t_, 2);
+    log.begin_transaction(transaction(701));
+    truncate(log, {t_});
+    insert(log, t_, 3);
+    const auto flush = log.finish({80'000});
+    const std::vector<std::string> all{"t 1 @700", "t 2 @700", "truncate t @701", "t 3 @701"};
+    EXPECT_EQ(read(*flush), all);
+    EXPECT_EQ(read(*flush), all);  // Again after rewind().
+    EXPECT_TRUE(log.empty());
+}
+
+TEST_P(ChangeLogTest, ABrokenTransactionLeavesNothing) {
+    ChangeLog log(policy_);
+    log.begin_transaction(transaction(700));
+    insert(log, t_, 1);
+    log.begin_transaction(transaction(701));
+    insert(log, t_, 2);
+    truncate(log, {t_, u_});
+    insert(log, t_, 3);
+    log.drop_transaction();
+    // The next one gets the place of the dropped one.
+    log.begin_transaction(transaction(702));
+    insert(log, t_, 4);
+    EXPECT_THAT(read(*log.finish({80'000})), ElementsAre("t 1 @700", "t 4 @702"));
+}
+
+TEST_P(ChangeLogTest, OneTableLosesItsPartOfATransaction) {
+    ChangeLog log(policy_);
+    log.begin_transaction(transaction(700));
+    insert(log, t_, 1);
+    log.begin_transaction(transaction(701));
+    insert(log, t_, 2);
+    insert(log, u_, 3);
+    truncate(log, {t_, u_});
+    log.drop_from_transaction(t_->id);
+    EXPECT_THAT(read(*log.finish({80'000})),
+                ElementsAre("t 1 @700", "u 3 @701", "truncate u @701"));
+}
+
+TEST_P(ChangeLogTest, DropTableTakesChangesTruncatesAndPublish) {
+    ChangeLog log(policy_);
+    log.begin_transaction(transaction(700));
+    insert(log, t_, 1);
+    insert(log, u_, 2);
+    truncate(log, {t_, u_});
+    log.add(Publish{copy_});
+    log.drop_table(t_->id);
+    EXPECT_THAT(read(*log.finish({80'000})), ElementsAre("u 2 @700", "truncate u @700"));
+}
+
+// The copy's snapshot shows transaction 701: applied again, its truncate would empty the
+// copied rows.
+TEST_P(ChangeLogTest, MovedChangesLeaveOutSkippedTransactions) {
+    ChangeLog held(policy_);
+    held.begin_transaction(transaction(700));
+    insert(held, t_, 1);
+    held.begin_transaction(transaction(701));
+    truncate(held, {t_});
+    insert(held, t_, 2);
+    held.begin_transaction(transaction(702));
+    truncate(held, {t_});
+    insert(held, t_, 3);
+    ChangeLog log(policy_);
+    log.begin_transaction(transaction(690));
+    insert(log, u_, 9);
+    log.append(std::move(held), copy_, [](const Transaction& t) { return t.xid == 701; });
+    log.begin_transaction(transaction(703));
+    insert(log, t_, 4);
+    const auto flush = log.finish({80'000});
+    const std::vector<std::string> all{"u 9 @690",         "t' 1 @700", "truncate t @702",
+                                       "t' 3 @702", "t 4 @703"};
+    EXPECT_EQ(read(*flush), all);
+    EXPECT_EQ(read(*flush), all);
+}
+
+TEST_P(ChangeLogTest, WhatWasTakenBackBeforeAMoveIsNotAskedFor) {
+    ChangeLog held(policy_);
+    held.begin_transaction(transaction(700));
+    insert(held, t_, 1);
+    held.begin_transaction(transaction(701));
+    insert(held, t_, 2);
+    truncate(held, {t_});
+    held.drop_transaction();
+    ChangeLog log(policy_);
+    log.append(std::move(held), copy_, [](const Transaction& t) { return t.xid == 700; });
+    EXPECT_THAT(read(*log.finish({80'000})), IsEmpty());
+}
+
+TEST_P(ChangeLogTest, SlicesFromTheFrontAndTheRestAreTheWhole) {
+    ChangeLog held(policy_);
+    for (std::uint32_t xid = 700; xid < 706; ++xid) {
+        held.begin_transaction(transaction(xid));
+        insert(held, t_, static_cast<int>(xid));
+        truncate(held, {u_});  // Closes nothing of t.
+    }
+    const auto is_even = [](const Transaction& t) { return t.xid % 2 == 0; };
+    std::vector<std::string> seen;
+    while (held.has_items()) {
+        const std::size_t before = held.items();
+        ChangeLog slice(policy_);
+        slice.append_front(held, 1, copy_, is_even);
+        ASSERT_LT(held.items(), before);
+        for (std::string& each : read(*slice.finish({80'000}))) {
+            if (each.starts_with("t'")) seen.push_back(std::move(each));
+        }
+    }
+    EXPECT_THAT(seen, ElementsAre("t' 701 @701", "t' 703 @703", "t' 705 @705"));
+    EXPECT_EQ(held.bytes(), 0U);
+    EXPECT_EQ(held.memory_bytes(), 0U);
+}
+
+INSTANTIATE_TEST_SUITE_P(, ChangeLogTest, ::testing::Bool(),
+                         [](const auto& where) { return where.param ? "OnDisk" : "InMemory"; });
+
+}  // namespace
+}  // namespace walbrook

@@ -1,0 +1,387 @@
+#include "pipeline/apply_core.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "decode/type_table.h"
+#include "walbrook/testing/rows.h"
+
+// Single rules of the core. tests/sim tries all of them against each other.
+namespace walbrook {
+namespace {
+
+using std::chrono::milliseconds;
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+using walbrook::testing::TableMaker;
+
+constexpr std::uint32_t kInt8 = 20;
+
+// One pgoutput message; layouts stand in decode/pgoutput.h.
+class Message {
+ public:
+    explicit Message(char letter) : bytes_(1, letter) {}
+    Message& number(std::uint64_t value, int size) {
+        while (size-- > 0) bytes_ += static_cast<char>(value >> (8 * size) & 0xFF);
+        return *this;
+    }
+    Message& text(const std::string& value) {
+        bytes_ += value;
+        return *this;
+    }
+    Message& row(char mark, const std::string& id) {
+        return text(std::string(1, mark)).number(1, 2).text("t").number(id.size(), 4).text(id);
+    }
+    Message& subxid(std::uint32_t xid) { return xid == 0 ? *this : number(xid, 4); }
+    const std::string& bytes() const { return bytes_; }
+
+ private:
+    std::string bytes_;
+};
+
+TableSchemaPtr table(std::uint32_t oid) {
+    auto schema =
+        std::make_shared<TableSchema>(*TableMaker(oid, "t" + std::to_string(oid)).key("id").make());
+    schema->columns[0].type_oid = schema->columns[0].base_type_oid = kInt8;
+    EXPECT_TRUE(resolve_type(schema->columns[0]));
+    return schema;
+}
+
+class ApplyCoreTest : public ::testing::Test {
+ protected:
+    ApplyCoreTest() {
+        std::string path = (std::filesystem::temp_directory_path() / "walbrook-XXXXXX").string();
+        directory_ = ::mkdtemp(path.data());
+        options_.position = {1000};
+        options_.spill.directory = directory_;
+    }
+    ~ApplyCoreTest() override { std::filesystem::remove_all(directory_); }
+
+    void start(const std::vector<TableSchemaPtr>& ready) {
+        std::vector<ReadyTable> tables;
+        for (const TableSchemaPtr& each : ready) tables.push_back({each});
+        core_.emplace(options_, std::move(tables));
+    }
+    void feed(const CoreInput& input) {
+        std::vector<CoreAction> actions;
+        core_->step(input, actions);
+        for (CoreAction& action : actions) note(action);
+    }
+    void send(const Message& message) {
+        feed(input::Frame{std::as_bytes(std::span(message.bytes()))});
+    }
+    void tick() {
+        now_ += std::chrono::seconds(10);
+        feed(input::Tick{now_});
+    }
+    void ack(std::vector<std::pair<TableId, Error>> refused = {}) {
+        flush_.reset();
+        feed(input::Acked{std::move(refused)});
+    }
+
+    // The commit record of transaction `xid` begins at xid and ends 5 later.
+    void begin(std::uint32_t xid) { send(Message('B').number(xid, 8).number(0, 8).number(xid, 4)); }
+    void commit(std::uint32_t xid) {
+        send(Message('C').number(0, 1).number(xid, 8).number(xid + 5, 8).number(0, 8));
+    }
+    void stream_commit(std::uint32_t xid) {
+        send(Message('c').number(xid, 4).number(0, 1).number(xid, 8).number(xid + 5, 8)
+                 .number(0, 8));
+    }
+    void relation(std::uint32_t oid, int columns = 1, std::uint32_t subxid = 0) {
+        Message message('R');
+        message.subxid(subxid).number(oid, 4).text(std::string("public\0", 7));
+        message.text("t" + std::to_string(oid)).number(0, 1).text("d");
+        message.number(static_cast<std::uint64_t>(columns), 2);
+        for (int i = 0; i < columns; ++i) {
+            message.number(i == 0 ? 1 : 0, 1).text(i == 0 ? "id" : "more").number(0, 1);
+            message.number(kInt8, 4).number(0xFFFF'FFFF, 4);
+        }
+        send(message);
+    }
+    void insert(std::uint32_t oid, const std::string& id, std::uint32_t subxid = 0) {
+        send(Message('I').subxid(subxid).number(oid, 4).row('N', id));
+    }
+    void insert_alone(std::uint32_t xid, std::uint32_t oid, const std::string& id) {
+        begin(xid);
+        insert(oid, id);
+        commit(xid);
+    }
+    CopyTargetPtr copy_of(const TableSchemaPtr& schema, std::uint64_t position) {
+        return std::make_shared<const CopyTarget>(CopyTarget{schema, 1, Lsn{position}});
+    }
+    // All of the flush in flight: "t1 7" is an insert, "t1' 7" one into a shadow table.
+    std::vector<std::string> flushed() {
+        std::vector<std::string> out;
+        if (!flush_) return out;
+        flush_->rewind();
+        for (;;) {
+            const auto item = flush_->next();
+            EXPECT_TRUE(item);
+            if (!item || *item == nullptr) return out;
+            if (const auto* batch = std::get_if<ChangeBatch>(*item)) {
+                for (const Change& change : batch->changes) {
+                    const auto row = static_cast<std::size_t>(change.new_row);
+                    const auto id = batch->new_rows.columns()[0].fixed_at<std::int64_t>(row);
+                    out.push_back(batch->schema()->name + (batch->copy ? "' " : " ") +
+                                  std::to_string(id));
+                }
+            } else if (const auto* publish = std::get_if<Publish>(*item)) {
+                out.push_back("publish " + publish->copy->schema->name);
+            } else if (const auto* freeze = std::get_if<Freeze>(*item)) {
+                out.push_back("freeze " + freeze->schema->name + " at " +
+                              std::to_string(freeze->position.value));
+            }
+        }
+    }
+
+    CoreOptions options_;
+    std::optional<ApplyCore> core_;
+    std::shared_ptr<Flush> flush_;    // In flight.
+    std::vector<std::string> said_;   // Everything else the core asked for.
+
+ private:
+    void note(CoreAction& any) {
+        if (auto* submit = std::get_if<action::SubmitFlush>(&any)) {
+            EXPECT_FALSE(flush_);
+            flush_ = std::move(submit->flush);
+        } else if (const auto* holding = std::get_if<action::Holding>(&any)) {
+            said_.push_back("holding " + std::to_string(holding->table.oid));
+        } else if (const auto* published = std::get_if<action::Published>(&any)) {
+            said_.push_back("published " + std::to_string(published->table.oid));
+        } else if (const auto* lost = std::get_if<action::CopyLost>(&any)) {
+            said_.push_back("lost " + std::to_string(lost->table.oid));
+        } else if (const auto* stopped = std::get_if<action::TableStopped>(&any)) {
+            said_.push_back("stopped " + std::to_string(stopped->table.oid) + " at " +
+                            std::to_string(stopped->position.value));
+        } else if (const auto* fail = std::get_if<action::Fail>(&any)) {
+            said_.push_back("fail: " + fail->error.message());
+        }
+    }
+
+    std::string directory_;
+    Instant now_{};
+};
+
+TEST_F(ApplyCoreTest, FlushesWholeTransactionsOnly) {
+    start({table(1)});
+    begin(2000);
+    relation(1);
+    insert(1, "7");
+    tick();
+    EXPECT_FALSE(flush_);
+    EXPECT_FALSE(core_->is_at_boundary());
+    commit(2000);
+    tick();
+    EXPECT_THAT(flushed(), ElementsAre("t1 7"));
+    EXPECT_EQ(flush_->position(), Lsn{2005});
+}
+
+TEST_F(ApplyCoreTest, ConfirmsOnlyWhatIsDurableWhileSomethingWaits) {
+    start({table(1)});
+    feed(input::Keepalive{{1500}});
+    EXPECT_EQ(core_->confirmable(), Lsn{1500});  // Nothing waits.
+    begin(2000);
+    relation(1);
+    insert(1, "7");
+    commit(2000);
+    EXPECT_EQ(core_->confirmable(), Lsn{1000});
+    tick();
+    EXPECT_EQ(core_->confirmable(), Lsn{1000});
+    ack();
+    EXPECT_EQ(core_->confirmable(), Lsn{2005});
+    EXPECT_TRUE(core_->is_idle());
+}
+
+TEST_F(ApplyCoreTest, HeldChangesDoNotHoldBackWhatIsConfirmed) {
+    start({});
+    feed(input::Hold{table(1)});
+    begin(2000);
+    relation(1);
+    insert(1, "7");
+    commit(2000);
+    tick();
+    EXPECT_FALSE(flush_);
+    EXPECT_GT(core_->held_bytes({1}), 0U);
+    EXPECT_EQ(core_->confirmable(), Lsn{2005});
+}
+
+TEST_F(ApplyCoreTest, ATableIsPublishedWithWhatItsSnapshotLacks) {
+    const TableSchemaPtr t1 = table(1);
+    start({});
+    feed(input::Hold{t1});
+    begin(2000);
+    relation(1);
+    insert(1, "7");
+    commit(2000);
+    insert_alone(2010, 1, "8");
+    feed(input::CopyDone{copy_of(t1, 2100), *SnapshotXids::parse("2010:2011:2010")});
+    tick();
+    EXPECT_FALSE(flush_);  // The stream has not passed the snapshot.
+    EXPECT_EQ(core_->wanted(), Lsn{2100});
+    feed(input::Keepalive{{2100}});
+    tick();
+    EXPECT_THAT(flushed(), ElementsAre("t1' 8", "publish t1"));
+    ack();
+    EXPECT_THAT(said_, ElementsAre("holding 1", "published 1"));
+    insert_alone(2200, 1, "9");
+    tick();
+    EXPECT_THAT(flushed(), ElementsAre("t1 9"));
+}
+
+TEST_F(ApplyCoreTest, ABrokenConnectionTakesBackHalfATransactionAlsoFromDisk) {
+    options_.spill.memory_bytes_max = 0;
+    options_.spill.chunk_bytes = 1;
+    start({table(1)});
+    feed(input::Hold{table(2)});
+    begin(2000);
+    relation(1);
+    relation(2);
+    insert(1, "7");
+    insert(2, "70");
+    feed(input::Disconnected{});
+    begin(2000);
+    relation(1);
+    relation(2);
+    insert(1, "7");
+    insert(2, "70");
+    commit(2000);
+    feed(input::CopyDone{copy_of(table(2), 1000), *SnapshotXids::parse("2000:2000:")});
+    tick();
+    EXPECT_THAT(flushed(), ::testing::UnorderedElementsAre("t1 7", "t2' 70", "publish t2"));
+}
+
+TEST_F(ApplyCoreTest, WhatIsHereAlreadyIsSkippedWhenItComesAgain) {
+    start({table(1)});
+    begin(900);
+    relation(1);
+    insert(1, "7");
+    commit(900);
+    tick();
+    EXPECT_FALSE(flush_);
+    insert_alone(2000, 1, "8");
+    tick();
+    EXPECT_THAT(flushed(), ElementsAre("t1 8"));
+}
+
+// The server describes a table once, also in a streamed transaction that we skip.
+TEST_F(ApplyCoreTest, RelationsOfASkippedStreamedTransactionStay) {
+    start({table(1)});
+    send(Message('S').number(900, 4).number(1, 1));
+    relation(1, 1, 900);
+    insert(1, "7", 900);
+    send(Message('E'));
+    stream_commit(900);
+    insert_alone(2000, 1, "8");
+    tick();
+    EXPECT_THAT(flushed(), ElementsAre("t1 8"));
+    EXPECT_THAT(said_, IsEmpty());
+}
+
+TEST_F(ApplyCoreTest, AbortedSubtransactionsOfAStreamLeaveNoRows) {
+    start({table(1)});
+    send(Message('S').number(2000, 4).number(1, 1));
+    relation(1, 1, 2001);  // Sent in the part that aborts, and good for the rest.
+    insert(1, "7", 2001);
+    insert(1, "8", 2000);
+    send(Message('E'));
+    send(Message('A').number(2000, 4).number(2001, 4));
+    tick();
+    EXPECT_TRUE(core_->is_idle());
+    stream_commit(2000);
+    tick();
+    EXPECT_THAT(flushed(), ElementsAre("t1 8"));
+}
+
+TEST_F(ApplyCoreTest, ARefusedTableStandsWhereItStoodBeforeTheFlush) {
+    start({table(1), table(2)});
+    begin(2000);
+    relation(1);
+    relation(2);
+    insert(1, "7");
+    commit(2000);
+    tick();
+    insert_alone(2010, 1, "8");
+    insert_alone(2020, 2, "9");
+    ack({{TableId{1}, Error(ErrorCode::unsupported_value, "no")}});
+    EXPECT_THAT(said_, ElementsAre("stopped 1 at 1000"));
+    tick();
+    EXPECT_THAT(flushed(), ElementsAre("t2 9"));
+}
+
+TEST_F(ApplyCoreTest, ATableWhoseSliceWasRefusedIsNotPublished) {
+    options_.slice_bytes = 200;
+    const TableSchemaPtr t1 = table(1);
+    start({});
+    feed(input::Hold{t1});
+    begin(2000);
+    relation(1);
+    for (int i = 0; i < 20; ++i) insert(1, std::to_string(i));
+    commit(2000);
+    feed(input::CopyDone{copy_of(t1, 1000), *SnapshotXids::parse("2000:2000:")});
+    tick();
+    ASSERT_FALSE(flushed().empty());
+    tick();  // The rest and the Publish wait behind the slice.
+    ack({{TableId{1}, Error(ErrorCode::unsupported_value, "no")}});
+    tick();
+    EXPECT_THAT(flushed(), IsEmpty());
+    ack();
+    EXPECT_THAT(said_, ElementsAre("holding 1", "stopped 1 at 1000"));
+}
+
+TEST_F(ApplyCoreTest, ATableThatStopsWhileItsPublishIsInFlightIsNotCalledPublished) {
+    const TableSchemaPtr t1 = table(1);
+    start({});
+    feed(input::Hold{t1});
+    feed(input::CopyDone{copy_of(t1, 1000), *SnapshotXids::parse("2000:2000:")});
+    tick();
+    EXPECT_THAT(flushed(), ElementsAre("publish t1"));
+    begin(2000);
+    relation(1, 2);
+    insert(1, "7");
+    commit(2000);
+    ack();
+    EXPECT_THAT(said_, ElementsAre("holding 1", "stopped 1 at 1000"));
+    tick();
+    EXPECT_THAT(flushed(), ElementsAre("freeze t1 at 1000"));
+}
+
+TEST_F(ApplyCoreTest, TheCopyThatHoldsMostIsGivenUpAtTheLimit) {
+    options_.held_bytes_max = 500;
+    start({table(3)});
+    feed(input::Hold{table(1)});
+    feed(input::Hold{table(2)});
+    begin(2000);
+    relation(1);
+    relation(2);
+    insert(2, "7");
+    for (int i = 0; i < 50; ++i) insert(1, std::to_string(i));
+    commit(2000);
+    EXPECT_THAT(said_, ElementsAre("holding 1", "holding 2", "lost 1"));
+    EXPECT_GT(core_->held_bytes({2}), 0U);
+}
+
+TEST_F(ApplyCoreTest, AValueThatCannotBeReadStopsItsTableOnly) {
+    start({table(1), table(2)});
+    begin(2000);
+    relation(1);
+    relation(2);
+    insert(1, "7");
+    insert(2, "8");
+    insert(1, "seven");
+    insert(1, "9");
+    commit(2000);
+    tick();
+    EXPECT_THAT(said_, ElementsAre("stopped 1 at 1000"));
+    EXPECT_THAT(flushed(), ElementsAre("t2 8", "freeze t1 at 1000"));
+}
+
+}  // namespace
+}  // namespace walbrook

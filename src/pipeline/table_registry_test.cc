@@ -1,0 +1,153 @@
+#include "pipeline/table_registry.h"
+
+#include <gtest/gtest.h>
+
+#include <chrono>
+
+#include "walbrook/stores.h"
+
+namespace walbrook {
+namespace {
+
+using std::chrono::milliseconds;
+
+class TableRegistryTest : public ::testing::Test {
+ protected:
+    TableRegistryTest() : store_(make_memory_store()), gate_(*store_) {
+        EXPECT_TRUE(store_->open({1, "memory"}));
+    }
+    static TableState state(std::uint32_t oid, TablePhase phase = TablePhase::queued) {
+        TableState state;
+        state.table = {oid};
+        state.schema = "public";
+        state.name = "t" + std::to_string(oid);
+        state.phase = phase;
+        return state;
+    }
+    TableState stored(std::uint32_t oid) {
+        const auto tables = store_->load_tables();
+        EXPECT_TRUE(tables);
+        for (const TableState& each : *tables) {
+            if (each.table.oid == oid) return each;
+        }
+        ADD_FAILURE() << "table " << oid << " is not stored";
+        return {};
+    }
+
+    std::unique_ptr<Store> store_;
+    StoreGate gate_;
+};
+
+TEST_F(TableRegistryTest, EveryMoveIsStoredBeforeItIsSeen) {
+    TableRegistry tables(gate_, {});
+    ASSERT_TRUE(tables.begin_with({state(1)}));
+    ASSERT_TRUE(tables.move({1}, PhaseEvent::copy_started));
+    EXPECT_EQ(stored(1).phase, TablePhase::copying);
+    EXPECT_EQ(stored(1).attempt, 1U);
+    ASSERT_TRUE(tables.move({1}, PhaseEvent::copy_finished));
+    ASSERT_TRUE(tables.move({1}, PhaseEvent::published));
+    EXPECT_EQ(stored(1), tables.get({1}));
+    EXPECT_EQ(tables.get({1}).phase, TablePhase::ready);
+    EXPECT_TRUE(tables.is_settled());
+}
+
+TEST_F(TableRegistryTest, AttemptsGrowWithEveryCopy) {
+    TableRegistry tables(gate_, {});
+    ASSERT_TRUE(tables.begin_with({state(1)}));
+    for (std::uint32_t attempt = 1; attempt < 4; ++attempt) {
+        ASSERT_TRUE(tables.move({1}, PhaseEvent::copy_started));
+        EXPECT_EQ(stored(1).attempt, attempt);
+        ASSERT_TRUE(tables.move({1}, PhaseEvent::copy_again, "its ground moved"));
+        EXPECT_EQ(stored(1).reason, "its ground moved");
+    }
+}
+
+TEST_F(TableRegistryTest, AFailedTableIsTriedAgainUntilItsAttemptsAreUsedUp) {
+    TableRegistry tables(gate_, {milliseconds(0), 2});
+    ASSERT_TRUE(tables.begin_with({state(1)}));
+    const Error error(ErrorCode::malformed, "a value cannot be read");
+    for (int i = 0; i < 2; ++i) {
+        ASSERT_TRUE(tables.fail({1}, error, Lsn{100}));
+        EXPECT_NE(stored(1).next_retry_unix_ms, 0);
+        EXPECT_FALSE(tables.is_settled());
+        const auto taken = tables.take_queued({});  // Due at once.
+        ASSERT_TRUE(taken);
+        EXPECT_EQ(taken->phase, TablePhase::queued);
+        tables.give_back({1}, milliseconds(0));
+    }
+    ASSERT_TRUE(tables.fail({1}, error, Lsn{100}));
+    const TableState last = stored(1);
+    EXPECT_EQ(last.phase, TablePhase::errored);
+    EXPECT_EQ(last.next_retry_unix_ms, 0);
+    EXPECT_EQ(last.position, Lsn{100});
+    EXPECT_EQ(last.reason, "a value cannot be read (malformed)");
+    EXPECT_FALSE(last.remedy.empty());
+    EXPECT_TRUE(tables.is_settled());
+    EXPECT_TRUE(tables.has_errored());
+}
+
+TEST_F(TableRegistryTest, PublishingForgetsEarlierFailures) {
+    TableRegistry tables(gate_, {milliseconds(0), 1});
+    ASSERT_TRUE(tables.begin_with({state(1)}));
+    ASSERT_TRUE(tables.fail({1}, Error(ErrorCode::malformed, "no"), Lsn{100}));
+    for (const PhaseEvent event : {PhaseEvent::resync, PhaseEvent::copy_started,
+                                   PhaseEvent::copy_finished, PhaseEvent::published}) {
+        ASSERT_TRUE(tables.move({1}, event));
+    }
+    const TableState now = stored(1);
+    EXPECT_EQ(now.retries, 0U);
+    EXPECT_EQ(now.position, Lsn{});
+    EXPECT_TRUE(now.reason.empty());
+}
+
+TEST_F(TableRegistryTest, ATableIsTakenByOneAtATime) {
+    TableRegistry tables(gate_, {});
+    ASSERT_TRUE(tables.begin_with({state(1), state(2), state(3, TablePhase::ready)}));
+    const auto first = tables.take_queued({});
+    const auto second = tables.take_queued({});
+    ASSERT_TRUE(first && second);
+    EXPECT_NE(first->table, second->table);
+    EXPECT_FALSE(tables.is_settled());
+    // Nothing is left: a stop ends the wait.
+    std::stop_source stop;
+    stop.request_stop();
+    EXPECT_FALSE(tables.take_queued(stop.get_token()));
+    tables.give_back(first->table, milliseconds(0));
+    const auto again = tables.take_queued({});
+    ASSERT_TRUE(again);
+    EXPECT_EQ(again->table, first->table);
+}
+
+TEST_F(TableRegistryTest, PausedTablesAndThoseThatRestAreNotTaken) {
+    TableRegistry tables(gate_, {});
+    TableState paused = state(1);
+    paused.paused = true;
+    ASSERT_TRUE(tables.begin_with({paused, state(2), state(3)}));
+    const auto resting = tables.take_queued({});
+    ASSERT_TRUE(resting);
+    EXPECT_EQ(resting->table, TableId{2});
+    tables.give_back({2}, std::chrono::hours(1));
+    const auto next = tables.take_queued({});
+    ASSERT_TRUE(next);
+    EXPECT_EQ(next->table, TableId{3});
+}
+
+TEST_F(TableRegistryTest, ProgressBeginsAnewWithEveryCopy) {
+    TableRegistry tables(gate_, {});
+    ASSERT_TRUE(tables.begin_with({state(1)}));
+    ASSERT_TRUE(tables.move({1}, PhaseEvent::copy_started));
+    tables.expect_rows({1}, 100);
+    tables.add_rows({1}, 40);
+    tables.note({1}, "session 7");
+    EXPECT_EQ(tables.progress({1}).rows_copied, 40U);
+    EXPECT_EQ(tables.progress({1}).rows_estimated, 100U);
+    EXPECT_EQ(tables.progress({1}).waiting_for, "session 7");
+    ASSERT_TRUE(tables.move({1}, PhaseEvent::copy_again));
+    ASSERT_TRUE(tables.move({1}, PhaseEvent::copy_started));
+    EXPECT_EQ(tables.progress({1}).rows_copied, 0U);
+    EXPECT_TRUE(tables.progress({1}).waiting_for.empty());
+    EXPECT_EQ(tables.progress({9}).rows_copied, 0U);
+}
+
+}  // namespace
+}  // namespace walbrook
