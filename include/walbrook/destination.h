@@ -26,6 +26,9 @@ struct Capabilities {
     bool partial_update = false;      // Can keep the present value of unchanged columns.
     bool keyless = false;             // Can update and delete in tables without a key (FULL).
     bool case_sensitive_names = true; // Tells "Foo" from "foo".
+    // Keeps nothing (blackhole), so that a restart goes by the store alone: which tables
+    // were copied, and how far the changes went.
+    bool forgets = false;
 };
 
 // Who writes, and from where. Compared with what the destination recorded: another

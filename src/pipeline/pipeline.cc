@@ -204,10 +204,12 @@ Status PipelineImpl::prepare_tables(const Recovered& recovered) {
         const auto held = std::find_if(
             recovered.tables.begin(), recovered.tables.end(),
             [&](const RecoveredTable& t) { return t.table == schema->id; });
-        const bool is_ready = held != recovered.tables.end() && held->phase == TablePhase::ready;
-        if (is_ready) {
+        const bool is_held = held != recovered.tables.end() && held->phase == TablePhase::ready;
+        const bool is_stored = destination_->capabilities().forgets && known != stored.end() &&
+                               known->phase == TablePhase::ready;
+        if (is_held || is_stored) {
             state.phase = TablePhase::ready;
-            ready_.push_back({held->schema});
+            ready_.push_back({is_held ? held->schema : schema});
         } else if (state.phase != TablePhase::errored) {
             state.phase = TablePhase::queued;
         } else {

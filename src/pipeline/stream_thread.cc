@@ -4,6 +4,7 @@
 #include <poll.h>
 
 #include <array>
+#include <utility>
 
 #include "base/backoff.h"
 #include "base/failpoints.h"
@@ -171,7 +172,10 @@ Status StreamThread::read_frames() {
         WALBROOK_TRY(const StreamEvent event, stream_->next());
         switch (event.kind) {
             case StreamEvent::Kind::none: return {};
-            case StreamEvent::Kind::frame: step(input::Frame{event.payload}); break;
+            case StreamEvent::Kind::frame:
+                frames_came_ = true;
+                step(input::Frame{event.payload});
+                break;
             case StreamEvent::Kind::keepalive:
                 server_end_ = std::max(server_end_, event.wal_end);
                 reply_due_ = reply_due_ || event.reply_requested;
@@ -280,7 +284,12 @@ void StreamThread::wait_for_work() {
     std::array<pollfd, 2> fds{};
     fds[0] = {parts_.inbox.fd(), POLLIN, 0};
     fds[1] = {reads ? stream_->fd() : -1, POLLIN, 0};
-    const milliseconds limit = !core_.has_nothing_to_flush() ? kTick
+    // A walsender sends each change by itself. While they come we let some of them gather
+    // for a moment, which is nothing beside the time that a batch may fill.
+    const bool gathers = reads && std::exchange(frames_came_, false);
+    if (reads) stream_->expect_much(gathers);
+    const milliseconds limit = gathers ? milliseconds(LargeReads::kPatienceMs)
+                               : !core_.has_nothing_to_flush() ? kTick
                                : waits_for_position()        ? kAskInterval
                                                              : kIdleTick;
     // A failed poll only means that we look again sooner.

@@ -83,6 +83,7 @@ class StreamThread {
     Lsn server_end_;     // Of the last keepalive.
     Instant last_status_{};
     Instant last_idle_bound_{};
+    bool frames_came_ = false;  // Since the last wait.
     bool reply_due_ = false;
 
     std::atomic<bool> draining_{false};

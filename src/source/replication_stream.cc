@@ -65,6 +65,15 @@ void ReplicationStream::release() {
 
 int ReplicationStream::fd() const { return PQsocket(connection_.handle()); }
 
+void ReplicationStream::expect_much(bool is_on) {
+    if (is_on == large_reads_.has_value()) return;
+    if (is_on) {
+        large_reads_.emplace(connection_);
+    } else {
+        large_reads_.reset();
+    }
+}
+
 Result<StreamEvent> ReplicationStream::next() {
     release();
     PGconn* conn = connection_.handle();
@@ -81,7 +90,7 @@ Result<StreamEvent> ReplicationStream::next() {
             if (!end) return Error(end.error()).with_context("the server ended the stream");
             return Error(ErrorCode::unavailable, "the server ended the replication stream");
         }
-        if (attempt == 0 && PQconsumeInput(conn) == 0) {
+        if (attempt == 0 && !(large_reads_ ? large_reads_->consume() : PQconsumeInput(conn) != 0)) {
             return connection_.error("read the replication stream");
         }
     }

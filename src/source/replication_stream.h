@@ -7,6 +7,7 @@
 #include <string>
 
 #include "postgres/connection.h"
+#include "source/large_reads.h"
 #include "walbrook/lsn.h"
 
 namespace walbrook {
@@ -48,6 +49,10 @@ class ReplicationStream {
     // More may be waiting inside libpq or TLS, which poll(2) cannot see.
     bool may_have_more() const { return may_have_more_; }
 
+    // While much is expected poll(2) should wake for much (LargeReads): whoever switches
+    // this on waits at most LargeReads::kPatienceMs before the next read.
+    void expect_much(bool is_on);
+
     // Tells the server how far we are: it may forget everything before `flushed`.
     Status send_status(Lsn received, Lsn flushed, bool ask_reply);
 
@@ -59,6 +64,7 @@ class ReplicationStream {
     Result<StreamEvent> parse(std::span<const std::byte> data);
 
     Connection connection_;
+    std::optional<LargeReads> large_reads_;
     char* buffer_ = nullptr;  // The message that the last event points into; libpq's.
     bool may_have_more_ = true;
 };

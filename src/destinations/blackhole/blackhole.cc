@@ -18,7 +18,8 @@ class Blackhole final : public BlackholeDestination {
         return {.multi_table_atomic = true,
                 .exactly_once = false,
                 .partial_update = true,
-                .keyless = true};
+                .keyless = true,
+                .forgets = true};
     }
     std::vector<std::string> refusals(const std::vector<TableSchemaPtr>&) const override {
         return {};
