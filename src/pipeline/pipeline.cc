@@ -65,9 +65,9 @@ class PipelineImpl final : public Pipeline {
     Status prepare_tables(const Recovered& recovered);
     Status prepare_slot(const Recovered& recovered, bool has_data);
     Status create_slot();
+    Status freeze_ready_tables(Lsn position, const std::string& reason);
     Status choose_start(const Recovered& recovered);
     StreamSettings stream_settings() const;
-    void watch();
     bool is_caught_up() const;
     void fail(Error error);
     void stop_threads();
@@ -253,6 +253,7 @@ Status PipelineImpl::prepare_slot(const Recovered& recovered, bool has_data) {
                                  config_.slot_name(), lost));
     }
     log_.warn("the slot was lost: all tables are copied again", {{"reason", lost}});
+    WALBROOK_RETURN_IF_ERROR(freeze_ready_tables(recovered.position, lost));
     std::vector<TableState> states = tables_.all();
     for (TableState& state : states) state.phase = TablePhase::queued;
     ready_.clear();
@@ -260,6 +261,19 @@ Status PipelineImpl::prepare_slot(const Recovered& recovered, bool has_data) {
     WALBROOK_RETURN_IF_ERROR(drop_slot(connection, deadline, config_.slot_name()));
     parts_.late_members.clear();
     return create_slot();
+}
+
+// Before the new slot exists: a start after a crash would else find tables that look ready
+// beside a slot that looks sound, and go on without the changes between.
+Status PipelineImpl::freeze_ready_tables(Lsn position, const std::string& reason) {
+    if (ready_.empty()) return {};
+    ChangeLog log({config_.work_dir});
+    for (const ReadyTable& table : ready_) {
+        log.add(Freeze{table.schema, TablePhase::queued, position,
+                       "the replication slot was lost: " + reason});
+    }
+    const auto flush = log.finish(position);
+    return destination_->apply(*flush, Ack::durable, stop_start_.get_token()).status();
 }
 
 Status PipelineImpl::create_slot() {
