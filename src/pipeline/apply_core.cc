@@ -761,6 +761,12 @@ std::size_t ApplyCore::memory_bytes() const {
     return sum;
 }
 
+std::vector<std::pair<TableId, std::uint64_t>> ApplyCore::held_bytes() const {
+    std::vector<std::pair<TableId, std::uint64_t>> all;
+    for (const Table* table : holding_) all.emplace_back(table->schema->id, table->held->bytes());
+    return all;
+}
+
 std::uint64_t ApplyCore::held_bytes(TableId id) const {
     const auto found = tables_.find(id.oid);
     return found == tables_.end() || !found->second->held ? 0 : found->second->held->bytes();

@@ -155,6 +155,8 @@ class ApplyCore {
     bool has_nothing_to_flush() const { return pending_.empty() && !in_flight_; }
     std::size_t memory_bytes() const;
     std::uint64_t held_bytes(TableId table) const;
+    // Of every table with a hold.
+    std::vector<std::pair<TableId, std::uint64_t>> held_bytes() const;
     std::uint64_t changes_received() const { return changes_; }
     std::uint64_t transactions_received() const { return transactions_; }
     // Commit time of the oldest transaction that is not durable, or 0.

@@ -65,6 +65,31 @@ class WithoutTable final : public Flush {
     std::optional<FlushItem> record_;
 };
 
+// Counts the changes that the destination takes.
+class Counted final : public Flush {
+ public:
+    explicit Counted(Flush& inner) : inner_(inner) {}
+
+    Lsn position() const override { return inner_.position(); }
+    std::int64_t commit_time_us() const override { return inner_.commit_time_us(); }
+    std::span<const Transaction> transactions() const override { return inner_.transactions(); }
+    void rewind() override {
+        inner_.rewind();
+        changes_.clear();
+    }
+    Result<const FlushItem*> next() override {
+        WALBROOK_TRY(const FlushItem* item, inner_.next());
+        const auto* batch = item == nullptr ? nullptr : std::get_if<ChangeBatch>(item);
+        if (batch != nullptr) changes_[batch->schema()->id] += batch->changes.size();
+        return item;
+    }
+    std::map<TableId, std::uint64_t> take() { return std::move(changes_); }
+
+ private:
+    Flush& inner_;
+    std::map<TableId, std::uint64_t> changes_;
+};
+
 std::string_view before_apply(FlushKind kind) {
     switch (kind) {
         case FlushKind::common: return "flush.before_apply";
@@ -150,10 +175,11 @@ Status FlushWriter::store_position(Lsn position) {
         .status();
 }
 
-Status FlushWriter::apply_once(Flush& flush, const FlushJob& job) {
+Status FlushWriter::apply_once(Flush& flush, const FlushJob& job, FlushOutcome& outcome) {
     WALBROOK_FAILPOINT(before_apply(job.kind));
-    flush.rewind();
-    const Result<Ack> ack = destination_.apply(flush, Ack::durable, cancel_.get_token());
+    Counted counted(flush);
+    counted.rewind();
+    const Result<Ack> ack = destination_.apply(counted, Ack::durable, cancel_.get_token());
     if (!ack) {
         if (ack.error().code() != ErrorCode::unknown_outcome) return ack.error();
         WALBROOK_RETURN_IF_ERROR(settle_unknown(flush, ack.error()));
@@ -161,6 +187,7 @@ Status FlushWriter::apply_once(Flush& flush, const FlushJob& job) {
         return Error(ErrorCode::internal, "the destination did not make a flush durable");
     }
     applied_ = flush.position();
+    outcome.applied = counted.take();
     return {};
 }
 
@@ -186,7 +213,7 @@ FlushOutcome FlushWriter::apply(FlushJob& job) {
     for (;;) {
         Status status;
         if (!applied) {
-            status = apply_once(*flush, job);
+            status = apply_once(*flush, job, outcome);
             applied = status.ok();
             if (applied) {
                 ++flushes_;

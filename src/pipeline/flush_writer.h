@@ -2,6 +2,7 @@
 
 #include <functional>
 #include <future>
+#include <map>
 #include <memory>
 #include <thread>
 #include <variant>
@@ -19,6 +20,7 @@ namespace walbrook {
 struct FlushOutcome {
     Status status;  // Not ok: the pipeline must end.
     std::vector<std::pair<TableId, Error>> refused;  // Tables that stopped because of it.
+    std::map<TableId, std::uint64_t> applied;        // Row changes, by table.
 };
 
 // Owns the destination's thread: applies flushes in order, does the serial parts of
@@ -58,7 +60,7 @@ class FlushWriter {
 
     void work();
     FlushOutcome apply(FlushJob& job);
-    Status apply_once(Flush& flush, const FlushJob& job);
+    Status apply_once(Flush& flush, const FlushJob& job, FlushOutcome& outcome);
     Status settle_unknown(const Flush& flush, const Error& error);
     Status store_position(Lsn position);
 

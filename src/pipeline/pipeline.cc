@@ -434,6 +434,8 @@ PipelineStatus PipelineImpl::status() const {
         const TableRegistry::CopyProgress progress = tables_.progress(state.table);
         table.rows_copied = progress.rows_copied;
         table.rows_estimated = progress.rows_estimated;
+        table.held_bytes = progress.held_bytes;
+        table.changes_applied = tables_.changes_applied(state.table);
         table.reason = progress.waiting_for.empty() ? state.reason : progress.waiting_for;
         table.remedy = state.remedy;
         if (state.phase == TablePhase::errored) {

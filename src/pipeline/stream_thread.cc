@@ -26,6 +26,7 @@ constexpr milliseconds kIdleConfirmInterval{1000};
 // own: on an idle source it would say nothing.
 constexpr milliseconds kAskInterval{100};
 constexpr milliseconds kTick{10};
+constexpr milliseconds kHeldReportInterval{100};
 constexpr milliseconds kIdleTick{500};
 constexpr int kFramesPerRound = 2048;
 constexpr seconds kConnectDeadline{30};
@@ -69,6 +70,7 @@ void StreamThread::on_flush_done(FlushOutcome outcome) {
         }
         return;
     }
+    for (const auto& [table, changes] : outcome.applied) parts_.tables.add_changes(table, changes);
     parts_.inbox.put(input::Acked{std::move(outcome.refused)});
 }
 
@@ -306,6 +308,17 @@ void StreamThread::update_counters() {
     counters_.memory_bytes = core_.memory_bytes();
     counters_.oldest_waiting_us = core_.oldest_waiting_commit_us();
     counters_.idle = core_.is_idle();
+    show_holds();
+}
+
+void StreamThread::show_holds() {
+    const Instant at = now();
+    if (at - last_held_report_ < kHeldReportInterval) return;
+    last_held_report_ = at;
+    const auto held = core_.held_bytes();
+    if (held.empty() && !holds_shown_) return;
+    parts_.tables.set_held(held);
+    holds_shown_ = !held.empty();
 }
 
 }  // namespace walbrook

@@ -67,6 +67,7 @@ class StreamThread {
     Status send_status(bool ask_reply);
     void wait_for_work();
     void update_counters();
+    void show_holds();
     bool is_drained() const;
     bool waits_for_position() const;
 
@@ -82,6 +83,8 @@ class StreamThread {
     Lsn confirm_bound_;  // What the store holds.
     Lsn server_end_;     // Of the last keepalive.
     Instant last_status_{};
+    Instant last_held_report_{};
+    bool holds_shown_ = false;
     Instant last_idle_bound_{};
     bool frames_came_ = false;  // Since the last wait.
     bool reply_due_ = false;

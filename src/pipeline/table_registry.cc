@@ -81,6 +81,29 @@ void TableRegistry::add_rows(TableId table, std::uint64_t rows) {
     entries_[table].progress.rows_copied += rows;
 }
 
+void TableRegistry::set_held(std::span<const std::pair<TableId, std::uint64_t>> held) {
+    const std::lock_guard lock(mutex_);
+    for (auto& [id, entry] : entries_) entry.progress.held_bytes = 0;
+    for (const auto& [id, bytes] : held) {
+        if (const auto found = entries_.find(id); found != entries_.end()) {
+            found->second.progress.held_bytes = bytes;
+        }
+    }
+}
+
+void TableRegistry::add_changes(TableId table, std::uint64_t changes) {
+    const std::lock_guard lock(mutex_);
+    if (const auto found = entries_.find(table); found != entries_.end()) {
+        found->second.changes_applied += changes;
+    }
+}
+
+std::uint64_t TableRegistry::changes_applied(TableId table) const {
+    const std::lock_guard lock(mutex_);
+    const auto found = entries_.find(table);
+    return found == entries_.end() ? 0 : found->second.changes_applied;
+}
+
 TableRegistry::CopyProgress TableRegistry::progress(TableId table) const {
     const std::lock_guard lock(mutex_);
     const auto found = entries_.find(table);

@@ -6,8 +6,10 @@
 #include <map>
 #include <mutex>
 #include <optional>
+#include <span>
 #include <stop_token>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/clock.h"
@@ -58,12 +60,19 @@ class TableRegistry {
     // How the present copy goes on.
     void expect_rows(TableId table, std::uint64_t rows);
     void add_rows(TableId table, std::uint64_t rows);
+    // Changes that wait for copies; all other tables have none.
+    void set_held(std::span<const std::pair<TableId, std::uint64_t>> held);
     struct CopyProgress {
         std::uint64_t rows_copied = 0;
         std::uint64_t rows_estimated = 0;
+        std::uint64_t held_bytes = 0;
         std::string waiting_for;
     };
     CopyProgress progress(TableId table) const;
+
+    // Row changes that a durable flush has applied, since the start of the process.
+    void add_changes(TableId table, std::uint64_t changes);
+    std::uint64_t changes_applied(TableId table) const;
 
     // Waits for a table that is queued and due, and marks it as taken. Nothing when stopped.
     std::optional<TableState> take_queued(const std::stop_token& stop);
@@ -82,6 +91,7 @@ class TableRegistry {
         bool taken = false;
         Instant not_before{};
         CopyProgress progress;
+        std::uint64_t changes_applied = 0;
     };
 
     Status store_entry(Entry& entry, TableState next);
