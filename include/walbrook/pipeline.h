@@ -56,6 +56,9 @@ struct PipelineOptions {
     // End by itself once every table is ready or errored and all that was committed
     // at the source before the start is durable.
     bool until_caught_up = false;
+    // What counts as all memory for the budget and for backpressure; 0: the limit of the
+    // container, else the memory of the machine. For programs that do other things, too.
+    std::uint64_t memory_limit_bytes = 0;
 };
 
 // Copies the tables of a publication, then follows them. Several may run in one

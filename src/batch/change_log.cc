@@ -165,6 +165,12 @@ Status ChangeLog::add_bytes(TableId table, std::size_t bytes) {
     return spill_closed_items();
 }
 
+Status ChangeLog::spill() {
+    for (const auto& item : items_) item->open = false;
+    open_.clear();
+    return memory_bytes_ == 0 ? Status() : spill_closed_items();
+}
+
 Status ChangeLog::spill_closed_items() {
     if (!file_) {
         WALBROOK_TRY(file_, SpillFile::create(policy_.directory));

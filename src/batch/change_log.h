@@ -55,6 +55,8 @@ class ChangeLog {
     // How much was appended; closes the open batch of `table` when it is large enough,
     // and moves closed items to disk beyond the memory limit.
     Status add_bytes(TableId table, std::size_t bytes);
+    // Closes what is open and moves all changes to disk, the limit reached or not.
+    Status spill();
 
     // Takes back what the present transaction has appended for one table, or all of it.
     void drop_from_transaction(TableId table);

@@ -7,6 +7,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstring>
 #include <filesystem>
 #include <system_error>
@@ -67,15 +68,25 @@ static_assert(sizeof(FrameHead) == 16);
 
 }  // namespace
 
-FrameSpool::FrameSpool(std::string directory, std::size_t memory_bytes_max)
-    : directory_(std::move(directory)), memory_bytes_max_(memory_bytes_max) {}
+FrameSpool::FrameSpool(std::string directory, std::size_t memory_bytes_max,
+                       std::size_t chunk_bytes)
+    : directory_(std::move(directory)),
+      memory_bytes_max_(memory_bytes_max),
+      chunk_bytes_(std::min(chunk_bytes, memory_bytes_max)) {}
 FrameSpool::~FrameSpool() = default;
 FrameSpool::FrameSpool(FrameSpool&&) noexcept = default;
 FrameSpool& FrameSpool::operator=(FrameSpool&&) noexcept = default;
 
 Status FrameSpool::append(std::uint32_t subxid, Lsn position, std::span<const std::byte> bytes) {
     const FrameHead head{subxid, narrow<std::uint32_t>(bytes.size()), position.value};
-    if (tail_.size() != 0 && tail_.size() + sizeof head + bytes.size() > memory_bytes_max_) {
+    const std::size_t more = sizeof head + bytes.size();
+    if (tail_.size() != 0 && tail_.size() + more > chunk_bytes_) {
+        chunks_bytes_ += tail_.size();
+        chunks_.push_back(std::move(tail_));
+        tail_ = Buffer();
+    }
+    if (chunks_bytes_ + tail_.size() != 0 &&
+        chunks_bytes_ + tail_.size() + more > memory_bytes_max_) {
         WALBROOK_RETURN_IF_ERROR(spill());
     }
     tail_.append_value(head);
@@ -85,18 +96,33 @@ Status FrameSpool::append(std::uint32_t subxid, Lsn position, std::span<const st
 }
 
 Status FrameSpool::spill() {
+    if (bytes_in_memory() == 0) return {};
     if (!file_) {
         WALBROOK_TRY(file_, RecordFile::create(directory_));
     }
-    WALBROOK_RETURN_IF_ERROR(
-        file_->append(RecordKind::frames, {tail_.data(), tail_.size()}).status());
-    tail_.clear();
-    // One huge frame does not keep its room for the rest of the transaction.
-    tail_.shrink(2 * memory_bytes_max_);
-    return {};
+    if (tail_.size() != 0) {
+        chunks_bytes_ += tail_.size();
+        chunks_.push_back(std::move(tail_));
+        tail_ = Buffer();
+    }
+    // After a failure what has been written is in the file and no longer here.
+    std::size_t written = 0;
+    Status status;
+    while (status && written < chunks_.size()) {
+        const Buffer& chunk = chunks_[written];
+        status = file_->append(RecordKind::frames, {chunk.data(), chunk.size()}).status();
+        if (status) {
+            chunks_bytes_ -= chunk.size();
+            ++written;
+        }
+    }
+    chunks_.erase(chunks_.begin(), chunks_.begin() + static_cast<std::ptrdiff_t>(written));
+    return status;
 }
 
-std::uint64_t FrameSpool::bytes_in_memory() const { return tail_.size() + loaded_.size(); }
+std::uint64_t FrameSpool::bytes_in_memory() const {
+    return chunks_bytes_ + tail_.size() + loaded_.size();
+}
 std::uint64_t FrameSpool::bytes_on_disk() const { return file_ ? file_->bytes() : 0; }
 
 void FrameSpool::rewind() {
@@ -109,6 +135,9 @@ Status FrameSpool::load_next_chunk() {
     if (chunk_ < in_file) {
         WALBROOK_RETURN_IF_ERROR(file_->read(chunk_, RecordKind::frames, loaded_));
         unread_ = {loaded_.data(), loaded_.size()};
+    } else if (chunk_ < in_file + chunks_.size()) {
+        const Buffer& chunk = chunks_[chunk_ - in_file];
+        unread_ = {chunk.data(), chunk.size()};
     } else {
         unread_ = {tail_.data(), tail_.size()};
     }
@@ -117,7 +146,7 @@ Status FrameSpool::load_next_chunk() {
 }
 
 Result<const FrameSpool::Frame*> FrameSpool::next() {
-    const std::size_t chunks = (file_ ? file_->records() : 0) + 1;
+    const std::size_t chunks = (file_ ? file_->records() : 0) + chunks_.size() + 1;
     for (;;) {
         if (unread_.empty()) {
             if (chunk_ == chunks) return nullptr;

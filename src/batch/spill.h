@@ -7,6 +7,7 @@
 #include <span>
 #include <string>
 #include <unordered_set>
+#include <vector>
 
 // What does not fit in memory waits in files under work_dir: changes that a table's copy
 // holds back, and streamed transactions that have not committed. Nothing in them is ever
@@ -61,13 +62,16 @@ class FrameSpool {
         std::span<const std::byte> bytes;
     };
 
-    // Makes no file before `memory_bytes_max` is reached.
-    FrameSpool(std::string directory, std::size_t memory_bytes_max);
+    // Makes no file before `memory_bytes_max` is reached. A record of the file, and what is
+    // read back at once, has about `chunk_bytes`.
+    FrameSpool(std::string directory, std::size_t memory_bytes_max, std::size_t chunk_bytes);
     ~FrameSpool();
     FrameSpool(FrameSpool&&) noexcept;
     FrameSpool& operator=(FrameSpool&&) noexcept;
 
     Status append(std::uint32_t subxid, Lsn position, std::span<const std::byte> bytes);
+    // Moves what is in memory to the file, the limit reached or not. Not while it is read.
+    Status spill();
     // The frames of this subtransaction, those to come included, are not read back.
     // (Postgres sends a Stream Abort for each subtransaction, nested ones too.)
     void abort(std::uint32_t subxid) { aborted_.insert(subxid); }
@@ -82,17 +86,19 @@ class FrameSpool {
     void rewind();
 
  private:
-    Status spill();
     Status load_next_chunk();
 
     std::string directory_;
     std::size_t memory_bytes_max_;
+    std::size_t chunk_bytes_;
     std::unordered_set<std::uint32_t> aborted_;
     std::uint64_t frames_ = 0;
-    Buffer tail_;  // Frames that are not in the file: the newest.
-    std::unique_ptr<internal::RecordFile> file_;
+    std::unique_ptr<internal::RecordFile> file_;  // The oldest frames,
+    std::vector<Buffer> chunks_;                  // then these,
+    std::size_t chunks_bytes_ = 0;
+    Buffer tail_;                                 // and the newest.
 
-    // Reading: chunks are the records of the file, then tail_.
+    // Reading: chunks are the records of the file, then chunks_, then tail_.
     std::size_t chunk_ = 0;  // The next one to be loaded.
     Buffer loaded_;
     std::span<const std::byte> unread_;

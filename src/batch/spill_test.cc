@@ -287,9 +287,9 @@ std::vector<Kept> drain(FrameSpool& spool) {
 
 TEST(FrameSpool, GivesFramesInOrderWithoutAbortedOnes) {
     const TempDir directory;
-    for (const std::size_t limit : {0U, 100U, 5000U, 1U << 20}) {
+    for (const std::size_t limit : {0U, 100U, 1000U, 5000U, 1U << 20}) {
         SCOPED_TRACE(limit);
-        FrameSpool spool(directory.path(), limit);
+        FrameSpool spool(directory.path(), limit, 600);
         std::mt19937 random(7);
         std::vector<Kept> expected;
         for (std::uint64_t i = 0; i < 500; ++i) {
@@ -313,7 +313,7 @@ TEST(FrameSpool, GivesFramesInOrderWithoutAbortedOnes) {
 
 TEST(FrameSpool, FrameLargerThanTheLimitPasses) {
     const TempDir directory;
-    FrameSpool spool(directory.path(), 1000);
+    FrameSpool spool(directory.path(), 1000, 300);
     const std::string large(100000, 'x');
     ASSERT_TRUE(spool.append(1, Lsn{1}, bytes_of("small")));
     ASSERT_TRUE(spool.append(1, Lsn{2}, bytes_of(large)));
@@ -325,7 +325,7 @@ TEST(FrameSpool, FrameLargerThanTheLimitPasses) {
 }
 
 TEST(FrameSpool, NeedsNoDirectoryBelowItsLimit) {
-    FrameSpool spool("/nonexistent/walbrook", 1000);
+    FrameSpool spool("/nonexistent/walbrook", 1000, 300);
     ASSERT_TRUE(spool.append(1, Lsn{1}, bytes_of("frame")));
     EXPECT_EQ(drain(spool).size(), 1U);
     const Status status = spool.append(1, Lsn{2}, bytes_of(std::string(2000, 'x')));

@@ -168,15 +168,17 @@ Status ApplyCore::on_streamed(const PgoutputMessage& message, FrameView payload)
     Spooled& spooled = *spooled_.at(stream_xid_);
     const bool of_whole = std::holds_alternative<RelationMessage>(message) ||
                           std::holds_alternative<TypeMessage>(message);
-    return spooled.frames.append(of_whole ? stream_xid_ : xid_of(message), Lsn{}, payload);
+    WALBROOK_RETURN_IF_ERROR(
+        spooled.frames.append(of_whole ? stream_xid_ : xid_of(message), Lsn{}, payload));
+    return count_growth(payload.size());
 }
 
 void ApplyCore::on_stream_start(const StreamStartMessage& start) {
     stream_xid_ = start.xid;
     auto& slot = spooled_[start.xid];
     if (!slot) {
-        slot = std::make_unique<Spooled>(
-            FrameSpool(options_.spill.directory, options_.spill.memory_bytes_max));
+        slot = std::make_unique<Spooled>(FrameSpool(
+            options_.spill.directory, options_.waiting_bytes_max, options_.spill.chunk_bytes));
     }
 }
 
@@ -190,6 +192,11 @@ Status ApplyCore::on_stream_commit(const StreamCommitMessage& end) {
     replay_->spooled = std::move(found->second);
     replay_->transaction = {end.commit_lsn, end.end_lsn, end.commit_time_us, end.xid};
     spooled_.erase(found);
+    // While it is read it cannot be spilled, and its changes need room beside it.
+    FrameSpool& frames = replay_->spooled->frames;
+    if (frames.bytes_in_memory() > options_.waiting_bytes_max / 2) {
+        WALBROOK_RETURN_IF_ERROR(frames.spill());
+    }
     begin(replay_->transaction);
     return replay_some();
 }
@@ -296,6 +303,41 @@ void ApplyCore::commit() {
     begun_holds_.clear();
     received_ = std::max(received_, transaction_.end_lsn);
     enforce_held_limit();
+}
+
+// ---------------------------------------------------------------- memory
+
+// Looking at every log for every change would cost more than the change.
+Status ApplyCore::count_growth(std::size_t bytes) {
+    growth_ += bytes;
+    if (growth_ <= options_.waiting_bytes_max / 64) return {};
+    growth_ = 0;
+    return spill_beyond(options_.waiting_bytes_max);
+}
+
+// One limit for all that waits, however many tables are held and transactions streamed:
+// the largest goes to disk, so that small ones stay in memory.
+Status ApplyCore::spill_beyond(std::size_t bytes_max) {
+    std::size_t before = waiting_memory_bytes();
+    while (before > bytes_max) {
+        ChangeLog* log = &pending_;
+        for (Table* table : holding_) {
+            if (table->held->memory_bytes() > log->memory_bytes()) log = &*table->held;
+        }
+        Spooled* largest = nullptr;
+        for (const auto& [xid, spooled] : spooled_) {
+            const std::size_t bytes = spooled->frames.bytes_in_memory();
+            if (bytes > log->memory_bytes() &&
+                (largest == nullptr || bytes > largest->frames.bytes_in_memory())) {
+                largest = spooled.get();
+            }
+        }
+        WALBROOK_RETURN_IF_ERROR(largest != nullptr ? largest->frames.spill() : log->spill());
+        const std::size_t after = waiting_memory_bytes();
+        if (after >= before) break;  // What is left cannot go to disk.
+        before = after;
+    }
+    return {};
 }
 
 // ---------------------------------------------------------------- relations
@@ -446,7 +488,8 @@ Status ApplyCore::append_change(ChangeLog& log, Relation& relation, const RowCha
         }
     }
     batch.changes.push_back(change);
-    return log.add_bytes(relation.schema->id, in.bytes + kChangeOverhead);
+    WALBROOK_RETURN_IF_ERROR(log.add_bytes(relation.schema->id, in.bytes + kChangeOverhead));
+    return count_growth(in.bytes + kChangeOverhead);
 }
 
 Status ApplyCore::on_truncate(const TruncateMessage& message) {
@@ -643,19 +686,21 @@ bool ApplyCore::submit_catch_up_slice() {
         slice.append_front(*table->held, limit, table->copy,
                            [&](const Transaction& t) { return snapshot.visible(t.xid); });
         ++table->slices;
-        submit(slice.finish(submitted_), FlushKind::slice);
+        const std::size_t bytes = slice.memory_bytes();
+        submit(slice.finish(submitted_), FlushKind::slice, bytes);
         return true;
     }
     return false;
 }
 
-void ApplyCore::submit(std::shared_ptr<Flush> flush, FlushKind kind) {
+void ApplyCore::submit(std::shared_ptr<Flush> flush, FlushKind kind, std::size_t bytes) {
     WALBROOK_CHECK(!in_flight_);
     WALBROOK_CHECK(flush->position() >= submitted_);
     in_flight_ = true;
     last_submit_ = clock_;
     const auto transactions = flush->transactions();
     in_flight_oldest_us_ = transactions.empty() ? 0 : transactions.front().commit_time_us;
+    in_flight_bytes_ = bytes;
     submitted_ = flush->position();
     out_->emplace_back(action::SubmitFlush{std::move(flush), kind});
 }
@@ -673,7 +718,8 @@ void ApplyCore::advance() {
     if (!is_flush_due()) return;
     const FlushKind kind = publishing_.empty() ? FlushKind::common : FlushKind::publish;
     publishing_in_flight_ = std::exchange(publishing_, {});
-    submit(pending_.finish(received_), kind);
+    const std::size_t bytes = pending_.memory_bytes();
+    submit(pending_.finish(received_), kind, bytes);
 }
 
 // At once after a pause; under steady traffic once every max_fill, so that the number
@@ -688,6 +734,7 @@ void ApplyCore::on_acked(const input::Acked& acked) {
     WALBROOK_CHECK(in_flight_);
     in_flight_ = false;
     in_flight_oldest_us_ = 0;
+    in_flight_bytes_ = 0;
     // Where a table stands whose part of the flush was refused.
     const Lsn before = std::exchange(durable_, submitted_);
     for (const auto& [id, error] : acked.refused) {
@@ -755,9 +802,11 @@ Lsn ApplyCore::wanted() const {
     return highest;
 }
 
-std::size_t ApplyCore::memory_bytes() const {
+std::size_t ApplyCore::waiting_memory_bytes() const {
     std::size_t sum = pending_.memory_bytes();
     for (const Table* table : holding_) sum += table->held->memory_bytes();
+    for (const auto& [xid, spooled] : spooled_) sum += spooled->frames.bytes_in_memory();
+    if (replay_) sum += replay_->spooled->frames.bytes_in_memory();
     return sum;
 }
 

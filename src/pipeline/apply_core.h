@@ -111,6 +111,9 @@ struct CoreOptions {
     std::chrono::milliseconds max_fill{500};
     std::size_t flush_bytes = 8ULL << 20;        // A flush is due at this size.
     std::size_t pending_bytes_max = 48ULL << 20; // Reading pauses while this much waits.
+    // In memory, of all that waits: changes for the next flush, held changes, streamed
+    // transactions. Beyond, the largest of them goes to disk.
+    std::size_t waiting_bytes_max = 48ULL << 20;
     std::size_t slice_bytes = 16ULL << 20;       // Held changes applied at once.
     std::uint64_t held_bytes_max = 16ULL << 30;  // Of all tables; then the largest copy is given up.
     SpillPolicy spill;
@@ -153,7 +156,8 @@ class ApplyCore {
     Lsn wanted() const;
     // Nothing whole waits for a flush: what has no commit yet comes again after a restart.
     bool has_nothing_to_flush() const { return pending_.empty() && !in_flight_; }
-    std::size_t memory_bytes() const;
+    // In batches, the flush in flight included; counted as they arrived.
+    std::size_t memory_bytes() const { return waiting_memory_bytes() + in_flight_bytes_; }
     std::uint64_t held_bytes(TableId table) const;
     // Of every table with a hold.
     std::vector<std::pair<TableId, std::uint64_t>> held_bytes() const;
@@ -184,6 +188,9 @@ class ApplyCore {
     Status on_stream_commit(const StreamCommitMessage& end);
     void on_stream_abort(const StreamAbortMessage& abort);
     Status replay_some();
+    std::size_t waiting_memory_bytes() const;
+    Status spill_beyond(std::size_t bytes_max);
+    Status count_growth(std::size_t bytes);
     Status on_message(const PgoutputMessage& message, std::size_t bytes);
     void begin(const Transaction& transaction);
     void commit();
@@ -214,7 +221,7 @@ class ApplyCore {
     std::size_t slice_limit(const Table& table) const;
     void publish_ready_copies();
     bool submit_catch_up_slice();
-    void submit(std::shared_ptr<Flush> flush, FlushKind kind);
+    void submit(std::shared_ptr<Flush> flush, FlushKind kind, std::size_t bytes);
     void on_acked(const input::Acked& acked);
     Status on_disconnected();
     bool at_boundary() const { return !in_transaction_ && !replay_; }
@@ -239,6 +246,8 @@ class ApplyCore {
     bool in_flight_ = false;
     bool slice_was_last_ = false;
     std::int64_t in_flight_oldest_us_ = 0;
+    std::size_t in_flight_bytes_ = 0;
+    std::size_t growth_ = 0;  // Since the logs were last measured.
 
     // The transaction that is being received or replayed.
     bool in_transaction_ = false;

@@ -11,6 +11,7 @@
 #include "base/backoff.h"
 #include "base/failpoints.h"
 #include "pipeline/copy_workers.h"
+#include "pipeline/memory_budget.h"
 #include "pipeline/source_check.h"
 #include "pipeline/stream_thread.h"
 #include "postgres/slots.h"
@@ -27,6 +28,15 @@ constexpr seconds kDeadline{30};
 constexpr milliseconds kSlotLockTimeout{10'000};
 constexpr milliseconds kWatchInterval{10};
 
+MachineLimits machine_limits(const PipelineOptions& options) {
+    MachineLimits limits = read_machine_limits();
+    if (options.memory_limit_bytes != 0) {
+        limits.memory_bytes = options.memory_limit_bytes;
+        limits.is_container = false;  // It is this process whose use counts.
+    }
+    return limits;
+}
+
 class PipelineImpl final : public Pipeline {
  public:
     PipelineImpl(PipelineConfig config, std::unique_ptr<Store> store,
@@ -39,6 +49,8 @@ class PipelineImpl final : public Pipeline {
           facts_(std::move(facts)),
           log_(options_.log),
           gate_(*store_),
+          machine_(machine_limits(options_)),
+          budget_(divide_memory(machine_, config_.batch)),
           tables_(gate_, {milliseconds(config_.table_error_retry_delay_ms),
                           config_.table_error_retry_max_attempts}),
           writer_(*destination_, gate_, log_,
@@ -81,6 +93,8 @@ class PipelineImpl final : public Pipeline {
     SourceFacts facts_;
     Logger log_;
     StoreGate gate_;
+    const MachineLimits machine_;
+    const MemoryBudget budget_;
     TableRegistry tables_;
     Inbox inbox_;
     CopyEvents events_;
@@ -174,6 +188,7 @@ Result<Recovered> PipelineImpl::open_destination() {
     who.database_oid = facts_.system.database_oid;
     who.slot = config_.slot_name();
     who.work_dir = config_.work_dir;
+    who.memory_bytes_max = budget_.destination_bytes;
     const std::vector<std::string> refusals = destination_->refusals(facts_.schemas);
     if (!refusals.empty()) {
         return Error(ErrorCode::config, fmt::format("{}", fmt::join(refusals, "; ")));
@@ -334,12 +349,13 @@ StreamSettings PipelineImpl::stream_settings() const {
     StreamSettings settings;
     settings.core.position = start_position_;
     settings.core.max_fill = milliseconds(config_.batch.max_fill_ms);
-    settings.core.flush_bytes = config_.batch.max_bytes;
-    settings.core.pending_bytes_max = config_.batch.max_bytes * 6;
-    settings.core.slice_bytes = config_.batch.max_bytes * 2;
+    settings.core.flush_bytes = budget_.flush_bytes;
+    settings.core.pending_bytes_max = budget_.pending_bytes_max;
+    settings.core.waiting_bytes_max = budget_.waiting_bytes_max;
+    settings.core.slice_bytes = budget_.slice_bytes;
     settings.core.spill.directory = config_.work_dir;
-    settings.core.spill.memory_bytes_max = settings.core.pending_bytes_max;
-    settings.core.spill.chunk_bytes = std::max<std::size_t>(config_.batch.max_bytes / 2, 1024);
+    settings.core.spill.memory_bytes_max = budget_.waiting_bytes_max;
+    settings.core.spill.chunk_bytes = budget_.chunk_bytes;
     settings.ready = ready_;
     settings.binary = facts_.all_binary;
     settings.system_identifier = facts_.system.system_identifier;

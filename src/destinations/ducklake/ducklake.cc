@@ -99,7 +99,15 @@ Result<Recovered> DuckLakeDestination::open(const PipelineIdentity& who, std::st
         (std::filesystem::absolute(config_.data_path, error).lexically_normal() / "").string();
     options.pipeline_id = who.pipeline_id;
     options.memory_bytes_max = who.memory_bytes_max;
-    options.temp_directory = who.work_dir.empty() ? "" : who.work_dir + "/duckdb-temp";
+    if (!who.work_dir.empty()) {
+        // What a crash left there is of no use to anybody.
+        options.temp_directory = who.work_dir + "/duckdb-temp";
+        std::filesystem::remove_all(options.temp_directory, error);
+        if (error) {
+            return Error(ErrorCode::config, "empty the folder " + options.temp_directory + ": " +
+                                                error.message());
+        }
+    }
     if (std::filesystem::create_directories(options.data_path, error); error) {
         return Error(ErrorCode::config, "make the folder data_path " + options.data_path + ": " +
                                             error.message());
