@@ -47,6 +47,11 @@ struct PipelineStatus {
     std::uint64_t flushes = 0;
     std::uint64_t transactions = 0;
     std::uint64_t memory_bytes = 0;     // In batches.
+    std::string memory_state;           // ample, paused (nothing is read), scarce (small steps)
+    std::uint64_t memory_limit_bytes = 0;  // Of the container or the machine, or as asked for.
+    std::uint64_t memory_used_bytes = 0;   // Of the container or the process, at the last look.
+    std::uint64_t memory_short_ms = 0;     // How long it was not ample, since the start.
+    std::uint64_t memory_short_times = 0;  // And how often.
     std::vector<std::string> problems;  // What an operator should look at.
     std::vector<TableStatus> tables;
 };

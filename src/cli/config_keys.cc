@@ -209,7 +209,8 @@ void add_flow_keys(std::vector<Key>& keys) {
     keys.push_back({.name = "pipeline.batch.memory_budget_ratio",
                     .place = place<double>(
                         [](auto& c) -> auto& { return c.pipeline.batch.memory_budget_ratio; }),
-                    .doc = "Share of the memory for all batches together.",
+                    .doc = "Share of the memory (of the container, else of the machine) for all "
+                           "batches of changes together, but never more than 24 times max_bytes.",
                     .example = "0.2"});
     keys.push_back({.name = "pipeline.memory_refresh_interval_ms",
                     .place = place<std::uint32_t>(
@@ -222,13 +223,14 @@ void add_flow_keys(std::vector<Key>& keys) {
                     .place = place<double>([backpressure](auto& c) -> auto& {
                         return backpressure(c).activate_threshold;
                     }),
-                    .doc = "Reading pauses above this share of the memory limit.",
+                    .doc = "Reading pauses above this share of the memory, and after a second goes "
+                           "on in small steps.",
                     .example = "0.85"});
     keys.push_back({.name = "pipeline.memory_backpressure.resume_threshold",
                     .place = place<double>([backpressure](auto& c) -> auto& {
                         return backpressure(c).resume_threshold;
                     }),
-                    .doc = "And goes on below this one.",
+                    .doc = "And goes on as usual below this one.",
                     .example = "0.75"});
 }
 

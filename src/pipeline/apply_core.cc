@@ -11,6 +11,9 @@
 namespace walbrook {
 namespace {
 
+// While memory is short the limits are so many times smaller.
+constexpr std::size_t kShortage = 8;
+
 constexpr std::size_t kReplayFramesPerStep = 16'384;
 
 // What one change costs beside its values.
@@ -140,6 +143,8 @@ void ApplyCore::step(const CoreInput& in, std::vector<CoreAction>& actions) {
         on_copy_done(*done);
     } else if (const auto* abandoned = std::get_if<input::CopyAbandoned>(&in)) {
         on_copy_abandoned(abandoned->table);
+    } else if (const auto* memory = std::get_if<input::Memory>(&in)) {
+        status = on_memory(memory->state);
     }
     if (!status) actions.emplace_back(action::Fail{std::move(status).error()});
     WALBROOK_CHECK(durable_ <= submitted_);
@@ -310,9 +315,24 @@ void ApplyCore::commit() {
 // Looking at every log for every change would cost more than the change.
 Status ApplyCore::count_growth(std::size_t bytes) {
     growth_ += bytes;
-    if (growth_ <= options_.waiting_bytes_max / 64) return {};
+    if (growth_ <= waiting_bytes_limit() / 64) return {};
     growth_ = 0;
-    return spill_beyond(options_.waiting_bytes_max);
+    return spill_beyond(waiting_bytes_limit());
+}
+
+// What waits goes to disk at once, and then piece by piece, so that the pause, or what
+// follows it, has little to wait for.
+Status ApplyCore::on_memory(MemoryState state) {
+    const MemoryState before = std::exchange(memory_, state);
+    return before == MemoryState::ample && state != before ? spill_beyond(0) : Status();
+}
+
+std::size_t ApplyCore::waiting_bytes_limit() const {
+    return options_.waiting_bytes_max / (memory_ == MemoryState::ample ? 1 : kShortage);
+}
+
+std::size_t ApplyCore::flush_bytes_limit() const {
+    return options_.flush_bytes / (memory_ == MemoryState::ample ? 1 : kShortage);
 }
 
 // One limit for all that waits, however many tables are held and transactions streamed:
@@ -726,8 +746,8 @@ void ApplyCore::advance() {
 // of snapshots is bounded by time and not by transactions.
 bool ApplyCore::is_flush_due() const {
     if (pending_.empty()) return false;
-    return pending_.bytes() >= options_.flush_bytes || !publishing_.empty() ||
-           clock_ - last_submit_ >= options_.max_fill;
+    return pending_.bytes() >= flush_bytes_limit() || !publishing_.empty() ||
+           memory_ == MemoryState::paused || clock_ - last_submit_ >= options_.max_fill;
 }
 
 void ApplyCore::on_acked(const input::Acked& acked) {
@@ -783,7 +803,15 @@ Status ApplyCore::on_disconnected() {
 
 bool ApplyCore::wants_frames() const {
     if (replay_) return false;
-    return !in_flight_ || pending_.bytes() < options_.pending_bytes_max;
+    switch (memory_) {
+        case MemoryState::ample:
+            return !in_flight_ || pending_.bytes() < options_.pending_bytes_max;
+        case MemoryState::paused: return false;
+        case MemoryState::scarce:
+            // One flush at a time. Half a transaction cannot be flushed: the rest must come.
+            return !in_flight_ && (pending_.bytes() < flush_bytes_limit() || !at_boundary());
+    }
+    return true;
 }
 
 Lsn ApplyCore::confirmable() const {

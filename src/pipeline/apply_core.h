@@ -15,6 +15,7 @@
 #include "batch/spill.h"
 #include "decode/pgoutput.h"
 #include "decode/value.h"
+#include "pipeline/memory_pressure.h"
 #include "postgres/snapshot.h"
 #include "walbrook/batch.h"
 
@@ -50,6 +51,10 @@ struct CopyDone {
     CopyTargetPtr copy;
     SnapshotXids snapshot;  // Transactions visible in it are in the copied rows.
 };
+// Memory has become short, or ample again.
+struct Memory {
+    MemoryState state = MemoryState::ample;
+};
 // The copy was given up; held changes are moot.
 struct CopyAbandoned {
     TableId table;
@@ -58,7 +63,8 @@ struct CopyAbandoned {
 }  // namespace input
 
 using CoreInput = std::variant<input::Frame, input::Keepalive, input::Disconnected, input::Acked,
-                               input::Tick, input::Hold, input::CopyDone, input::CopyAbandoned>;
+                               input::Tick, input::Hold, input::CopyDone, input::CopyAbandoned,
+                               input::Memory>;
 
 // What a flush is for.
 enum class FlushKind : std::uint8_t {
@@ -191,6 +197,10 @@ class ApplyCore {
     std::size_t waiting_memory_bytes() const;
     Status spill_beyond(std::size_t bytes_max);
     Status count_growth(std::size_t bytes);
+    Status on_memory(MemoryState state);
+    // What the limits are now: smaller while memory is short.
+    std::size_t waiting_bytes_limit() const;
+    std::size_t flush_bytes_limit() const;
     Status on_message(const PgoutputMessage& message, std::size_t bytes);
     void begin(const Transaction& transaction);
     void commit();
@@ -248,6 +258,7 @@ class ApplyCore {
     std::int64_t in_flight_oldest_us_ = 0;
     std::size_t in_flight_bytes_ = 0;
     std::size_t growth_ = 0;  // Since the logs were last measured.
+    MemoryState memory_ = MemoryState::ample;
 
     // The transaction that is being received or replayed.
     bool in_transaction_ = false;

@@ -5,8 +5,10 @@
 #include <set>
 
 #include "pipeline/copy_events.h"
+#include "pipeline/copy_gate.h"
 #include "pipeline/flush_writer.h"
 #include "pipeline/inbox.h"
+#include "pipeline/memory_pressure.h"
 #include "pipeline/table_registry.h"
 #include "telemetry/log.h"
 #include "walbrook/config.h"
@@ -23,6 +25,8 @@ struct Parts {
     FlushWriter& writer;
     Inbox& inbox;
     CopyEvents& copy_events;
+    CopyGate& copy_gate;
+    const MemoryPressure& memory;
     Logger& log;
     // Tables that may have entered the publication after the slot was made: what a
     // prepared transaction wrote to them before is never sent.

@@ -12,6 +12,7 @@
 #include "base/failpoints.h"
 #include "pipeline/copy_workers.h"
 #include "pipeline/memory_budget.h"
+#include "pipeline/memory_pressure.h"
 #include "pipeline/source_check.h"
 #include "pipeline/stream_thread.h"
 #include "postgres/slots.h"
@@ -55,8 +56,17 @@ class PipelineImpl final : public Pipeline {
                           config_.table_error_retry_max_attempts}),
           writer_(*destination_, gate_, log_,
                   [this](FlushOutcome outcome) { stream_->on_flush_done(std::move(outcome)); }),
-          parts_{config_, *destination_, gate_, tables_,  writer_,
-                 inbox_,  events_,       log_,  {}, [this](Error error) { fail(std::move(error)); }} {}
+          memory_({config_.memory_backpressure, machine_.memory_bytes,
+                   milliseconds(config_.memory_refresh_interval_ms)},
+                  [this] { return read_memory_in_use(machine_); }, log_,
+                  [this] {
+                      inbox_.wake();
+                      copy_gate_.wake();
+                  }),
+          copy_gate_(budget_.copy_units_max, [this] { return memory_.state(); }),
+          parts_{config_, *destination_, gate_,   tables_, writer_, inbox_,
+                 events_, copy_gate_,    memory_, log_,    {},
+                 [this](Error error) { fail(std::move(error)); }} {}
 
     ~PipelineImpl() override { stop_threads(); }
 
@@ -81,6 +91,7 @@ class PipelineImpl final : public Pipeline {
     Status choose_start(const Recovered& recovered);
     StreamSettings stream_settings() const;
     bool is_caught_up() const;
+    void show_memory(PipelineStatus& out) const;
     void fail(Error error);
     void stop_threads();
     Result<Connection> connect(std::string_view role, bool replication,
@@ -100,6 +111,8 @@ class PipelineImpl final : public Pipeline {
     CopyEvents events_;
     FlushWriter writer_;
     std::unique_ptr<StreamThread> stream_;
+    MemoryPressure memory_;
+    CopyGate copy_gate_;
     Parts parts_;
     std::optional<CopyWorkers> copies_;
     std::optional<Connection> lease_;
@@ -140,6 +153,7 @@ Status PipelineImpl::start() {
     WALBROOK_RETURN_IF_ERROR(choose_start(recovered));
     stream_ = std::make_unique<StreamThread>(parts_, stream_settings());
     if (options_.until_caught_up) stream_->want(catch_up_target_);
+    memory_.start();
     writer_.start(start_position_);
     stream_->start();
     copies_.emplace(parts_);
@@ -411,11 +425,26 @@ void PipelineImpl::stop_threads() {
         stream_->join();
     }
     writer_.stop(failed);
+    memory_.stop();
     if (std::exchange(destination_open_, false)) {
         const Status closed = destination_->close();
         if (!closed) log_.failed(LogLevel::warn, "closing the destination failed", closed.error());
     }
     lease_.reset();
+}
+
+void PipelineImpl::show_memory(PipelineStatus& out) const {
+    const MemoryFigures memory = memory_.figures();
+    out.memory_state = name_of(memory.state);
+    out.memory_limit_bytes = memory.limit_bytes;
+    out.memory_used_bytes = memory.used_bytes;
+    out.memory_short_ms = static_cast<std::uint64_t>(memory.short_for.count());
+    out.memory_short_times = memory.times_short;
+    if (memory.state == MemoryState::ample) return;
+    out.problems.push_back(fmt::format(
+        "memory is short ({} of {} MiB in use): {}", memory.used_bytes >> 20,
+        memory.limit_bytes >> 20,
+        memory.state == MemoryState::paused ? "reading pauses" : "reading goes on in small steps"));
 }
 
 PipelineStatus PipelineImpl::status() const {
@@ -441,6 +470,7 @@ PipelineStatus PipelineImpl::status() const {
     } else {
         out.state = "starting";
     }
+    show_memory(out);
     for (const TableState& state : tables_.all()) {
         TableStatus table;
         table.table = state.table;

@@ -190,6 +190,8 @@ Status StreamThread::read_frames() {
 }
 
 void StreamThread::take_inputs() {
+    const MemoryState memory = parts_.memory.state();
+    if (std::exchange(memory_told_, memory) != memory) step(input::Memory{memory});
     for (CoreInput& input : parts_.inbox.take_all()) {
         // An acknowledgement never waits behind a hold: the transaction whose end the
         // hold waits for may itself wait for the flush in flight.

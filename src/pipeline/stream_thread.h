@@ -84,6 +84,7 @@ class StreamThread {
     Lsn server_end_;     // Of the last keepalive.
     Instant last_status_{};
     Instant last_held_report_{};
+    MemoryState memory_told_ = MemoryState::ample;  // What the core knows.
     bool holds_shown_ = false;
     Instant last_idle_bound_{};
     bool frames_came_ = false;  // Since the last wait.

@@ -218,16 +218,30 @@ Status TableCopy::copy_units(std::vector<CopyUnitRange> units, const std::stop_t
 Status TableCopy::copy_unit(Connection& connection, const CopyUnitRange& range,
                             std::uint32_t index, std::uint64_t& step_blocks,
                             const std::stop_token& stop) {
+    const auto pass = parts_.copy_gate.enter(stop);
+    if (!pass) return Error(ErrorCode::cancelled, "stopped before a unit was read");
+    // Between ranges no lock is held, and it may wait as long as it must; within one only
+    // as long as a lock may be kept.
+    const milliseconds yield(parts_.config.copy_lock_yield_ms);
+    Instant range_end{};
     UnitReaderOptions options;
+    options.before_range = [&]() -> Status {
+        if (!pass->wait(Instant::max(), stop)) {
+            return Error(ErrorCode::cancelled, "stopped while memory was short");
+        }
+        range_end = now() + yield;
+        return {};
+    };
     options.schema = target_->schema;
     options.shape = shape_;
     options.snapshot = holder_->name();
     options.row_filter = published_.row_filter.value_or("");
-    options.yield = milliseconds(parts_.config.copy_lock_yield_ms);
+    options.yield = yield;
     options.step_blocks = step_blocks;
     options.on_batch = [&](std::size_t rows) -> Status {
         parts_.tables.add_rows(id_, rows);
         if (const auto lost = parts_.copy_events.lost(id_)) return *lost;
+        pass->wait(range_end, stop);
         return {};
     };
     UnitReader reader(connection, range, std::move(options), stop);

@@ -33,6 +33,11 @@ StatusReport sample() {
     status.flushes = 3;
     status.transactions = 4;
     status.memory_bytes = 99;
+    status.memory_state = "paused";
+    status.memory_limit_bytes = 1000;
+    status.memory_used_bytes = 900;
+    status.memory_short_ms = 2500;
+    status.memory_short_times = 3;
     status.problems = {"slot is far behind"};
     status.tables.resize(2);
     status.tables[0] = {
@@ -93,6 +98,18 @@ TEST(Metrics, FollowThePrometheusTextFormat) {
     EXPECT_THAT(text, HasSubstr("walbrook_state{pipeline=\"7\",state=\"streaming\"} 1\n"));
     EXPECT_THAT(text, HasSubstr("walbrook_table_phase{pipeline=\"7\",schema=\"public\","
                                 "table=\"a\\\"b\\\\c\\nd\",phase=\"ready\"} 1\n"));
+    for (const char* line :
+         {"walbrook_memory_backpressure_active{pipeline=\"7\"} 1\n",
+          "walbrook_memory_backpressure_activations_total{pipeline=\"7\"} 3\n",
+          "walbrook_memory_backpressure_seconds_total{pipeline=\"7\"} 2.5\n",
+          "walbrook_memory_used_bytes{pipeline=\"7\"} 900\n",
+          "walbrook_memory_limit_bytes{pipeline=\"7\"} 1000\n"}) {
+        EXPECT_THAT(text, HasSubstr(line));
+    }
+    StatusReport ample = sample();
+    ample.pipeline.memory_state = "ample";
+    EXPECT_THAT(to_prometheus(ample),
+                HasSubstr("walbrook_memory_backpressure_active{pipeline=\"7\"} 0\n"));
     // Every family has one HELP and one TYPE, and every line belongs to the last of them.
     std::istringstream in(text);
     std::string family;

@@ -135,6 +135,17 @@ void write_pipeline(MetricsWriter& out, const PipelineStatus& status) {
     out.single("walbrook_flushes_total", "counter", "Flushes that are durable.", status.flushes);
     out.single("walbrook_batch_memory_bytes", "gauge", "Memory held by batches.",
                status.memory_bytes);
+    out.single("walbrook_memory_limit_bytes", "gauge",
+               "Memory that the pipeline takes as all there is.", status.memory_limit_bytes);
+    out.single("walbrook_memory_used_bytes", "gauge",
+               "Memory in use by the container or the process.", status.memory_used_bytes);
+    out.single("walbrook_memory_backpressure_active", "gauge",
+               "1 while memory is short and reading pauses or goes in small steps.",
+               status.memory_state.empty() || status.memory_state == "ample" ? 0 : 1);
+    out.single("walbrook_memory_backpressure_activations_total", "counter",
+               "How often memory has become short.", status.memory_short_times);
+    out.single("walbrook_memory_backpressure_seconds_total", "counter",
+               "How long memory was short.", static_cast<double>(status.memory_short_ms) / 1000.0);
     out.single("walbrook_problems", "gauge", "Things that an operator should look at.",
                status.problems.size());
 }
@@ -179,6 +190,11 @@ std::string to_json(const StatusReport& report) {
                       {"transactions", status.transactions},
                       {"flushes", status.flushes},
                       {"memory_bytes", status.memory_bytes},
+                      {"memory_state", status.memory_state},
+                      {"memory_limit_bytes", status.memory_limit_bytes},
+                      {"memory_used_bytes", status.memory_used_bytes},
+                      {"memory_short_ms", status.memory_short_ms},
+                      {"memory_short_times", status.memory_short_times},
                       {"problems", status.problems},
                       {"tables", std::move(tables)}};
     // Names of tables may be bytes that are no UTF-8 (SQL_ASCII databases).
@@ -210,6 +226,11 @@ Result<StatusReport> status_report_from_json(std::string_view text) {
     reader.read("transactions", status.transactions);
     reader.read("flushes", status.flushes);
     reader.read("memory_bytes", status.memory_bytes);
+    reader.read("memory_state", status.memory_state);
+    reader.read("memory_limit_bytes", status.memory_limit_bytes);
+    reader.read("memory_used_bytes", status.memory_used_bytes);
+    reader.read("memory_short_ms", status.memory_short_ms);
+    reader.read("memory_short_times", status.memory_short_times);
     if (reader.bad()) return malformed();
     const auto problems = in.find("problems");
     const auto tables = in.find("tables");

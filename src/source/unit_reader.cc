@@ -103,6 +103,7 @@ Result<const RowBatch*> UnitReader::next() {
 }
 
 Status UnitReader::begin_range() {
+    if (options_.before_range) WALBROOK_RETURN_IF_ERROR(options_.before_range());
     Backoff backoff({milliseconds(20), milliseconds(1000)});
     for (;;) {
         const Deadline deadline = within(kStatementDeadline, stop_);

@@ -34,6 +34,8 @@ struct UnitReaderOptions {
     std::chrono::milliseconds yield{2000};  // About how long one lock is kept.
     // How many blocks the first transaction reads; what step() of the last reader said.
     std::uint64_t step_blocks = kFirstStepBlocks;
+    // Before each range, when no lock is held: may wait. An error ends the unit.
+    std::function<Status()> before_range;
     // After each batch, with its rows; an error ends the unit.
     std::function<Status(std::size_t)> on_batch;
 };

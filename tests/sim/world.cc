@@ -99,6 +99,8 @@ void World::choose_rates() {
     core_options_.spill.memory_bytes_max =
         random_.percent(60) ? random_.between(400, 4000) : 1ULL << 20;
     core_options_.spill.chunk_bytes = random_.between(100, 2000);
+    core_options_.waiting_bytes_max = random_.percent(60) ? random_.between(400, 8000) : 1ULL << 20;
+    if (random_.percent(40)) rates_.memory_per_mille = random_.between(5, 60);
 
     SourceOptions source;
     source.clients = random_.between(2, 7);
@@ -162,6 +164,7 @@ void World::start() {
           to_string(confirmed_));
     process_ = std::make_unique<Process>(*this, from, std::move(ready), core_options_,
                                          std::move(destination));
+    memory_ = MemoryState::ample;
 }
 
 void World::crash() {
@@ -208,6 +211,15 @@ void World::deliver(std::uint64_t messages) {
         coverage_.truncates += message->frame[0] == 'T';
         feed(input::Frame{std::as_bytes(std::span(message->frame))});
     }
+}
+
+// As MemoryPressure moves: a pause ends in small steps or well.
+void World::change_memory() {
+    memory_ = memory_ == MemoryState::ample                             ? MemoryState::paused
+              : memory_ == MemoryState::paused && random_.percent(50) ? MemoryState::scarce
+                                                                        : MemoryState::ample;
+    trace("memory is {}", name_of(memory_));
+    feed(input::Memory{memory_});
 }
 
 void World::tick(std::int64_t ms) {
@@ -318,6 +330,8 @@ void World::run() {
     source_->settle();
     faults_ = false;
     if (walsender_) disconnect();
+    // Memory may stay short for ever, a pause may not.
+    if (memory_ == MemoryState::paused) change_memory();
     settle();
 }
 
@@ -325,6 +339,7 @@ void World::step() {
     const std::uint64_t fault = random_.below(1000);
     if (fault < rates_.crash_per_mille) return crash();
     if (fault < rates_.crash_per_mille + rates_.disconnect_per_mille) return disconnect();
+    if (random_.below(1000) < rates_.memory_per_mille) return change_memory();
     const std::array<std::uint64_t, 7> weights{
         rates_.source_weight, rates_.deliver_weight, 15, rates_.writer_weight, 20, 10, 5};
     std::uint64_t sum = 0;

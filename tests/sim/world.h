@@ -60,6 +60,7 @@ class World {
         std::uint64_t crash_per_mille = 0;
         std::uint64_t disconnect_per_mille = 0;
         std::uint64_t give_up_per_mille = 0;
+        std::uint64_t memory_per_mille = 0;
         std::uint64_t source_weight = 30;
         std::uint64_t deliver_weight = 25;
         std::uint64_t writer_weight = 15;
@@ -78,6 +79,7 @@ class World {
     void connect();
     void disconnect();
     void deliver(std::uint64_t messages);
+    void change_memory();
     void tick(std::int64_t ms);
     void take_inputs();
     void write();
@@ -104,6 +106,7 @@ class World {
     std::optional<Source> source_;
     std::shared_ptr<MemoryLake> lake_;
     LakeView view_;
+    MemoryState memory_ = MemoryState::ample;
     Registry registry_{};
     std::unique_ptr<Process> process_;
     std::unique_ptr<Walsender> walsender_;
