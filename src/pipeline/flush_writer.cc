@@ -2,68 +2,17 @@
 
 #include <fmt/format.h>
 
-#include <optional>
-
 #include "base/backoff.h"
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/failpoints.h"
 #include "pipeline/error_policy.h"
+#include "pipeline/without_table.h"
 
 namespace walbrook {
 namespace {
 
 constexpr std::chrono::milliseconds kMaintainAfterIdle{500};
-
-// A flush without the changes of a table that the destination refused; it ends with
-// the record that the table stands still.
-class WithoutTable final : public Flush {
- public:
-    WithoutTable(std::shared_ptr<Flush> inner, TableId table, Lsn position, std::string reason)
-        : inner_(std::move(inner)), table_(table), frozen_at_(position), reason_(std::move(reason)) {}
-
-    Lsn position() const override { return inner_->position(); }
-    std::int64_t commit_time_us() const override { return inner_->commit_time_us(); }
-    std::span<const Transaction> transactions() const override { return inner_->transactions(); }
-    void rewind() override {
-        inner_->rewind();
-        told_ = false;
-    }
-    Result<const FlushItem*> next() override {
-        for (;;) {
-            WALBROOK_TRY(const FlushItem* item, inner_->next());
-            if (item == nullptr) return freeze();
-            if (!is_of_table(*item)) return item;
-        }
-    }
-
- private:
-    bool is_of_table(const FlushItem& item) {
-        if (const auto* batch = std::get_if<ChangeBatch>(&item)) {
-            if (batch->schema()->id != table_) return false;
-            schema_ = batch->schema();
-            return true;
-        }
-        if (const auto* publish = std::get_if<Publish>(&item)) {
-            return publish->copy->schema->id == table_;
-        }
-        return false;
-    }
-    Result<const FlushItem*> freeze() {
-        if (told_ || !schema_) return nullptr;
-        told_ = true;
-        record_ = Freeze{schema_, TablePhase::errored, frozen_at_, reason_};
-        return &*record_;
-    }
-
-    std::shared_ptr<Flush> inner_;
-    const TableId table_;
-    const Lsn frozen_at_;
-    const std::string reason_;
-    TableSchemaPtr schema_;
-    bool told_ = false;
-    std::optional<FlushItem> record_;
-};
 
 // Counts the changes that the destination takes.
 class Counted final : public Flush {

@@ -1,6 +1,7 @@
 #include "sim/writer.h"
 
 #include "base/check.h"
+#include "pipeline/without_table.h"
 
 #include <fmt/format.h>
 
@@ -8,69 +9,6 @@
 
 namespace walbrook::sim {
 namespace {
-
-TableId table_of(const FlushItem& item) {
-    if (const auto* batch = std::get_if<ChangeBatch>(&item)) return batch->schema()->id;
-    if (const auto* publish = std::get_if<Publish>(&item)) return publish->copy->schema->id;
-    if (const auto* freeze = std::get_if<Freeze>(&item)) return freeze->schema->id;
-    return {};
-}
-
-// A flush without what it says of one table. If its visible rows were to change they stand
-// still from now on; what goes to a shadow table, or comes after it would have become
-// visible, says nothing about them.
-class WithoutTable final : public Flush {
- public:
-    WithoutTable(std::shared_ptr<Flush> inner, TableId table, Lsn position, std::string reason)
-        : inner_(std::move(inner)), table_(table), position_(position), reason_(std::move(reason)) {}
-
-    Lsn position() const override { return inner_->position(); }
-    std::int64_t commit_time_us() const override { return inner_->commit_time_us(); }
-    std::span<const Transaction> transactions() const override { return inner_->transactions(); }
-    void rewind() override {
-        inner_->rewind();
-        told_ = was_to_be_replaced_ = false;
-    }
-    Result<const FlushItem*> next() override {
-        for (;;) {
-            WALBROOK_TRY(const FlushItem* item, inner_->next());
-            if (item == nullptr) return freeze();
-            if (table_of(*item) == table_) {
-                const auto* batch = std::get_if<ChangeBatch>(item);
-                was_to_be_replaced_ =
-                    was_to_be_replaced_ || std::holds_alternative<Publish>(*item);
-                if (batch != nullptr && !batch->copy && !was_to_be_replaced_) {
-                    schema_ = batch->schema();
-                }
-                continue;
-            }
-            const auto* truncate = std::get_if<Truncate>(item);
-            if (truncate == nullptr) return item;
-            Truncate rest = *truncate;
-            std::erase_if(rest.tables, [&](const TableSchemaPtr& t) { return t->id == table_; });
-            if (rest.tables.size() == truncate->tables.size()) return item;
-            item_ = std::move(rest);
-            return &*item_;
-        }
-    }
-
- private:
-    Result<const FlushItem*> freeze() {
-        if (told_ || !schema_) return nullptr;
-        told_ = true;
-        item_ = Freeze{schema_, TablePhase::errored, position_, reason_};
-        return &*item_;
-    }
-
-    std::shared_ptr<Flush> inner_;
-    const TableId table_;
-    const Lsn position_;
-    const std::string reason_;
-    TableSchemaPtr schema_;
-    bool told_ = false;
-    bool was_to_be_replaced_ = false;
-    std::optional<FlushItem> item_;
-};
 
 // Notes what a flush does to phases, as the destination reads it.
 class Watched final : public Flush {
@@ -113,7 +51,9 @@ std::vector<TableId> Writer::tables_of(Flush& flush) const {
         const auto item = flush.next();
         if (!item) throw Violation("a flush cannot be read: " + item.error().message());
         if (*item == nullptr) return tables;
-        if (std::holds_alternative<ChangeBatch>(**item)) tables.push_back(table_of(**item));
+        if (const auto* batch = std::get_if<ChangeBatch>(*item)) {
+            tables.push_back(batch->schema()->id);
+        }
     }
 }
 

@@ -1,0 +1,58 @@
+#include "pipeline/without_table.h"
+
+#include <utility>
+#include <vector>
+
+namespace walbrook {
+namespace {
+
+TableId table_of(const FlushItem& item) {
+    if (const auto* batch = std::get_if<ChangeBatch>(&item)) return batch->schema()->id;
+    if (const auto* publish = std::get_if<Publish>(&item)) return publish->copy->schema->id;
+    if (const auto* freeze = std::get_if<Freeze>(&item)) return freeze->schema->id;
+    return {};
+}
+
+}  // namespace
+
+WithoutTable::WithoutTable(std::shared_ptr<Flush> inner, TableId table, Lsn position,
+                           std::string reason)
+    : inner_(std::move(inner)), table_(table), position_(position), reason_(std::move(reason)) {}
+
+void WithoutTable::rewind() {
+    inner_->rewind();
+    is_told_ = was_to_be_replaced_ = false;
+}
+
+Result<const FlushItem*> WithoutTable::next() {
+    for (;;) {
+        WALBROOK_TRY(const FlushItem* item, inner_->next());
+        if (item == nullptr) return freeze();
+        if (table_of(*item) == table_) {
+            const auto* batch = std::get_if<ChangeBatch>(item);
+            was_to_be_replaced_ = was_to_be_replaced_ || std::holds_alternative<Publish>(*item);
+            if (batch != nullptr && !batch->copy && !was_to_be_replaced_) schema_ = batch->schema();
+            continue;
+        }
+        const auto* truncate = std::get_if<Truncate>(item);
+        if (truncate == nullptr) return item;
+        Truncate rest = *truncate;
+        for (const TableSchemaPtr& table : truncate->tables) {
+            const bool is_visible = table->id == table_ && !truncate->copy && !was_to_be_replaced_;
+            if (is_visible) schema_ = table;
+        }
+        std::erase_if(rest.tables, [&](const TableSchemaPtr& t) { return t->id == table_; });
+        if (rest.tables.size() == truncate->tables.size()) return item;
+        item_ = std::move(rest);
+        return &*item_;
+    }
+}
+
+const FlushItem* WithoutTable::freeze() {
+    if (is_told_ || !schema_) return nullptr;
+    is_told_ = true;
+    item_ = Freeze{schema_, TablePhase::errored, position_, reason_};
+    return &*item_;
+}
+
+}  // namespace walbrook
