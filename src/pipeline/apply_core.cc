@@ -769,7 +769,9 @@ void ApplyCore::on_acked(const input::Acked& acked) {
             continue;
         }
         table->route = Route::skip;
-        out_->emplace_back(action::TableStopped{id, false, before, error});
+        // What is visible while the copy still waits for its Publish is an older matter.
+        const Lsn position = table->publishing ? Lsn{} : before;
+        out_->emplace_back(action::TableStopped{id, false, position, error});
     }
     for (const TableId id : std::exchange(publishing_in_flight_, {})) {
         if (Table* table = find(id)) table->publishing = false;

@@ -98,7 +98,7 @@ struct CopyLost {
 struct TableStopped {
     TableId table;
     bool copy_again = false;
-    Lsn position;  // Its visible content goes up to here.
+    Lsn position;  // Its visible content goes up to here; 0: its copy never became visible.
     Error error;
 };
 // The stream cannot go on.

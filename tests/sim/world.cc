@@ -309,7 +309,7 @@ void World::act(CoreAction& any) {
         const LakeTable& table = view_.tables[Source::table_of(stopped->table.oid)];
         // Where the record is in the lake already, both must name the same position.
         if (table.phase == TablePhase::errored && table.is_visible && !stopped->copy_again &&
-            stopped->error.message().starts_with("refused") &&
+            stopped->error.message().starts_with("refused") && stopped->position &&
             table.frozen_at != stopped->position) {
             throw Violation(fmt::format("table {} stands at {} but is said to stand at {}",
                                         stopped->table.oid, to_string(table.frozen_at),
