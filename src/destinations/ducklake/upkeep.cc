@@ -123,6 +123,7 @@ Status Upkeep::flush_inlined(const TableRecord& record, Due& due, const Note& no
         "maintain",
         [&]() -> Result<Note> {
             WALBROOK_RETURN_IF_ERROR(lake_.new_files().watch(record.folder));
+            WALBROOK_RETURN_IF_ERROR(renew_schema_version(record));
             WALBROOK_RETURN_IF_ERROR(lake_.session().run(
                 fmt::format("CALL ducklake_flush_inlined_data('lake', table_name => {}, "
                             "schema_name => {})",
@@ -131,6 +132,25 @@ Status Upkeep::flush_inlined(const TableRecord& record, Due& due, const Note& no
             return note;
         },
         stop);
+}
+
+// A rename or a change of columns gives a table a second place for inlined rows; the flush
+// then drops the first one. Readers remember the places by the lake's schema version, and
+// those that stayed attached would look for the dropped one for ever: so the flush comes
+// with a new version. DuckLake makes one when any view changes.
+Status Upkeep::renew_schema_version(const TableRecord& record) {
+    WALBROOK_TRY(const QueryResult places,
+                 lake_.session().query(fmt::format(
+                     "SELECT count(*) FROM {0}.ducklake_inlined_data_tables AS i JOIN "
+                     "{0}.ducklake_table AS t ON t.table_id = i.table_id AND t.end_snapshot IS NULL "
+                     "AND t.table_name = {1} JOIN {0}.ducklake_schema AS s ON s.schema_id = "
+                     "t.schema_id AND s.end_snapshot IS NULL AND s.schema_name = {2}",
+                     Lake::metadata(), quote_literal(record.lake_table),
+                     quote_literal(record.lake_schema))));
+    if (places.number(0, 0).value_or(0) < 2) return {};
+    return lake_.session().run(fmt::format(
+        "CREATE OR REPLACE VIEW lake._walbrook.upkeep AS SELECT {} AS inlined_rows_moved_at_us",
+        unix_time_us()));
 }
 
 Status Upkeep::thin(const std::stop_token& stop) {

@@ -60,6 +60,7 @@ class Upkeep {
                    const std::stop_token& stop);
     Status flush_inlined(const TableRecord& record, Due& due, const Note& note,
                          const std::stop_token& stop);
+    Status renew_schema_version(const TableRecord& record);
     Result<std::vector<File>> files_of(const TableRecord& record);
     Status compact(const TableRecord& record, Due& due, const Note& note,
                    const std::stop_token& stop);
