@@ -95,12 +95,11 @@ Status FlushWriter::run(std::function<Status(Destination&, std::stop_token)> cal
 void FlushWriter::work() {
     const std::stop_token stop = cancel_.get_token();
     while (!(jobs_.is_closed() && jobs_.size() == 0)) {
-        std::optional<Job> job = jobs_.take_for(kMaintainAfterIdle, stop);
+        // Not woken by `stop`, and not ended by it: copies that are given up still ask for
+        // their shadow tables to go, and wait for the answer.
+        std::optional<Job> job = jobs_.take_for(kMaintainAfterIdle, {});
         if (!job) {
-            if (stop.stop_requested() && jobs_.size() == 0) break;
-            job = jobs_.try_take();
-        }
-        if (!job) {
+            if (stop.stop_requested()) continue;
             const Status status = destination_.maintain(stop);
             if (!status && status.error().code() != ErrorCode::cancelled) {
                 log_.warn("destination upkeep failed; it is tried again",
