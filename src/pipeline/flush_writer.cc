@@ -99,12 +99,7 @@ void FlushWriter::work() {
         // their shadow tables to go, and wait for the answer.
         std::optional<Job> job = jobs_.take_for(kMaintainAfterIdle, {});
         if (!job) {
-            if (stop.stop_requested()) continue;
-            const Status status = destination_.maintain(stop);
-            if (!status && status.error().code() != ErrorCode::cancelled) {
-                log_.warn("destination upkeep failed; it is tried again",
-                          {{"error", status.error().message()}});
-            }
+            maintain(stop);
             continue;
         }
         if (auto* call = std::get_if<CallJob>(&*job)) {
@@ -113,8 +108,18 @@ void FlushWriter::work() {
                                       : call->call(destination_, stop));
         } else {
             done_(apply(std::get<FlushJob>(*job)));
+            // Not only when idle: under a steady load flushes follow each other for days.
+            if (jobs_.size() == 0) maintain(stop);
         }
     }
+}
+
+void FlushWriter::maintain(const std::stop_token& stop) {
+    if (stop.stop_requested()) return;
+    const Status status = destination_.maintain(stop);
+    if (status || status.error().code() == ErrorCode::cancelled) return;
+    log_.warn("destination upkeep failed; it is tried again",
+              {{"error", status.error().message()}});
 }
 
 Status FlushWriter::store_position(Lsn position) {

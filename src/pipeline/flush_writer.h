@@ -59,6 +59,7 @@ class FlushWriter {
     using Job = std::variant<FlushJob, CallJob>;
 
     void work();
+    void maintain(const std::stop_token& stop);
     FlushOutcome apply(FlushJob& job);
     Status apply_once(Flush& flush, const FlushJob& job, FlushOutcome& outcome);
     Status settle_unknown(const Flush& flush, const Error& error);
