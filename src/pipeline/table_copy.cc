@@ -8,9 +8,11 @@
 #include <optional>
 #include <thread>
 
+#include "base/backoff.h"
 #include "base/clock.h"
 #include "base/failpoints.h"
 #include "decode/type_table.h"
+#include "pipeline/error_policy.h"
 #include "pipeline/source_check.h"
 #include "pipeline/table_selection.h"
 #include "postgres/writers.h"
@@ -268,7 +270,20 @@ Status TableCopy::wait_for_publish(const std::stop_token& stop) {
     const auto told = parts_.copy_events.wait(id_, stop);
     if (!told) return Error(ErrorCode::cancelled, "stopped before it was published");
     if (told->error) return *told->error;
-    return parts_.tables.move(id_, PhaseEvent::published);
+    // The table stands in the destination and its changes are applied there: nothing is
+    // left to give up, and the store can only follow.
+    held_ = false;
+    begun_ = false;
+    Backoff backoff({milliseconds(100), milliseconds(10'000)});
+    for (;;) {
+        Status stored = parts_.tables.move(id_, PhaseEvent::published);
+        if (stored || reaction_to(stored.error().code()) == Reaction::stop) return stored;
+        parts_.log.failed(LogLevel::warn, "the store does not take a table's phase; trying again",
+                          stored.error(), {{"table", display_name_}});
+        if (!sleep_for(backoff.next(), stop)) {
+            return Error(ErrorCode::cancelled, "stopped before the store knew that it is ready");
+        }
+    }
 }
 
 void TableCopy::clean_up() {
