@@ -11,11 +11,34 @@ namespace {
 
 std::string pgbench() { return WALBROOK_TEST_PG_DIR "/clients/pgbench"; }
 
+// pgbench's own transaction, on every 20th account.
+constexpr const char* kThinTransaction = R"(\set aid 20 * random(1, 5000)
+\set tid random(1, 10)
+\set delta random(-5000, 5000)
+BEGIN;
+UPDATE pgbench_accounts SET abalance = abalance + :delta WHERE aid = :aid;
+SELECT abalance FROM pgbench_accounts WHERE aid = :aid;
+UPDATE pgbench_tellers SET tbalance = tbalance + :delta WHERE tid = :tid;
+UPDATE pgbench_branches SET bbalance = bbalance + :delta WHERE bid = 1;
+INSERT INTO pgbench_history (tid, bid, aid, delta, mtime)
+    VALUES (:tid, 1, :aid, :delta, CURRENT_TIMESTAMP);
+END;
+)";
+
 }  // namespace
 
-Bank::Bank(Database& source, int scale) : source_(source) {
+Bank::Bank(Database& source, int scale) : source_(source) { create(scale); }
+
+Bank::Bank(Database& source, Thin) : source_(source) {
+    create(1);
+    source_.exec("delete from pgbench_accounts where aid % 20 <> 0");
+    script_ = {"-f", folder_.file("transaction.sql")};
+    write_file(script_.back(), kThinTransaction);
+}
+
+void Bank::create(int scale) {
     const auto made = run_program(
-        pgbench(), {.args = {"-i", "-q", "-I", "dtGvp", "-s", std::to_string(scale), source.url()}});
+        pgbench(), {.args = {"-i", "-q", "-I", "dtGvp", "-s", std::to_string(scale), source_.url()}});
     if (!made.exit.ok()) throw std::runtime_error("pgbench -i failed: " + made.output);
     source_.exec(
         "create publication shop for table pgbench_accounts, pgbench_tellers, "
@@ -25,9 +48,11 @@ Bank::Bank(Database& source, int scale) : source_(source) {
 Bank::~Bank() { stop(); }
 
 void Bank::start(int clients, int per_second) {
-    load_ = std::make_unique<ChildProcess>(
-        pgbench(), ChildOptions{.args = {"-n", "-c", std::to_string(clients), "-j", "1", "-T", "3600",
-                                         "-R", std::to_string(per_second), source_.url()}});
+    std::vector<std::string> args{"-n", "-c", std::to_string(clients), "-j", "1", "-T", "3600",
+                                  "-R", std::to_string(per_second)};
+    args.insert(args.end(), script_.begin(), script_.end());
+    args.push_back(source_.url());
+    load_ = std::make_unique<ChildProcess>(pgbench(), ChildOptions{.args = args});
 }
 
 void Bank::stop() {
@@ -42,13 +67,8 @@ void Bank::stop() {
 }
 
 std::string Bank::difference(Replica& replica) {
-    std::string all;
-    for (const char* table :
-         {"pgbench_accounts", "pgbench_tellers", "pgbench_branches", "pgbench_history"}) {
-        const std::string one = replica.difference_of(table);
-        if (!one.empty()) all += fmt::format("{}: {}\n", table, one);
-    }
-    return all;
+    return replica.difference_of_tables(
+        {"pgbench_accounts", "pgbench_tellers", "pgbench_branches", "pgbench_history"});
 }
 
 std::string Bank::unbalanced(LakeReader lake, int* snapshots, int* distinct) {

@@ -2,6 +2,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "integration/replica.h"
 
@@ -13,13 +14,17 @@ class Bank {
  public:
     // Makes the tables (scale: 100,000 accounts each), filled and published as `shop`.
     Bank(Database& source, int scale);
+    // The same with 5,000 accounts, spread thin over as many blocks: what is compared
+    // often should be small, and a copy should still have several units.
+    static Bank small(Database& source) { return Bank(source, Thin{}); }
     ~Bank();
 
     // Runs transactions beside the test, until stop(); at most `per_second` of them.
     void start(int clients = 4, int per_second = 300);
     void stop();
 
-    // Empty when all four tables are the same on both sides.
+    // Empty when all four tables are the same on both sides, row for row: a row that came
+    // twice to pgbench_history, which has no key, is a difference too.
     std::string difference(Replica& replica);
     // Reads every snapshot of the lake in which all four tables are visible. Empty when
     // the sums agree in each; else the first one where they do not. `distinct` gets the
@@ -27,7 +32,13 @@ class Bank {
     static std::string unbalanced(LakeReader lake, int* snapshots, int* distinct);
 
  private:
+    struct Thin {};
+    Bank(Database& source, Thin);
+    void create(int scale);
+
     Database& source_;
+    TempDir folder_{"bank"};
+    std::vector<std::string> script_;  // Arguments of pgbench; none: its own TPC-B.
     std::unique_ptr<ChildProcess> load_;
 };
 

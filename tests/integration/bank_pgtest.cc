@@ -38,12 +38,12 @@ TEST_P(BankTest, EverySnapshotBalances) {
 // The process dies at any moment, again and again, while money moves: nothing is lost,
 // nothing doubled (history has no key: a row twice would stay twice).
 TEST_P(BankTest, SurvivesKillsAtRandomMoments) {
-    Bank bank(database(), 1);
+    Bank bank = Bank::small(database());
     Replica replica(database());
     replica.configure("batch: {max_fill_ms: 50}");
     bank.start(4, 200);
     std::mt19937 random(static_cast<unsigned>(version()));
-    for (int i = 0; i < 20; ++i) {
+    for (int i = 0; i < 40; ++i) {
         SCOPED_TRACE(i);
         replica.start();
         // Moments from the first connection to steady streaming.

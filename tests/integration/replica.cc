@@ -44,7 +44,9 @@ void Replica::write_config() {
     std::string text = fmt::format(
         "pipeline:\n  id: {}\n  publication_name: '{}'\n  pg_connection: {{url: \"{}\"}}\n"
         "  work_dir: work\n",
-        id_, publication_, source_.url());
+        id_, publication_,
+        port_ == 0 ? source_.url()
+                   : fmt::format("postgres://postgres@127.0.0.1:{}/{}", port_, source_.name()));
     for (const std::string& key : keys_) text += "  " + key + "\n";
     text +=
         "destination: {ducklake: {catalog: \"lake/catalog.sqlite\", data_path: \"lake/data\"}}\n"
@@ -146,26 +148,51 @@ bool Replica::catches_up(std::chrono::milliseconds timeout) {
 }
 
 std::string Replica::difference_of(const std::string& table, const std::string& schema) {
+    return difference_of_tables({table}, schema);
+}
+
+std::string Replica::difference_of_tables(const std::vector<std::string>& tables,
+                                          const std::string& schema) {
+    std::string all;
     try {
         LakeReader now = reader();
-        return difference(table_rows(source_, {.schema = schema, .table = table}),
-                          now.rows(schema, table));
+        for (const std::string& table : tables) {
+            const std::string one =
+                difference(table_rows(source_, {.schema = schema, .table = table}),
+                           now.rows(schema, table));
+            if (!one.empty()) all += fmt::format("{}: {}\n", table, one);
+        }
     } catch (const std::exception& problem) {
-        return problem.what();
+        all += problem.what();
     }
+    return all;
 }
 
 std::string Replica::leftovers_at_source() {
+    const std::string sessions =
+        fmt::format("select pid from pg_stat_activity where application_name like 'walbrook:{}:%'",
+                    id_);
+    const std::string sql = fmt::format(
+        "select 'slot ' || slot_name from pg_replication_slots where database = "
+        "current_database() and (temporary or slot_name !~ '^walbrook_[0-9]+$') union all "
+        "select 'session ' || application_name || coalesce(' ' || state, '') from "
+        "pg_stat_activity where pid in ({0}) union all "
+        "select 'lock ' || locktype || ' ' || mode from pg_locks where pid in ({0}) or (locktype "
+        "= 'advisory' and database = (select oid from pg_database where datname = "
+        "current_database())) union all "
+        "select 'prepared ' || gid from pg_prepared_xacts where database = current_database() "
+        "and gid like 'walbrook%'",
+        sessions);
     std::string found;
-    const std::string mine = fmt::format("walbrook:{}:%", id_);
-    for (const auto& row :
-         source_.query("select 'slot ' || slot_name from pg_replication_slots where temporary and "
-                       "slot_name like 'walbrook%' union all select 'session ' || "
-                       "application_name || ' ' || coalesce(state, '') from pg_stat_activity "
-                       "where application_name like '" + mine + "'")) {
-        found += row[0] + "\n";
-    }
-    return found;
+    // A session that was left behind needs a moment to see that its client is gone.
+    const bool clean = eventually(
+        [&] {
+            found.clear();
+            for (const auto& row : source_.query(sql)) found += row[0] + "\n";
+            return found.empty();
+        },
+        std::chrono::seconds(10));
+    return clean ? "" : found;
 }
 
 }  // namespace walbrook::testing

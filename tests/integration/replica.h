@@ -26,6 +26,9 @@ class Replica {
     void set_environment(std::string name, std::string value) { env_[name] = std::move(value); }
     void clear_environment() { env_.clear(); }
 
+    // The source is asked at this port from the next start on: a proxy before it.
+    void connect_through(std::uint16_t port) { port_ = port; }
+
     // `walbrook run`, beside the test.
     void start(std::vector<std::string> args = {});
     // SIGTERM and the end of the process.
@@ -50,13 +53,16 @@ class Replica {
     int snapshots();
     // Empty when the table is the same on both sides; else the first rows that differ.
     std::string difference_of(const std::string& table, const std::string& schema = "public");
+    // The same for several tables: empty, or each that differs with its name.
+    std::string difference_of_tables(const std::vector<std::string>& tables,
+                                     const std::string& schema = "public");
     LakeReader& lake();
     // Opens the lake anew (a reader of its own keeps what it has read).
     LakeReader reader() const { return LakeReader(catalog()); }
     std::string catalog() const { return folder_.file("lake/catalog.sqlite"); }
     std::string folder() const { return folder_.path().string(); }
-    // What is left at the source after the pipeline: slots other than ours, sessions,
-    // locks, prepared transactions. Empty when nothing is.
+    // What is left at the source after the pipeline: slots other than ours, sessions (and
+    // so transactions), advisory locks, prepared transactions. Empty when nothing is.
     std::string leftovers_at_source();
     std::uint64_t id() const { return id_; }
 
@@ -66,6 +72,7 @@ class Replica {
     Database& source_;
     std::string publication_;
     std::uint64_t id_;
+    std::uint16_t port_ = 0;  // 0: the server's own.
     TempDir folder_;
     std::vector<std::string> keys_;
     std::map<std::string, std::string> env_;
