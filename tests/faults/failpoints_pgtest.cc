@@ -20,7 +20,7 @@ int transactions(Database& source) {
     return std::stoi(source.value("select count(*) from pgbench_history"));
 }
 
-void die_at(std::string_view name, Database& source) {
+void die_at(std::string_view name, Database& source, Bank& bank) {
     Replica replica(source);
     // Small flushes, slices and spill limits: catching up takes several rounds.
     replica.configure("batch: {max_fill_ms: 20, max_bytes: 4096}");
@@ -40,7 +40,9 @@ void die_at(std::string_view name, Database& source) {
 
     replica.clear_environment();
     replica.start();
+    bank.stop();
     ASSERT_TRUE(replica.catches_up());
+    EXPECT_EQ(bank.difference(replica), "");
     EXPECT_EQ(replica.stop().code, 0);
     int snapshots = 0;
     int distinct = 0;
@@ -51,12 +53,12 @@ void die_at(std::string_view name, Database& source) {
 
 TEST_P(Failpoints, DeathAtEachLosesNothing) {
     Database source(PgCluster::shared(GetParam()));
-    Bank bank(source, 1);
+    Bank bank = Bank::small(source);
     for (const std::string_view name : kFailpoints) {
         if (const char* only = std::getenv("ONLY"); only && name != only) continue;
         SCOPED_TRACE(name);
-        bank.start(2, 150);
-        die_at(name, source);
+        bank.start(2, 500);
+        die_at(name, source, bank);
         if (HasFatalFailure()) return;
     }
 }
