@@ -22,4 +22,18 @@ template <class Condition>
     }
 }
 
+// For a load of the test's own: at most so many rounds a second.
+class Pace {
+ public:
+    explicit Pace(int per_second) : step_(std::chrono::microseconds(1'000'000 / per_second)) {}
+    void wait() {
+        next_ += step_;
+        std::this_thread::sleep_until(next_);
+    }
+
+ private:
+    const std::chrono::microseconds step_;
+    std::chrono::steady_clock::time_point next_ = std::chrono::steady_clock::now();
+};
+
 }  // namespace walbrook::testing
