@@ -2,10 +2,14 @@
 
 #include <fmt/format.h>
 
+#include <atomic>
+#include <thread>
+
 #include "integration/replica.h"
 #include "postgres/quote.h"
 #include "support/eventually.h"
 #include "support/pg_test.h"
+#include "support/tcp_proxy.h"
 
 namespace walbrook::testing {
 namespace {
@@ -101,6 +105,98 @@ TEST_P(Copy, ForgottenTransactionsDelayNothing) {
     EXPECT_EQ(replica.stop().code, 0);
     must_exec(nested, "rollback");
     database().exec("rollback prepared 'forgotten'");
+}
+
+// Each of them takes an xid and ends without a commit, at the table that is copied too.
+TEST_P(Copy, FailingInsertsDelayNothing) {
+    database().exec(
+        "create table one(id int primary key); insert into one values (1);"
+        "create table two(id int primary key); insert into two select generate_series(1, 1000);"
+        "create publication shop for table one");
+    Replica replica(database());
+    replica.start();
+    ASSERT_TRUE(replica.catches_up());
+    EXPECT_EQ(replica.stop().code, 0);
+    database().exec("alter publication shop add table two");
+
+    Connection session = database().session();
+    std::atomic<int> failures{0};
+    std::jthread application([&](const std::stop_token& stop) {
+        Pace pace(300);
+        while (!stop.stop_requested()) {
+            const char* table = failures % 2 == 0 ? "one" : "two";
+            const Status refused = session.exec(
+                within(std::chrono::seconds(30)), fmt::format("insert into {} values (1)", table));
+            if (refused.ok()) return;
+            ++failures;
+            pace.wait();
+        }
+    });
+    ASSERT_TRUE(eventually([&] { return failures > 300; }));
+    replica.start();
+    ASSERT_TRUE(replica.catches_up(std::chrono::seconds(20)));
+    EXPECT_EQ(replica.difference_of_tables({"one", "two"}), "");
+    const int during = failures;
+    EXPECT_TRUE(eventually([&] { return failures > during; })) << "the application has stopped";
+    application.request_stop();
+    application.join();
+    EXPECT_EQ(replica.stop().code, 0);
+}
+
+// A copy that takes long, of two tables at once, and a user who changes both in one
+// transaction, with the patience that people set: neither waits long, and nobody has to
+// die for it. Nor does the application queue up behind the user.
+TEST_P(Copy, MigrationsWaitLittleAndAreNeverDeadlockVictims) {
+    TcpProxy slow(cluster().port());
+    slow.slow_down(":copy", 1'000'000);
+    for (const char* table : {"a", "b"}) {
+        database().exec(fmt::format(
+            "create table {0}(id int primary key, v int, pad text);"
+            "insert into {0} select g, g, repeat('x', 200) from generate_series(1, 300000) g",
+            table));
+    }
+    database().exec("create publication shop for table a, b");
+    Replica replica(database());
+    replica.connect_through(slow.port());
+    replica.configure("max_copy_connections_per_table: 2");
+    replica.start();
+    ASSERT_TRUE(replica.is_copying("a", 1));
+    ASSERT_TRUE(replica.is_copying("b", 1));
+
+    std::string refused;
+    std::jthread application([&](const std::stop_token& stop) {
+        Connection session = database().session();
+        must_exec(session, "set statement_timeout = '10s'");
+        Pace pace(100);
+        for (int i = 1; !stop.stop_requested() && refused.empty(); ++i) {
+            const Status done = session.exec(
+                within(std::chrono::seconds(30)),
+                fmt::format("update {} set v = -v where id = {}", i % 2 == 0 ? "a" : "b", i));
+            if (!done) refused = done.error().message();
+            pace.wait();
+        }
+    });
+    Connection user = database().session();
+    must_exec(user, "set lock_timeout = '5s'");
+    for (int round = 0; round < 4; ++round) {
+        SCOPED_TRACE(round);
+        const char* first = round % 2 == 0 ? "a" : "b";
+        const char* second = round % 2 == 0 ? "b" : "a";
+        EXPECT_NO_THROW(must_exec(user, fmt::format("begin; alter table {} alter v set default {};"
+                                                    "alter table {} alter v set default {}; commit",
+                                                    first, round, second, round)));
+    }
+    const auto now = replica.status();
+    ASSERT_TRUE(now.has_value());
+    EXPECT_EQ(now->tables[0].phase, TablePhase::copying) << "the copy was too short for this";
+    application.request_stop();
+    application.join();
+    EXPECT_EQ(refused, "");
+    slow.slow_down("", 0);
+    ASSERT_TRUE(replica.catches_up());
+    EXPECT_EQ(replica.difference_of_tables({"a", "b"}), "");
+    EXPECT_EQ(replica.stop().code, 0);
+    EXPECT_EQ(cluster().log().find("deadlock detected"), std::string::npos);
 }
 
 TEST_P(Copy, TwoHundredTablesUseOneSlot) {
