@@ -29,7 +29,19 @@ struct Rendering {
     TypeKind kind = TypeKind::text;
 };
 
+// As array_out() prints it: elements that could be misread are quoted.
+std::string array_rendering(const std::string& element) {
+    const std::string text = element == "BOOLEAN" ? "left(x::varchar, 1)" : "x::varchar";
+    return fmt::format(
+        "case when {{0}} is null then null else '{{{{' || array_to_string(list_transform({{0}}, "
+        "lambda x: case when x is null then 'NULL' when {0} = '' or lower({0}) = 'null' or "
+        "regexp_matches({0}, '[{{{{}}}},\"\\\\\\s]') then '\"' || replace(replace({0}, '\\', "
+        "'\\\\'), '\"', '\\\"') || '\"' else {0} end), ',') || '}}}}' end",
+        text);
+}
+
 Rendering rendering_of(const std::string& type) {
+    if (type.ends_with("[]")) return {array_rendering(type.substr(0, type.size() - 2))};
     if (type == "BLOB") return {"'\\x' || lower(hex({}))"};
     if (type == "FLOAT") return {"{}::varchar", TypeKind::float32};
     if (type == "DOUBLE") return {"{}::varchar", TypeKind::float64};
