@@ -142,14 +142,14 @@ Status Upkeep::renew_schema_version(const TableRecord& record) {
     WALBROOK_TRY(const QueryResult places,
                  lake_.session().query(fmt::format(
                      "SELECT count(*) FROM {0}.ducklake_inlined_data_tables AS i JOIN "
-                     "{0}.ducklake_table AS t ON t.table_id = i.table_id AND t.end_snapshot IS NULL "
-                     "AND t.table_name = {1} JOIN {0}.ducklake_schema AS s ON s.schema_id = "
+                     "{0}.ducklake_table AS t ON t.table_id = i.table_id AND t.end_snapshot IS "
+                     "NULL AND t.table_name = {1} JOIN {0}.ducklake_schema AS s ON s.schema_id = "
                      "t.schema_id AND s.end_snapshot IS NULL AND s.schema_name = {2}",
                      Lake::metadata(), quote_literal(record.lake_table),
                      quote_literal(record.lake_schema))));
     if (places.number(0, 0).value_or(0) < 2) return {};
     return lake_.session().run(fmt::format(
-        "CREATE OR REPLACE VIEW lake._walbrook.upkeep AS SELECT {} AS inlined_rows_moved_at_us",
+        "CREATE OR REPLACE VIEW lake._walbrook.upkeep AS SELECT {} AS moved_at_us",
         unix_time_us()));
 }
 
