@@ -41,7 +41,8 @@ class FailingCalls : public PgTest {
     Scenario::Parts in_a_lake() {
         return {.destination =
                     [](const std::string& folder) {
-                        return make_ducklake_destination({folder + "/lake.sqlite", folder + "/data"});
+                        return make_ducklake_destination(
+                            {folder + "/lake.sqlite", folder + "/data"});
                     },
                 .store = [](const std::string& folder) {
                     return make_sqlite_store(folder + "/state.db");

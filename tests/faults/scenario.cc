@@ -130,7 +130,8 @@ void Scenario::follow(Running& running, const std::function<void()>& change) {
     while (running.outcome.starts < kStartsMax || running.pipeline) {
         if (!running.pipeline && !start(running)) continue;
         const bool done = eventually(
-            [&] { return running.is_over || is_at(running.pipeline->status(), target); }, kPatience);
+            [&] { return running.is_over || is_at(running.pipeline->status(), target); },
+            kPatience);
         if (!running.is_over) {
             if (!done) running.outcome.problem = "the destination does not catch up";
             return;

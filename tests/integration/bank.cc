@@ -38,7 +38,8 @@ Bank::Bank(Database& source, Thin) : source_(source) {
 
 void Bank::create(int scale) {
     const auto made = run_program(
-        pgbench(), {.args = {"-i", "-q", "-I", "dtGvp", "-s", std::to_string(scale), source_.url()}});
+        pgbench(),
+        {.args = {"-i", "-q", "-I", "dtGvp", "-s", std::to_string(scale), source_.url()}});
     if (!made.exit.ok()) throw std::runtime_error("pgbench -i failed: " + made.output);
     source_.exec(
         "create publication shop for table pgbench_accounts, pgbench_tellers, "
