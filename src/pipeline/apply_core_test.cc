@@ -333,7 +333,7 @@ TEST_F(ApplyCoreTest, ATableWhoseSliceWasRefusedIsNotPublished) {
     tick();
     EXPECT_THAT(flushed(), IsEmpty());
     ack();
-    EXPECT_THAT(said_, ElementsAre("holding 1", "stopped 1 at 1000"));
+    EXPECT_THAT(said_, ElementsAre("holding 1", "stopped 1 at 0"));
 }
 
 TEST_F(ApplyCoreTest, ATableThatStopsWhileItsPublishIsInFlightIsNotCalledPublished) {

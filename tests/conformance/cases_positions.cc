@@ -94,8 +94,8 @@ void failed_flush_leaves_nothing(World& world) {
         .add(other_changes.insert({"3", "c"}).take())
         .add(Publish{copy})
         .add(Freeze{schema, TablePhase::errored, world.last_position(), "planned"})
-        .fail_at_end(Error(ErrorCode::unavailable, "planned by the test"));
-    world.expect_refused(flush, ErrorCode::unavailable, 0);
+        .fail_at_end(Error(ErrorCode::internal, "planned by the test"));
+    world.expect_refused(flush, ErrorCode::internal, 0);
     world.expect_rows(schema, {{"1", "a"}});
     world.expect_rows(other, {{"1", "a"}});
     world.expect_no_table(copy->schema);
