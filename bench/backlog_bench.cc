@@ -5,13 +5,13 @@
 //
 //   backlog_bench [THOUSAND_INSERTS [PAIRS]]
 
+#include "bench.h"
+#include "support/eventually.h"
+
 #include <fmt/format.h>
 
 #include <cstdio>
 #include <cstdlib>
-
-#include "bench.h"
-#include "support/eventually.h"
 
 using namespace walbrook;
 using namespace walbrook::bench;
@@ -30,8 +30,10 @@ class Backlog {
             database_.exec("insert into item " + mixed_rows(std::to_string(i * step + 1),
                                                             std::to_string((i + 1) * step)));
         }
-        database_.exec(fmt::format("update item set quantity = quantity + 1, paid = not paid "
-                                   "where id <= {}", thousands * 200));
+        database_.exec(
+            fmt::format("update item set quantity = quantity + 1, paid = not paid "
+                        "where id <= {}",
+                        thousands * 200));
         database_.exec(fmt::format("delete from item where id > {}", thousands * 900));
         changes_ = static_cast<double>(thousands) * 1300;
         end_ = database_.lsn();
@@ -39,9 +41,8 @@ class Backlog {
     // A walsender outlives its client by a moment.
     void drop(const std::string& slot) {
         const std::string from = "from pg_replication_slots where slot_name = '" + slot + "'";
-        (void)testing::eventually([&] {
-            return database_.value("select count(*) " + from + " and active") == "0";
-        });
+        (void)testing::eventually(
+            [&] { return database_.value("select count(*) " + from + " and active") == "0"; });
         database_.exec("select pg_drop_replication_slot(slot_name) " + from);
     }
     // Puts `slot` back to where the backlog begins.
@@ -87,15 +88,18 @@ void measure(testing::Database& database, Replica::Kind kind, long thousands, in
         ours.push_back(run.seconds);
         ratios.push_back(bare.back() / run.seconds);
         cpu.push_back(run.cpu_seconds * 1e6 / backlog.changes());
-        fmt::print("{} pair {}: bare {:.2f} s, walbrook {:.2f} s (ratio {:.2f}), {:.2f} us CPU per "
-                   "change, {:.0f} MiB{}\n", name, i + 1, bare.back(), run.seconds, ratios.back(),
-                   cpu.back(), run.rss_mib_max, is_lake ? "; lake equal" : "");
+        fmt::print(
+            "{} pair {}: bare {:.2f} s, walbrook {:.2f} s (ratio {:.2f}), {:.2f} us CPU per "
+            "change, {:.0f} MiB{}\n",
+            name, i + 1, bare.back(), run.seconds, ratios.back(), cpu.back(), run.rss_mib_max,
+            is_lake ? "; lake equal" : "");
         std::fflush(stdout);
     }
-    fmt::print("backlog to {}, medians: bare {:.2f} s, walbrook {:.2f} s, of the bare reader {:.2f} "
-               "(at least {}), {:.2f} us CPU per change{}\n", name, median(bare), median(ours),
-               median(ratios), is_lake ? "0.75" : "0.95", median(cpu),
-               is_lake ? "" : " (at most 1.5)");
+    fmt::print(
+        "backlog to {}, medians: bare {:.2f} s, walbrook {:.2f} s, of the bare reader {:.2f} "
+        "(at least {}), {:.2f} us CPU per change{}\n",
+        name, median(bare), median(ours), median(ratios), is_lake ? "0.75" : "0.95", median(cpu),
+        is_lake ? "" : " (at most 1.5)");
     backlog.drop(replica.slot());
     backlog.drop(kSaved);
     database.exec("drop publication bench; drop table item");

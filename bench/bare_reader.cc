@@ -5,14 +5,14 @@
 //   bare_reader stream URL SLOT PUBLICATION END_LSN   binary pgoutput up to the commit at END
 
 #include <libpq-fe.h>
-#include <poll.h>
-#include <sys/socket.h>
 
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <poll.h>
 #include <string>
+#include <sys/socket.h>
 #include <thread>
 #include <vector>
 
@@ -73,8 +73,8 @@ std::uint64_t copy_range(const std::string& url, const std::string& sql) {
 
 int copy(const std::string& url, const std::string& table, unsigned connections) {
     PGconn* conn = connect(url, false);
-    const std::uint64_t blocks = std::stoull(
-        one_value(conn, "select pg_relation_size('" + table + "') / current_setting('block_size')::int8"));
+    const std::uint64_t blocks = std::stoull(one_value(
+        conn, "select pg_relation_size('" + table + "') / current_setting('block_size')::int8"));
     PQfinish(conn);
     std::vector<std::thread> threads;
     std::vector<std::uint64_t> bytes(connections);
@@ -160,7 +160,8 @@ int main(int argc, char** argv) {
         return copy(argv[2], argv[3], static_cast<unsigned>(std::atoi(argv[4])));
     }
     if (mode == "stream" && argc == 6) return stream(argv[2], argv[3], argv[4], parse_lsn(argv[5]));
-    std::fprintf(stderr, "usage: bare_reader copy URL TABLE CONNECTIONS | stream URL SLOT "
-                         "PUBLICATION END_LSN\n");
+    std::fprintf(stderr,
+                 "usage: bare_reader copy URL TABLE CONNECTIONS | stream URL SLOT "
+                 "PUBLICATION END_LSN\n");
     return 64;
 }

@@ -1,7 +1,8 @@
 #include "bench.h"
 
+#include "support/eventually.h"
+
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <csignal>
@@ -10,8 +11,7 @@
 #include <fstream>
 #include <stdexcept>
 #include <thread>
-
-#include "support/eventually.h"
+#include <unistd.h>
 
 namespace walbrook::bench {
 
@@ -124,7 +124,8 @@ std::string mixed_rows(const std::string& from, const std::string& to) {
         "select g, (g * 7919 % 1000003)::int, 'customer ' || md5(g::text), "
         "(g * 31 % 100000000)::numeric / 100, sqrt(g::float8), "
         "case when g % 3 = 0 then null else 'note ' || g end, "
-        "timestamptz '2024-01-01' + g * interval '1.234567 s', date '2020-01-01' + (g % 3000)::int, "
+        "timestamptz '2024-01-01' + g * interval '1.234567 s', date '2020-01-01' + (g % "
+        "3000)::int, "
         "g % 2 = 0, md5(g::text)::uuid, "
         "jsonb_build_object('k', g % 1000, 's', 'v' || g % 77) "
         "from generate_series({}::bigint, {}::bigint) g",
@@ -173,7 +174,8 @@ ChildProcess& Replica::start() {
 ChildExit Replica::stop() {
     process_->signal(SIGTERM);
     const auto exit = process_->wait(std::chrono::minutes(2));
-    if (!exit || !exit->ok()) throw std::runtime_error("walbrook ended badly:\n" + process_->output());
+    if (!exit || !exit->ok())
+        throw std::runtime_error("walbrook ended badly:\n" + process_->output());
     return *exit;
 }
 

@@ -1,15 +1,15 @@
 #pragma once
 
+#include "support/child_process.h"
+#include "support/database.h"
+#include "support/pg_cluster.h"
+#include "support/temp_dir.h"
+
 #include <chrono>
 #include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
-
-#include "support/child_process.h"
-#include "support/database.h"
-#include "support/pg_cluster.h"
-#include "support/temp_dir.h"
 
 // What the benchmarks share: a server, the table, a pipeline in a folder, and processes
 // that are timed from their start to their end. What goes wrong is thrown.
@@ -48,7 +48,8 @@ std::string mixed_rows(const std::string& from, const std::string& to);
 class Replica {
  public:
     enum class Kind { ducklake, blackhole };
-    Replica(const testing::Database& source, Kind kind, std::vector<std::string> pipeline_keys = {});
+    Replica(const testing::Database& source, Kind kind,
+            std::vector<std::string> pipeline_keys = {});
 
     const std::string& slot() const { return slot_; }
     std::string catalog() const { return folder_.file("lake/catalog.sqlite"); }

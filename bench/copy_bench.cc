@@ -4,12 +4,12 @@
 //
 //   copy_bench [ROWS [PAIRS]]
 
+#include "bench.h"
+
 #include <fmt/format.h>
 
 #include <cstdio>
 #include <cstdlib>
-
-#include "bench.h"
 
 using namespace walbrook;
 using namespace walbrook::bench;
@@ -46,19 +46,20 @@ int run(long rows, int pairs) {
         memory.push_back(run.rss_mib_max);
         ratios.push_back(bare.back() / run.seconds);
         imported.push_back(duckdb_import(database.url(), "item").seconds);
-        fmt::print("pair {}: bare {:.2f} s, walbrook {:.2f} s (ratio {:.2f}), {:.2f} CPU-s per "
-                   "million rows, {:.0f} MiB; duckdb import {:.2f} s; lake equal; CPU-s of the "
-                   "server: bare {:.2f} (and its reader {:.2f}), walbrook {:.2f}\n",
-                   i + 1, bare.back(), ours.back(), ratios.back(), cpu.back(), memory.back(),
-                   imported.back(), after_bare - before_bare, limit.cpu_seconds,
-                   after_run - after_bare);
+        fmt::print(
+            "pair {}: bare {:.2f} s, walbrook {:.2f} s (ratio {:.2f}), {:.2f} CPU-s per "
+            "million rows, {:.0f} MiB; duckdb import {:.2f} s; lake equal; CPU-s of the "
+            "server: bare {:.2f} (and its reader {:.2f}), walbrook {:.2f}\n",
+            i + 1, bare.back(), ours.back(), ratios.back(), cpu.back(), memory.back(),
+            imported.back(), after_bare - before_bare, limit.cpu_seconds, after_run - after_bare);
         std::fflush(stdout);
     }
-    fmt::print("copy, medians: bare {:.2f} s, walbrook {:.2f} s, of the bare copy {:.2f} (at least "
-               "0.80), CPU-s per million rows {:.2f} (at most 1.0), duckdb import {:.2f} s "
-               "(slower than walbrook: {}), {:.0f} MiB\n",
-               median(bare), median(ours), median(ratios), median(cpu), median(imported),
-               median(imported) > median(ours) ? "yes" : "NO", median(memory));
+    fmt::print(
+        "copy, medians: bare {:.2f} s, walbrook {:.2f} s, of the bare copy {:.2f} (at least "
+        "0.80), CPU-s per million rows {:.2f} (at most 1.0), duckdb import {:.2f} s "
+        "(slower than walbrook: {}), {:.0f} MiB\n",
+        median(bare), median(ours), median(ratios), median(cpu), median(imported),
+        median(imported) > median(ours) ? "yes" : "NO", median(memory));
     return 0;
 }
 

@@ -5,14 +5,14 @@
 //   lake_peer compare URL TABLE CATALOG             exit 1 unless public.TABLE of the lake holds
 //                                                   the rows of the source, as often as it does
 
+#include "destinations/duckdb_engine/engine.h"
+#include "destinations/duckdb_engine/sql.h"
+
 #include <fmt/format.h>
 
 #include <cstdio>
 #include <stdexcept>
 #include <string>
-
-#include "destinations/duckdb_engine/engine.h"
-#include "destinations/duckdb_engine/sql.h"
 
 using namespace walbrook::duckdb_engine;
 
@@ -27,10 +27,10 @@ T must(walbrook::Result<T> result) {
 // Rows as a multiset: their number and two sums over their hashes, of values that DuckDB
 // gets from both sides in the same types.
 std::string fingerprint(Connection& session, const std::string& table, const std::string& types) {
-    const QueryResult result = must(session.query(fmt::format(
-        "with rows as (select hash({1}) as h from {0}) select count(*), "
-        "sum(h::hugeint), sum(hash(h, 'again')::hugeint) from rows",
-        table, types)));
+    const QueryResult result = must(
+        session.query(fmt::format("with rows as (select hash({1}) as h from {0}) select count(*), "
+                                  "sum(h::hugeint), sum(hash(h, 'again')::hugeint) from rows",
+                                  table, types)));
     return *result.text(0, 0) + " rows, " + result.text(0, 1).value_or("-") + ", " +
            result.text(0, 2).value_or("-");
 }
@@ -39,8 +39,9 @@ int run(int argc, char** argv) {
     const std::string mode = argc > 1 ? argv[1] : "";
     const bool imports = mode == "import" && argc == 6;
     if (!imports && !(mode == "compare" && argc == 5)) {
-        std::fprintf(stderr, "usage: lake_peer import URL TABLE CATALOG DATA_PATH | compare URL "
-                             "TABLE CATALOG\n");
+        std::fprintf(stderr,
+                     "usage: lake_peer import URL TABLE CATALOG DATA_PATH | compare URL "
+                     "TABLE CATALOG\n");
         return 64;
     }
     DatabaseOptions options;
@@ -55,7 +56,8 @@ int run(int argc, char** argv) {
     must(session->query(
         fmt::format("ATTACH {} AS source (TYPE postgres, READ_ONLY)", quote_literal(argv[2]))));
     if (imports) {
-        must(session->query("CREATE TABLE lake.main.imported AS SELECT * FROM source.public." + table));
+        must(session->query("CREATE TABLE lake.main.imported AS SELECT * FROM source.public." +
+                            table));
         return 0;
     }
     std::string values;

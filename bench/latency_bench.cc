@@ -7,6 +7,9 @@
 // What is reported is the age of each commit when it was first seen: all commits between two
 // answers count as spread evenly over the time between them.
 
+#include "bench.h"
+#include "integration/lake_reader.h"
+
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -15,9 +18,6 @@
 #include <cstdlib>
 #include <fstream>
 #include <thread>
-
-#include "bench.h"
-#include "integration/lake_reader.h"
 
 using namespace walbrook;
 using namespace walbrook::bench;
@@ -28,7 +28,8 @@ constexpr int kRate = 1000;
 const char* const kTables[] = {"large", "small_1", "small_2", "small_3"};
 
 double now_s() {
-    return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
+    return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch())
+        .count();
 }
 
 // Ages of commits, in steps of a millisecond.
@@ -91,8 +92,8 @@ std::vector<std::string> write_scripts(const testing::TempDir& folder) {
     for (const std::string table : kTables) {
         // Half of the load goes to the large table.
         const int weight = table == "large" ? 3 : 1;
-        const std::string key = "\\set key random(1, " +
-                                std::string(table == "large" ? "1000000" : "1000") + ")\n";
+        const std::string key =
+            "\\set key random(1, " + std::string(table == "large" ? "1000000" : "1000") + ")\n";
         script(table + "_insert.sql", 70 * weight,
                "\\set key random(1, 1000000)\ninsert into " + table +
                    "(amount, note) values (:key, 'new ' || :key);\n");
@@ -116,8 +117,17 @@ int run(int seconds) {
     std::this_thread::sleep_for(std::chrono::seconds(3));
     const testing::TempDir folder("latency");
     testing::LakeReader reader(replica.catalog());
-    std::vector<std::string> args = {"-n", "-M", "prepared", "-c", "4", "-j", "1", "-R",
-                                     std::to_string(kRate), "-T", std::to_string(seconds)};
+    std::vector<std::string> args = {"-n",
+                                     "-M",
+                                     "prepared",
+                                     "-c",
+                                     "4",
+                                     "-j",
+                                     "1",
+                                     "-R",
+                                     std::to_string(kRate),
+                                     "-T",
+                                     std::to_string(seconds)};
     const auto scripts = write_scripts(folder);
     args.insert(args.end(), scripts.begin(), scripts.end());
     args.push_back(database.url());
@@ -134,8 +144,10 @@ int run(int seconds) {
         std::string sql;
         for (const std::string table : kTables) {
             sql += (sql.empty() ? "" : " union all ") +
-                   fmt::format("select max(at) as at from lake.public.{} where at > "
-                               "to_timestamp({:.6f})", table, newest);
+                   fmt::format(
+                       "select max(at) as at from lake.public.{} where at > "
+                       "to_timestamp({:.6f})",
+                       table, newest);
         }
         const std::string seen = reader.value("select epoch_us(max(at)) from (" + sql + ")");
         const double answered = now_s();
@@ -147,8 +159,8 @@ int run(int seconds) {
             if (answered > start + seconds - 60) last_minute.add(newest, at, answered);
             newest = at;
         }
-        std::this_thread::sleep_for(std::chrono::duration<double>(
-            std::max(0.0, asked + 0.05 - now_s())));
+        std::this_thread::sleep_for(
+            std::chrono::duration<double>(std::max(0.0, asked + 0.05 - now_s())));
     }
     load.wait();
     replica.wait_until_caught_up(database);
@@ -158,12 +170,13 @@ int run(int seconds) {
     print("commit to seen", all);
     print("  first minute", first_minute);
     print("  last minute", last_minute);
-    fmt::print("last minute against the first: p50 {:.2f}, p99 {:.2f} (at most 1.20); the reader's "
-               "question took {:.0f} ms (median); walbrook {:.1f} % CPU, {:.0f} MiB; tables equal\n",
-               last_minute.percentile(0.5) / first_minute.percentile(0.5),
-               last_minute.percentile(0.99) / first_minute.percentile(0.99), median(asked_ms),
-               static_cast<double>(exit.cpu.count()) / 1e4 / seconds,
-               static_cast<double>(exit.rss_kib_max) / 1024);
+    fmt::print(
+        "last minute against the first: p50 {:.2f}, p99 {:.2f} (at most 1.20); the reader's "
+        "question took {:.0f} ms (median); walbrook {:.1f} % CPU, {:.0f} MiB; tables equal\n",
+        last_minute.percentile(0.5) / first_minute.percentile(0.5),
+        last_minute.percentile(0.99) / first_minute.percentile(0.99), median(asked_ms),
+        static_cast<double>(exit.cpu.count()) / 1e4 / seconds,
+        static_cast<double>(exit.rss_kib_max) / 1024);
     return 0;
 }
 

@@ -4,8 +4,10 @@
 //
 //   memory_bench [SCALE]     1: the sizes above; 0.1: a tenth of them
 
+#include "bench.h"
+#include "integration/lake_reader.h"
+
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
@@ -13,9 +15,7 @@
 #include <cstdlib>
 #include <fstream>
 #include <thread>
-
-#include "bench.h"
-#include "integration/lake_reader.h"
+#include <unistd.h>
 
 using namespace walbrook;
 using namespace walbrook::bench;
@@ -32,8 +32,10 @@ std::string million(double scale, double millions) {
 double mib(const testing::ChildExit& exit) { return static_cast<double>(exit.rss_kib_max) / 1024; }
 
 void drop(testing::Database& database, const Replica& replica) {
-    database.exec(fmt::format("select pg_drop_replication_slot('{}'); drop publication bench; "
-                              "drop table item; drop table if exists clock", replica.slot()));
+    database.exec(
+        fmt::format("select pg_drop_replication_slot('{}'); drop publication bench; "
+                    "drop table item; drop table if exists clock",
+                    replica.slot()));
 }
 
 // Bytes from the slot's confirmed position to the end of the log.
@@ -46,9 +48,10 @@ void copy_under_traffic(testing::Database& database, double scale) {
     create_mixed_table(database, "item");
     database.exec("insert into item " + mixed_rows("1", million(scale, 10)));
     database.exec("vacuum (freeze, analyze) item");
-    database.exec("create table clock(id int primary key, at timestamptz not null);"
-                  "insert into clock values (1, now());"
-                  "create publication bench for table clock, item");
+    database.exec(
+        "create table clock(id int primary key, at timestamptz not null);"
+        "insert into clock values (1, now());"
+        "create publication bench for table clock, item");
     Replica replica(database, Replica::Kind::ducklake);
     std::atomic<bool> done = false;
     // Traffic: small changes to the table that is copied and to another one.
@@ -57,7 +60,8 @@ void copy_under_traffic(testing::Database& database, double scale) {
         long key = 1;
         while (!done) {
             must_exec(session, fmt::format("update item set quantity = quantity + 1 where id = {}; "
-                                           "update clock set at = clock_timestamp()", key));
+                                           "update clock set at = clock_timestamp()",
+                                           key));
             key = key % 10'000 + 7;
             std::this_thread::sleep_for(milliseconds(5));
         }
@@ -74,18 +78,22 @@ void copy_under_traffic(testing::Database& database, double scale) {
         std::this_thread::sleep_for(milliseconds(1000));
         const std::string bytes = database.value(
             "select coalesce(max(pg_current_wal_lsn() - confirmed_flush_lsn), 0) from "
-            "pg_replication_slots where slot_name = '" + replica.slot() + "'");
+            "pg_replication_slots where slot_name = '" +
+            replica.slot() + "'");
         double& worst = seconds() < 30 ? lag.first_half_minute : lag.later;
         worst = std::max(worst, std::stod(bytes) / (1 << 20));
         ++lag.samples;
         try {
             if (!reader) reader = std::make_unique<testing::LakeReader>(replica.catalog());
             if (reader->has_table("public", "clock")) {
-                const double at = std::stod(
-                    reader->value("select epoch_us(max(at)) from lake.public.clock")) / 1e3;
-                const double age = static_cast<double>(
-                    std::chrono::duration_cast<milliseconds>(
-                        std::chrono::system_clock::now().time_since_epoch()).count()) - at;
+                const double at =
+                    std::stod(reader->value("select epoch_us(max(at)) from lake.public.clock")) /
+                    1e3;
+                const double age =
+                    static_cast<double>(std::chrono::duration_cast<milliseconds>(
+                                            std::chrono::system_clock::now().time_since_epoch())
+                                            .count()) -
+                    at;
                 if (seconds() > 30 || lag.samples > 10) lag.table_ms = std::max(lag.table_ms, age);
             }
             if (reader->has_table("public", "item")) {
@@ -103,11 +111,12 @@ void copy_under_traffic(testing::Database& database, double scale) {
     reader.reset();
     const auto exit = replica.stop();
     replica.expect_equal("item");
-    fmt::print("copy of {} rows under traffic: {:.0f} MiB (under 600), visible after {:.0f} s; "
-               "slot lag at most {:.1f} MiB in the first 30 s, {:.1f} MiB later (under 64), another "
-               "table at most {:.0f} ms behind (under 3000), {} samples; lake equal\n",
-               million(scale, 10), mib(exit), copied_after, lag.first_half_minute, lag.later,
-               lag.table_ms, lag.samples);
+    fmt::print(
+        "copy of {} rows under traffic: {:.0f} MiB (under 600), visible after {:.0f} s; "
+        "slot lag at most {:.1f} MiB in the first 30 s, {:.1f} MiB later (under 64), another "
+        "table at most {:.0f} ms behind (under 3000), {} samples; lake equal\n",
+        million(scale, 10), mib(exit), copied_after, lag.first_half_minute, lag.later, lag.table_ms,
+        lag.samples);
     std::fflush(stdout);
     drop(database, replica);
 }
@@ -180,7 +189,8 @@ void idle(testing::Database& database) {
     const auto read = [&](const std::string& file, const std::string& key) {
         std::ifstream in("/proc/" + std::to_string(replica.process().pid()) + "/" + file);
         std::string word;
-        while (in >> word && word != key) {}
+        while (in >> word && word != key) {
+        }
         double value = 0;
         in >> value;
         return value;
@@ -200,8 +210,10 @@ void idle(testing::Database& database) {
     const double used = (cpu_ticks() - before) / static_cast<double>(sysconf(_SC_CLK_TCK));
     const double rss = read("status", "VmRSS:") / 1024;
     replica.stop();
-    fmt::print("idle: {:.0f} MiB (under 150), {:.2f} % CPU (under 1), start to streaming {:.2f} s "
-               "(under 2)\n", rss, used / 30 * 100, start_s);
+    fmt::print(
+        "idle: {:.0f} MiB (under 150), {:.2f} % CPU (under 1), start to streaming {:.2f} s "
+        "(under 2)\n",
+        rss, used / 30 * 100, start_s);
     drop(database, replica);
 }
 

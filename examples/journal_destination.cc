@@ -196,8 +196,9 @@ Status Journal::write_copy(const CopyUnit& unit, RowReader& rows, std::stop_toke
         if (batch == nullptr) break;
         for (std::size_t i = 0; i < batch->rows(); ++i) {
             WALBROOK_TRY(const std::string row, json_of(RowView(*batch, i), false));
-            lines += "{\"op\":\"copied\",\"table\":" + json_string(batch->schema()->display_name()) +
-                     ",\"row\":" + row + "}\n";
+            lines +=
+                "{\"op\":\"copied\",\"table\":" + json_string(batch->schema()->display_name()) +
+                ",\"row\":" + row + "}\n";
         }
     }
     const std::lock_guard lock(mutex_);
@@ -264,7 +265,8 @@ Result<Ack> Journal::apply(Flush& flush, Ack, std::stop_token stop) {
         if (event == nullptr) break;
         WALBROOK_RETURN_IF_ERROR(write(*event, pending));
     }
-    pending.lines += "{\"op\":\"position\",\"lsn\":" + json_string(to_string(flush.position())) + "}\n";
+    pending.lines +=
+        "{\"op\":\"position\",\"lsn\":" + json_string(to_string(flush.position())) + "}\n";
     WALBROOK_RETURN_IF_ERROR(append(pending.lines));
     copies_ = std::move(pending.copies);
     schemas_ = std::move(pending.schemas);

@@ -1,5 +1,9 @@
 #pragma once
 
+#include "walbrook/arrow_c.h"
+#include "walbrook/column.h"
+#include "walbrook/schema.h"
+
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -9,10 +13,6 @@
 #include <variant>
 #include <vector>
 
-#include "walbrook/arrow_c.h"
-#include "walbrook/column.h"
-#include "walbrook/schema.h"
-
 namespace walbrook {
 
 // Rows of one version of a table: one column a schema column, all of one length.
@@ -21,7 +21,9 @@ class RowBatch {
     explicit RowBatch(TableSchemaPtr schema);
 
     const TableSchemaPtr& schema() const { return schema_; }
-    std::size_t rows() const { return columns_.empty() ? rows_without_columns_ : columns_[0].size(); }
+    std::size_t rows() const {
+        return columns_.empty() ? rows_without_columns_ : columns_[0].size();
+    }
     std::vector<Column>& columns() { return columns_; }
     const std::vector<Column>& columns() const { return columns_; }
     std::size_t bytes() const;
@@ -59,9 +61,9 @@ class RowReader {
 
 // One committed transaction of the source.
 struct Transaction {
-    Lsn commit_lsn;                  // Start of its commit record.
-    Lsn end_lsn;                     // First byte after it: the position once it is applied.
-    std::int64_t commit_time_us = 0; // Since 1970-01-01 UTC.
+    Lsn commit_lsn;                   // Start of its commit record.
+    Lsn end_lsn;                      // First byte after it: the position once it is applied.
+    std::int64_t commit_time_us = 0;  // Since 1970-01-01 UTC.
     std::uint32_t xid = 0;
 };
 
@@ -70,18 +72,20 @@ enum class ChangeKind : std::uint8_t { insert, update, remove };
 // One row change. Indexes are -1 where there is nothing.
 struct Change {
     ChangeKind kind = ChangeKind::insert;
-    bool old_is_full = false;      // old_row holds the whole old row, else only its key.
-    std::uint32_t transaction = 0; // Index into the flush's transactions.
-    std::int32_t new_row = -1;     // In ChangeBatch::new_rows: inserts and updates.
-    std::int32_t old_row = -1;     // In ChangeBatch::old_rows: deletes; updates that changed the key, or under FULL.
-    std::uint64_t ordinal = 0;     // Within its transaction, from 1.
+    bool old_is_full = false;       // old_row holds the whole old row, else only its key.
+    std::uint32_t transaction = 0;  // Index into the flush's transactions.
+    std::int32_t new_row = -1;      // In ChangeBatch::new_rows: inserts and updates.
+    std::int32_t old_row =
+        -1;  // In ChangeBatch::old_rows: deletes; updates that changed the key, or under FULL.
+    std::uint64_t ordinal = 0;  // Within its transaction, from 1.
 };
 
 // One attempt to copy one table into a shadow table.
 struct CopyTarget {
-    TableSchemaPtr schema;      // As of the copy's snapshot.
-    std::uint32_t attempt = 0;  // Grows with each try; what an earlier attempt left can no longer land.
-    Lsn position;               // Insert position when the snapshot was taken.
+    TableSchemaPtr schema;  // As of the copy's snapshot.
+    std::uint32_t attempt =
+        0;         // Grows with each try; what an earlier attempt left can no longer land.
+    Lsn position;  // Insert position when the snapshot was taken.
 };
 using CopyTargetPtr = std::shared_ptr<const CopyTarget>;
 
@@ -115,11 +119,11 @@ class ChangeBatch {
 
 struct Truncate {
     std::vector<TableSchemaPtr> tables;
-    bool cascade = false;           // What the statement said; the list is complete already.
+    bool cascade = false;  // What the statement said; the list is complete already.
     bool restart_identity = false;
     std::uint32_t transaction = 0;  // Index into the flush's transactions.
     std::uint64_t ordinal = 0;
-    CopyTargetPtr copy;             // Set when it empties a shadow table.
+    CopyTargetPtr copy;  // Set when it empties a shadow table.
 };
 
 // The shadow table becomes the visible one; an old visible table goes.

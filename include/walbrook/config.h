@@ -34,7 +34,7 @@ struct PgConnectionConfig {
     std::string url{};
     std::string host{};
     std::uint16_t port = 0;  // 0: 5432
-    std::string name{};        // Database.
+    std::string name{};      // Database.
     std::string username{};
     std::string password{};
     TlsConfig tls{};
@@ -42,9 +42,9 @@ struct PgConnectionConfig {
 };
 
 struct BatchConfig {
-    std::uint32_t max_fill_ms = 500;           // A change waits at most this long for its flush.
-    std::uint64_t max_bytes = 8ULL << 20;      // A flush closes at this size.
-    double memory_budget_ratio = 0.2;          // Share of memory for all batches.
+    std::uint32_t max_fill_ms = 500;       // A change waits at most this long for its flush.
+    std::uint64_t max_bytes = 8ULL << 20;  // A flush closes at this size.
+    double memory_budget_ratio = 0.2;      // Share of memory for all batches.
 };
 
 struct MemoryBackpressureConfig {
@@ -69,7 +69,8 @@ struct PipelineConfig {
     std::uint64_t id = 0;  // Required, above 0: names the slot walbrook_<id> and all records.
     std::string publication_name{};  // Required: an existing publication.
     PgConnectionConfig pg_connection{};
-    std::string work_dir{};  // Default ./walbrook-<id>; spill files and the control socket, mode 0700.
+    std::string
+        work_dir{};  // Default ./walbrook-<id>; spill files and the control socket, mode 0700.
     BatchConfig batch{};
     std::uint64_t table_error_retry_delay_ms = 10'000;
     std::uint32_t table_error_retry_max_attempts = 5;
@@ -79,7 +80,8 @@ struct PipelineConfig {
     std::optional<MemoryBackpressureConfig> memory_backpressure = MemoryBackpressureConfig{};
     TableSyncCopyConfig table_sync_copy{};
     InvalidatedSlotBehavior invalidated_slot_behavior = InvalidatedSlotBehavior::error;
-    std::uint32_t copy_lock_yield_ms = 2000;  // A user's DDL waits at most about this long for a copy.
+    std::uint32_t copy_lock_yield_ms =
+        2000;  // A user's DDL waits at most about this long for a copy.
 
     std::string slot_name() const { return "walbrook_" + std::to_string(id); }
     // Every violation at once: "pipeline.id: is required …".

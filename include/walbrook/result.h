@@ -97,11 +97,12 @@ class [[nodiscard]] Status {
 template <class T>
 class [[nodiscard]] Result {
  public:
-    Result(T value) : state_(std::in_place_index<0>, std::move(value)) {}  // NOLINT
+    Result(T value) : state_(std::in_place_index<0>, std::move(value)) {}      // NOLINT
     Result(Error error) : state_(std::in_place_index<1>, std::move(error)) {}  // NOLINT
     template <class U>
         requires(std::is_convertible_v<U &&, T> && !std::is_same_v<std::decay_t<U>, T> &&
-                 !std::is_same_v<std::decay_t<U>, Error> && !std::is_same_v<std::decay_t<U>, Result>)
+                 !std::is_same_v<std::decay_t<U>, Error> &&
+                 !std::is_same_v<std::decay_t<U>, Result>)
     Result(U&& value) : state_(std::in_place_index<0>, std::forward<U>(value)) {}  // NOLINT
 
     bool has_value() const { return state_.index() == 0; }
@@ -127,15 +128,15 @@ class [[nodiscard]] Result {
 #define WALBROOK_CONCAT(a, b) WALBROOK_CONCAT_INNER(a, b)
 
 // Returns the error of a Status or Result expression from the enclosing function.
-#define WALBROOK_RETURN_IF_ERROR(expression)                                    \
-    do {                                                                        \
-        if (auto walbrook_status = (expression); !walbrook_status)              \
-            return std::move(walbrook_status).error();                          \
+#define WALBROOK_RETURN_IF_ERROR(expression)                       \
+    do {                                                           \
+        if (auto walbrook_status = (expression); !walbrook_status) \
+            return std::move(walbrook_status).error();             \
     } while (false)
 
 // WALBROOK_TRY(auto rows, read_rows()): declares `rows`, or returns the error.
-#define WALBROOK_TRY(declaration, expression)                                            \
-    auto WALBROOK_CONCAT(walbrook_result_, __LINE__) = (expression);                     \
-    if (!WALBROOK_CONCAT(walbrook_result_, __LINE__))                                    \
-        return std::move(WALBROOK_CONCAT(walbrook_result_, __LINE__)).error();           \
+#define WALBROOK_TRY(declaration, expression)                                  \
+    auto WALBROOK_CONCAT(walbrook_result_, __LINE__) = (expression);           \
+    if (!WALBROOK_CONCAT(walbrook_result_, __LINE__))                          \
+        return std::move(WALBROOK_CONCAT(walbrook_result_, __LINE__)).error(); \
     declaration = *std::move(WALBROOK_CONCAT(walbrook_result_, __LINE__))

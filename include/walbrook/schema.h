@@ -1,13 +1,13 @@
 #pragma once
 
+#include "walbrook/lsn.h"
+#include "walbrook/result.h"
+
 #include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
 #include <vector>
-
-#include "walbrook/lsn.h"
-#include "walbrook/result.h"
 
 namespace walbrook {
 
@@ -21,11 +21,11 @@ struct TableId {
 // type has exactly one kind (the type table, docs/types.md); what has no kind of
 // its own is `text`, holding exactly what Postgres prints.
 enum class TypeKind : std::uint8_t {
-    boolean,      // Arrow bool: one bit a value
+    boolean,  // Arrow bool: one bit a value
     int16,
     int32,
     int64,
-    uint32,       // oid and its kin
+    uint32,  // oid and its kin
     float32,
     float64,
     decimal,      // Arrow decimal128(precision, scale): 16 bytes little endian, unscaled
@@ -59,19 +59,19 @@ std::string to_string(const ColumnType& type);
 // One replicated column of one version of a table.
 struct ColumnSchema {
     std::string name;
-    std::int16_t attnum = 0;       // pg_attribute.attnum: the identity that survives renames.
-    std::uint32_t type_oid = 0;    // As declared, domains not resolved.
-    std::int32_t typmod = -1;      // pg_attribute.atttypmod.
-    std::string type_name;         // format_type(): "numeric(12,2)"; for comments and messages.
+    std::int16_t attnum = 0;          // pg_attribute.attnum: the identity that survives renames.
+    std::uint32_t type_oid = 0;       // As declared, domains not resolved.
+    std::int32_t typmod = -1;         // pg_attribute.atttypmod.
+    std::string type_name;            // format_type(): "numeric(12,2)"; for comments and messages.
     std::uint32_t base_type_oid = 0;  // Domains resolved, to any depth; else type_oid.
     std::int32_t base_typmod = -1;
     std::uint32_t element_type_oid = 0;  // Arrays: the element's type, domains resolved; else 0.
     char element_delimiter = ',';        // Arrays: pg_type.typdelim of the element (';' for box).
-    char base_type_class = 'b';    // pg_type.typtype of the base type: b, c, e, p, r, m.
-    ColumnType type;               // How it is held.
+    char base_type_class = 'b';          // pg_type.typtype of the base type: b, c, e, p, r, m.
+    ColumnType type;                     // How it is held.
     bool nullable = true;
-    int key_position = 0;          // 1-based place in the primary key, 0 if not part of it.
-    bool in_identity = false;      // Sent with old rows: part of the replica identity.
+    int key_position = 0;      // 1-based place in the primary key, 0 if not part of it.
+    bool in_identity = false;  // Sent with old rows: part of the replica identity.
     std::string comment;
     bool operator==(const ColumnSchema&) const = default;
 };
@@ -92,7 +92,8 @@ class TableSchema {
     std::string name;    // Table name, unquoted.
     std::string comment;
     ReplicaIdentity replica_identity = ReplicaIdentity::default_key;
-    std::vector<ColumnSchema> columns;  // Published columns in attnum order: the order of every row.
+    std::vector<ColumnSchema>
+        columns;  // Published columns in attnum order: the order of every row.
 
     // schema.name as people write it, for messages.
     std::string display_name() const { return schema + "." + name; }

@@ -1,6 +1,8 @@
 // RowBatch and TableSchema as structures of the Arrow C Data Interface. The format
 // strings are those of its specification ("Data type description - format strings").
 
+#include "walbrook/batch.h"
+
 #include <fmt/format.h>
 
 #include <array>
@@ -8,30 +10,44 @@
 #include <string>
 #include <vector>
 
-#include "walbrook/batch.h"
-
 namespace walbrook {
 namespace {
 
 std::string format_of(const ColumnType& type) {
     switch (type.kind) {
-        case TypeKind::boolean: return "b";
-        case TypeKind::int16: return "s";
-        case TypeKind::int32: return "i";
-        case TypeKind::int64: return "l";
-        case TypeKind::uint32: return "I";
-        case TypeKind::float32: return "f";
-        case TypeKind::float64: return "g";
-        case TypeKind::decimal: return fmt::format("d:{},{}", type.precision, type.scale);
+        case TypeKind::boolean:
+            return "b";
+        case TypeKind::int16:
+            return "s";
+        case TypeKind::int32:
+            return "i";
+        case TypeKind::int64:
+            return "l";
+        case TypeKind::uint32:
+            return "I";
+        case TypeKind::float32:
+            return "f";
+        case TypeKind::float64:
+            return "g";
+        case TypeKind::decimal:
+            return fmt::format("d:{},{}", type.precision, type.scale);
         case TypeKind::text:
-        case TypeKind::json: return "u";
-        case TypeKind::bytes: return "z";
-        case TypeKind::date: return "tdD";
-        case TypeKind::time: return "ttu";
-        case TypeKind::timestamp: return "tsu:";
-        case TypeKind::timestamptz: return "tsu:UTC";
-        case TypeKind::uuid: return "w:16";
-        case TypeKind::list: return "+l";
+        case TypeKind::json:
+            return "u";
+        case TypeKind::bytes:
+            return "z";
+        case TypeKind::date:
+            return "tdD";
+        case TypeKind::time:
+            return "ttu";
+        case TypeKind::timestamp:
+            return "tsu:";
+        case TypeKind::timestamptz:
+            return "tsu:UTC";
+        case TypeKind::uuid:
+            return "w:16";
+        case TypeKind::list:
+            return "+l";
     }
     return "u";
 }
@@ -167,7 +183,8 @@ void export_arrow_schema(const TableSchema& schema, ArrowSchema* out) {
 void RowBatch::export_arrow(ArrowArray* out) const {
     auto node = std::make_unique<ArrayNode>();
     node->children.resize(columns_.size());
-    for (std::size_t i = 0; i < columns_.size(); ++i) export_column(columns_[i], &node->children[i]);
+    for (std::size_t i = 0; i < columns_.size(); ++i)
+        export_column(columns_[i], &node->children[i]);
     fill_array(std::move(node), rows(), 0, 1, out);
 }
 

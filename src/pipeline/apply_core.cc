@@ -1,12 +1,12 @@
 #include "pipeline/apply_core.h"
 
+#include "base/check.h"
+#include "batch/row_append.h"
+
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <utility>
-
-#include "base/check.h"
-#include "batch/row_append.h"
 
 namespace walbrook {
 namespace {
@@ -47,8 +47,8 @@ struct OwnedRelation {
           replica_identity(message.replica_identity) {
         RelationColumn column;
         for (auto each = message.columns.columns(); each.next(column);) {
-            columns.push_back({std::string(column.name), column.type_oid, column.typmod,
-                               column.in_identity});
+            columns.push_back(
+                {std::string(column.name), column.type_oid, column.typmod, column.in_identity});
         }
     }
     std::uint32_t oid;
@@ -86,7 +86,7 @@ struct ApplyCore::Relation {
     Table* table = nullptr;  // nullptr: not one of ours.
     TableSchemaPtr schema;   // What the decoders were chosen for.
     std::optional<RowDecoders> decoders;
-    std::string mismatch;    // Why rows of this relation do not fit the schema; else empty.
+    std::string mismatch;  // Why rows of this relation do not fit the schema; else empty.
 };
 
 // A transaction that the server streams before its end.
@@ -155,8 +155,7 @@ void ApplyCore::step(const CoreInput& in, std::vector<CoreAction>& actions) {
 // ---------------------------------------------------------------- the stream
 
 Status ApplyCore::on_frame(FrameView payload) {
-    WALBROOK_TRY(const PgoutputMessage message,
-                 parse_pgoutput(payload, stream_xid_ != 0));
+    WALBROOK_TRY(const PgoutputMessage message, parse_pgoutput(payload, stream_xid_ != 0));
     if (stream_xid_ != 0) return on_streamed(message, payload);
     return on_message(message, payload.size());
 }
@@ -190,8 +189,9 @@ void ApplyCore::on_stream_start(const StreamStartMessage& start) {
 Status ApplyCore::on_stream_commit(const StreamCommitMessage& end) {
     const auto found = spooled_.find(end.xid);
     if (found == spooled_.end()) {
-        return Error(ErrorCode::malformed,
-                     fmt::format("the stream commits transaction {}, which it never began", end.xid));
+        return Error(
+            ErrorCode::malformed,
+            fmt::format("the stream commits transaction {}, which it never began", end.xid));
     }
     replay_ = std::make_unique<Replay>();
     replay_->spooled = std::move(found->second);
@@ -227,8 +227,7 @@ Status ApplyCore::replay_some() {
         // The server counts relations as described once the transaction has committed,
         // whether its rows were news to us or not.
         if (skipping_ && frame->bytes.front() != std::byte{'R'}) continue;
-        WALBROOK_TRY(const PgoutputMessage message,
-                     parse_pgoutput(frame->bytes, true));
+        WALBROOK_TRY(const PgoutputMessage message, parse_pgoutput(frame->bytes, true));
         WALBROOK_RETURN_IF_ERROR(on_message(message, frame->bytes.size()));
     }
     return {};
@@ -236,8 +235,8 @@ Status ApplyCore::replay_some() {
 
 Status ApplyCore::on_message(const PgoutputMessage& message, std::size_t bytes) {
     if (const auto* insert = std::get_if<InsertMessage>(&message)) {
-        return on_change({insert->relation, ChangeKind::insert, nullptr, false, &insert->new_row,
-                          bytes});
+        return on_change(
+            {insert->relation, ChangeKind::insert, nullptr, false, &insert->new_row, bytes});
     }
     if (const auto* update = std::get_if<UpdateMessage>(&message)) {
         return on_change({update->relation, ChangeKind::update,
@@ -278,7 +277,8 @@ Status ApplyCore::on_message(const PgoutputMessage& message, std::size_t bytes) 
         return {};
     }
     // Types are known from the catalog; origins and messages of others are not ours.
-    if (std::holds_alternative<TypeMessage>(message) || std::holds_alternative<OriginMessage>(message) ||
+    if (std::holds_alternative<TypeMessage>(message) ||
+        std::holds_alternative<OriginMessage>(message) ||
         std::holds_alternative<LogicalMessage>(message)) {
         return {};
     }
@@ -424,9 +424,9 @@ Result<ApplyCore::Relation*> ApplyCore::relation_of(std::uint32_t oid) {
     if (relation == nullptr || relation->message.oid != oid) {
         const auto found = relations_.find(oid);
         if (found == relations_.end()) {
-            return Error(ErrorCode::malformed,
-                         fmt::format("the stream sent a row of relation {} before describing it",
-                                     oid));
+            return Error(
+                ErrorCode::malformed,
+                fmt::format("the stream sent a row of relation {} before describing it", oid));
         }
         relation = last_relation_ = found->second.get();
     }
@@ -443,7 +443,7 @@ Status ApplyCore::on_change(const RowChange& change) {
     ++ordinal_;
     ++changes_;
     if (skipping_) return {};
-    WALBROOK_TRY(Relation* relation, relation_of(change.relation));
+    WALBROOK_TRY(Relation * relation, relation_of(change.relation));
     Table* table = relation->table;
     if (table == nullptr || table->route == Route::skip) return {};
     if (!relation->mismatch.empty()) {
@@ -457,14 +457,18 @@ Status ApplyCore::on_change(const RowChange& change) {
     } else if (begin_held(*table)) {
         status = append_change(*table->held, *relation, change);
     }
-    if (status) [[likely]] return {};
+    if (status) [[likely]]
+        return {};
     switch (status.error().code()) {
-        case ErrorCode::schema_mismatch: on_mismatch(*table, status.error().message()); return {};
+        case ErrorCode::schema_mismatch:
+            on_mismatch(*table, status.error().message());
+            return {};
         case ErrorCode::unsupported_value:
         case ErrorCode::malformed:
             stop_table(*table, false, std::move(status).error());
             return {};
-        default: return status;  // Disk full and the like: not about one table.
+        default:
+            return status;  // Disk full and the like: not about one table.
     }
 }
 
@@ -552,9 +556,8 @@ void ApplyCore::on_mismatch(Table& table, const std::string& why) {
         return;
     }
     stop_table(table, true,
-               Error(ErrorCode::schema_mismatch,
-                     fmt::format("rows of {} no longer fit: {}", table.schema->display_name(),
-                                 why)));
+               Error(ErrorCode::schema_mismatch, fmt::format("rows of {} no longer fit: {}",
+                                                             table.schema->display_name(), why)));
 }
 
 void ApplyCore::check_unreadable(Table& table) {
@@ -683,7 +686,7 @@ void ApplyCore::publish_ready_copies() {
         }
     }
     for (Table* table : complete) {
-            const SnapshotXids& snapshot = table->snapshot;
+        const SnapshotXids& snapshot = table->snapshot;
         pending_.append(std::move(*table->held), table->copy,
                         [&](const Transaction& t) { return snapshot.visible(t.xid); });
         pending_.add(Publish{table->copy});
@@ -808,7 +811,8 @@ bool ApplyCore::wants_frames() const {
     switch (memory_) {
         case MemoryState::ample:
             return !in_flight_ || pending_.bytes() < options_.pending_bytes_max;
-        case MemoryState::paused: return false;
+        case MemoryState::paused:
+            return false;
         case MemoryState::scarce:
             // One flush at a time. Half a transaction cannot be flushed: the rest must come.
             return !in_flight_ && (pending_.bytes() < flush_bytes_limit() || !at_boundary());

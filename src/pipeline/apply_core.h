@@ -1,5 +1,14 @@
 #pragma once
 
+#include "base/clock.h"
+#include "batch/change_log.h"
+#include "batch/spill.h"
+#include "decode/pgoutput.h"
+#include "decode/value.h"
+#include "pipeline/memory_pressure.h"
+#include "postgres/snapshot.h"
+#include "walbrook/batch.h"
+
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -9,15 +18,6 @@
 #include <unordered_set>
 #include <variant>
 #include <vector>
-
-#include "base/clock.h"
-#include "batch/change_log.h"
-#include "batch/spill.h"
-#include "decode/pgoutput.h"
-#include "decode/value.h"
-#include "pipeline/memory_pressure.h"
-#include "postgres/snapshot.h"
-#include "walbrook/batch.h"
 
 namespace walbrook {
 
@@ -62,9 +62,9 @@ struct CopyAbandoned {
 
 }  // namespace input
 
-using CoreInput = std::variant<input::Frame, input::Keepalive, input::Disconnected, input::Acked,
-                               input::Tick, input::Hold, input::CopyDone, input::CopyAbandoned,
-                               input::Memory>;
+using CoreInput =
+    std::variant<input::Frame, input::Keepalive, input::Disconnected, input::Acked, input::Tick,
+                 input::Hold, input::CopyDone, input::CopyAbandoned, input::Memory>;
 
 // What a flush is for.
 enum class FlushKind : std::uint8_t {
@@ -115,13 +115,14 @@ struct CoreOptions {
     Lsn position;  // Everything up to here is in the destination already.
 
     std::chrono::milliseconds max_fill{500};
-    std::size_t flush_bytes = 8ULL << 20;        // A flush is due at this size.
-    std::size_t pending_bytes_max = 48ULL << 20; // Reading pauses while this much waits.
+    std::size_t flush_bytes = 8ULL << 20;         // A flush is due at this size.
+    std::size_t pending_bytes_max = 48ULL << 20;  // Reading pauses while this much waits.
     // In memory, of all that waits: changes for the next flush, held changes, streamed
     // transactions. Beyond, the largest of them goes to disk.
     std::size_t waiting_bytes_max = 48ULL << 20;
-    std::size_t slice_bytes = 16ULL << 20;       // Held changes applied at once.
-    std::uint64_t held_bytes_max = 16ULL << 30;  // Of all tables; then the largest copy is given up.
+    std::size_t slice_bytes = 16ULL << 20;  // Held changes applied at once.
+    std::uint64_t held_bytes_max = 16ULL
+                                   << 30;  // Of all tables; then the largest copy is given up.
     SpillPolicy spill;
 };
 
@@ -241,14 +242,14 @@ class ApplyCore {
     Lsn received_;   // End of the last whole transaction, or of what the server passed idly.
     Lsn submitted_;  // Of the newest flush.
     Lsn durable_;
-    Lsn start_;      // Transactions before are in the destination, or here, already.
+    Lsn start_;  // Transactions before are in the destination, or here, already.
 
     std::unordered_map<std::uint32_t, std::unique_ptr<Table>> tables_;        // By oid.
     std::vector<Table*> holding_;                                             // Those with a hold.
     std::unordered_map<std::uint32_t, std::unique_ptr<Relation>> relations_;  // By oid.
     Relation* last_relation_ = nullptr;
 
-    ChangeLog pending_;  // What the next common flush will be.
+    ChangeLog pending_;                // What the next common flush will be.
     std::vector<TableId> publishing_;  // In pending_.
     std::vector<TableId> publishing_in_flight_;
     Instant clock_{};

@@ -1,5 +1,8 @@
 #pragma once
 
+#include "walbrook/result.h"
+#include "walbrook/schema.h"
+
 #include <condition_variable>
 #include <map>
 #include <mutex>
@@ -7,14 +10,11 @@
 #include <stop_token>
 #include <vector>
 
-#include "walbrook/result.h"
-#include "walbrook/schema.h"
-
 namespace walbrook {
 
 // Carries what the stream thread tells the thread that copies a table: its changes are
-// held, it is published, or the copy is lost. Thread-safe. A copy opens its place before it asks for a hold
-// and closes it at its end; events of others are dropped.
+// held, it is published, or the copy is lost. Thread-safe. A copy opens its place before it asks
+// for a hold and closes it at its end; events of others are dropped.
 class CopyEvents {
  public:
     struct Told {

@@ -98,7 +98,7 @@ class ShortMemory : public PgTest {
     MemoryDestination* destination_ = nullptr;
 };
 
-INSTANTIATE_TEST_SUITE_P(Pg, ShortMemory, ::testing::ValuesIn(pg_versions()), version_name);
+INSTANTIATE_TEST_SUITE_P(Pg, ShortMemory, ::testing::ValuesIn(newest_pg_version()), version_name);
 
 TEST_P(ShortMemory, CopiesAndFollowsUnderPermanentPressure) {
     start();

@@ -1,13 +1,5 @@
 #include "pipeline/table_copy.h"
 
-#include <fmt/format.h>
-
-#include <algorithm>
-#include <atomic>
-#include <mutex>
-#include <optional>
-#include <thread>
-
 #include "base/backoff.h"
 #include "base/clock.h"
 #include "base/failpoints.h"
@@ -16,6 +8,14 @@
 #include "pipeline/source_check.h"
 #include "pipeline/table_selection.h"
 #include "postgres/writers.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <atomic>
+#include <mutex>
+#include <optional>
+#include <thread>
 
 namespace walbrook {
 namespace {
@@ -129,8 +129,8 @@ Status TableCopy::wait_for_writers(const std::stop_token& stop) {
         if (!sleep_for(kWriterPoll, stop)) {
             return Error(ErrorCode::cancelled, "stopped while its writers were waited for");
         }
-        WALBROOK_TRY(writers, still_writing(*catalog_, within(kQueryDeadline, stop), oids,
-                                            prepared, writers));
+        WALBROOK_TRY(writers, still_writing(*catalog_, within(kQueryDeadline, stop), oids, prepared,
+                                            writers));
     }
     parts_.tables.note(id_, {});
     return {};
@@ -143,8 +143,8 @@ Status TableCopy::take_snapshot(const std::stop_token& stop) {
                                                within(kQueryDeadline, stop)));
     WALBROOK_TRY(const TableSchemaPtr schema, read_schema(holder_->connection(), stop));
     WALBROOK_TRY(shape_, read_shape(holder_->connection(), within(kQueryDeadline, stop), id_));
-    target_ = std::make_shared<const CopyTarget>(
-        CopyTarget{schema, parts_.tables.get(id_).attempt, before_page_header(holder_->position())});
+    target_ = std::make_shared<const CopyTarget>(CopyTarget{
+        schema, parts_.tables.get(id_).attempt, before_page_header(holder_->position())});
     return {};
 }
 
@@ -170,10 +170,10 @@ Result<std::vector<CopyUnitRange>> TableCopy::plan_units(const std::stop_token& 
         WALBROOK_RETURN_IF_ERROR(fields.finish("size of a table"));
         WALBROOK_TRY(const bool ranges,
                      has_tid_range_scan(*catalog_, table, within(kQueryDeadline, stop)));
-        const std::uint64_t step =
-            !ranges ? std::max<std::uint64_t>(blocks, 1)  // One unit.
-                    : std::clamp(blocks / (connections * kUnitsPerConnection), kUnitBlocksMin,
-                                 kUnitBlocksMax);
+        const std::uint64_t step = !ranges
+                                       ? std::max<std::uint64_t>(blocks, 1)  // One unit.
+                                       : std::clamp(blocks / (connections * kUnitsPerConnection),
+                                                    kUnitBlocksMin, kUnitBlocksMax);
         for (std::uint64_t first = 0; first == 0 || first < blocks; first += step) {
             units.push_back({table, first, first + step, blocks, ranges});
         }
@@ -217,9 +217,8 @@ Status TableCopy::copy_units(std::vector<CopyUnitRange> units, const std::stop_t
     return {};
 }
 
-Status TableCopy::copy_unit(Connection& connection, const CopyUnitRange& range,
-                            std::uint32_t index, std::uint64_t& step_blocks,
-                            const std::stop_token& stop) {
+Status TableCopy::copy_unit(Connection& connection, const CopyUnitRange& range, std::uint32_t index,
+                            std::uint64_t& step_blocks, const std::stop_token& stop) {
     const auto pass = parts_.copy_gate.enter(stop);
     if (!pass) return Error(ErrorCode::cancelled, "stopped before a unit was read");
     // Between ranges no lock is held, and it may wait as long as it must; within one only
@@ -247,8 +246,7 @@ Status TableCopy::copy_unit(Connection& connection, const CopyUnitRange& range,
         return {};
     };
     UnitReader reader(connection, range, std::move(options), stop);
-    WALBROOK_RETURN_IF_ERROR(
-        parts_.destination.write_copy(CopyUnit{target_, index}, reader, stop));
+    WALBROOK_RETURN_IF_ERROR(parts_.destination.write_copy(CopyUnit{target_, index}, reader, stop));
     step_blocks = reader.step();
     return failpoint("copy.after_unit");
 }

@@ -1,10 +1,10 @@
 #pragma once
 
+#include "walbrook/batch.h"
+
 #include <memory>
 #include <optional>
 #include <string>
-
-#include "walbrook/batch.h"
 
 namespace walbrook {
 

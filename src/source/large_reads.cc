@@ -1,9 +1,10 @@
 #include "source/large_reads.h"
 
-#include <libpq-fe.h>
-#include <sys/socket.h>
-
 #include "postgres/connection.h"
+
+#include <libpq-fe.h>
+
+#include <sys/socket.h>
 
 namespace walbrook {
 namespace {

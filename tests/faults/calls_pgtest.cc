@@ -71,7 +71,7 @@ class FailingCalls : public PgTest {
  private:
     std::map<std::string, std::shared_ptr<MemoryLake>> lakes_;
 };
-INSTANTIATE_TEST_SUITE_P(Pg, FailingCalls, ::testing::ValuesIn(pg_versions()), version_name);
+INSTANTIATE_TEST_SUITE_P(Pg, FailingCalls, ::testing::ValuesIn(newest_pg_version()), version_name);
 
 TEST_P(FailingCalls, OfAMemoryDestinationDoingNothing) {
     fail_each_call(in_memory(), Fault::Kind::before, ErrorCode::unavailable);

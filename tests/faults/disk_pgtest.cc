@@ -42,7 +42,7 @@ class DiskFull : public PgTest {
  private:
     std::unique_ptr<SmallDisk> disk_;
 };
-INSTANTIATE_TEST_SUITE_P(Pg, DiskFull, ::testing::ValuesIn(pg_versions()), version_name);
+INSTANTIATE_TEST_SUITE_P(Pg, DiskFull, ::testing::ValuesIn(newest_pg_version()), version_name);
 
 // 10 MB that do not compress.
 constexpr const char* kLargeTransaction =

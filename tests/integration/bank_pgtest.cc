@@ -1,11 +1,11 @@
 // Money that moves between tables while they are copied and followed: no snapshot of
 // the lake may show a sum that the source never had.
 
-#include <random>
-
 #include "integration/bank.h"
 #include "support/eventually.h"
 #include "support/pg_test.h"
+
+#include <random>
 
 namespace walbrook::testing {
 namespace {
@@ -22,8 +22,8 @@ TEST_P(BankTest, EverySnapshotBalances) {
     ASSERT_TRUE(replica.catches_up());
     // Enough snapshots with money on the move.
     const int before = replica.snapshots();
-    ASSERT_TRUE(eventually([&] { return replica.snapshots() >= before + 60; },
-                           std::chrono::seconds(120)));
+    ASSERT_TRUE(
+        eventually([&] { return replica.snapshots() >= before + 60; }, std::chrono::seconds(120)));
     bank.stop();
     ASSERT_TRUE(replica.catches_up());
     EXPECT_EQ(bank.difference(replica), "");
@@ -48,10 +48,10 @@ TEST_P(BankTest, SurvivesKillsAtRandomMoments) {
         replica.start();
         // Moments from the first connection to steady streaming.
         std::uniform_int_distribution<int> draw(1, 1500);
-        const auto moment = std::chrono::steady_clock::now() + std::chrono::milliseconds(draw(random));
-        ASSERT_TRUE(eventually([&] {
-            return std::chrono::steady_clock::now() >= moment || !replica.is_running();
-        }));
+        const auto moment =
+            std::chrono::steady_clock::now() + std::chrono::milliseconds(draw(random));
+        ASSERT_TRUE(eventually(
+            [&] { return std::chrono::steady_clock::now() >= moment || !replica.is_running(); }));
         ASSERT_TRUE(replica.is_running());
         replica.kill();
     }

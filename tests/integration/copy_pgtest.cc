@@ -1,16 +1,16 @@
 // What a source may do while its tables are copied.
 
-#include <fmt/format.h>
-
-#include <algorithm>
-#include <atomic>
-#include <thread>
-
 #include "integration/replica.h"
 #include "postgres/quote.h"
 #include "support/eventually.h"
 #include "support/pg_test.h"
 #include "support/tcp_proxy.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <atomic>
+#include <thread>
 
 namespace walbrook::testing {
 namespace {
@@ -126,8 +126,8 @@ TEST_P(Copy, FailingInsertsDelayNothing) {
         Pace pace(300);
         while (!stop.stop_requested()) {
             const char* table = failures % 2 == 0 ? "one" : "two";
-            const Status refused = session.exec(
-                within(std::chrono::seconds(30)), fmt::format("insert into {} values (1)", table));
+            const Status refused = session.exec(within(std::chrono::seconds(30)),
+                                                fmt::format("insert into {} values (1)", table));
             if (refused.ok()) return;
             ++failures;
             pace.wait();
@@ -200,40 +200,6 @@ TEST_P(Copy, MigrationsWaitLittleAndAreNeverDeadlockVictims) {
     EXPECT_EQ(cluster().log().find("deadlock detected"), std::string::npos);
 }
 
-TEST_P(Copy, TwoHundredTablesUseOneSlot) {
-    std::string sql;
-    std::string list;
-    std::string rows_in_source;
-    std::string rows_in_lake;
-    for (int i = 0; i < 200; ++i) {
-        // Some are empty, some have no key.
-        sql += fmt::format("create table t{0}(id int{1}, note text);", i,
-                           i % 5 == 0 ? "" : " primary key");
-        if (i % 3 != 0) sql += fmt::format("insert into t{0} values ({0}, 'a'), (-1, null);", i);
-        const char* comma = i == 0 ? "" : ", ";
-        list += fmt::format("{}t{}", comma, i);
-        // One query for all: each by itself would read the catalog of 200 tables again.
-        const char* both = i == 0 ? "" : " union all ";
-        const std::string columns = fmt::format("'t{}', id, coalesce(note, '-')", i);
-        rows_in_source += fmt::format("{}select {} from t{}", both, columns, i);
-        rows_in_lake += fmt::format("{}select {} from lake.public.t{}", both, columns, i);
-    }
-    database().exec(sql + "create publication shop for table " + list);
-    Replica replica(database());
-    replica.start();
-    ASSERT_TRUE(replica.catches_up(std::chrono::minutes(8)));
-    EXPECT_EQ(database().value("select count(*) from pg_replication_slots where database = "
-                               "current_database()"),
-              "1");
-    TextRows source = database().query(rows_in_source);
-    TextRows lake = replica.reader().query(rows_in_lake);
-    std::sort(source.begin(), source.end());
-    std::sort(lake.begin(), lake.end());
-    EXPECT_EQ(source.size(), 266U);
-    EXPECT_EQ(source, lake);
-    EXPECT_EQ(replica.stop().code, 0);
-}
-
 TEST_P(Copy, HostileNamesAreOnlyNames) {
     const std::string schema = "odd \"schema\"; drop table x; --";
     const std::string table = "select 'é'; \\ \"q\" %s {}";
@@ -241,14 +207,17 @@ TEST_P(Copy, HostileNamesAreOnlyNames) {
     database().exec("create schema " + quote_identifier(schema) + "; create table " +
                     quote_qualified(schema, table) + "(" + quote_identifier(column) +
                     " int primary key, \"order\" text, \"Upper Case\" text);"
-                    "insert into " + quote_qualified(schema, table) + " values (1, 'a', null);"
+                    "insert into " +
+                    quote_qualified(schema, table) +
+                    " values (1, 'a', null);"
                     "create publication \"shop's \"\"window\"\"\" for table " +
                     quote_qualified(schema, table));
     Replica replica(database(), "shop''s \"window\"");
     replica.start();
     ASSERT_TRUE(replica.catches_up());
-    database().exec("update " + quote_qualified(schema, table) + " set \"order\" = 'b'; insert into " +
-                    quote_qualified(schema, table) + " values (2, null, 'c')");
+    database().exec("update " + quote_qualified(schema, table) +
+                    " set \"order\" = 'b'; insert into " + quote_qualified(schema, table) +
+                    " values (2, null, 'c')");
     ASSERT_TRUE(replica.catches_up());
     EXPECT_EQ(replica.difference_of(table, schema), "");
     EXPECT_EQ(replica.stop().code, 0);

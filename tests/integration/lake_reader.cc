@@ -1,14 +1,14 @@
 #include "integration/lake_reader.h"
 
+#include "batch/value_text.h"
+#include "destinations/duckdb_engine/sql.h"
+#include "walbrook/column.h"
+
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <charconv>
 #include <stdexcept>
-
-#include "batch/value_text.h"
-#include "destinations/duckdb_engine/sql.h"
-#include "walbrook/column.h"
 
 namespace walbrook::testing {
 namespace {
@@ -50,13 +50,15 @@ Rendering rendering_of(const std::string& type) {
                 TypeKind::timestamp};
     }
     if (type == "TIMESTAMP WITH TIME ZONE") {
-        return {"case when isinf({0}) then ({0} at time zone 'UTC')::varchar else "
-                "epoch_us({0})::varchar end",
-                TypeKind::timestamptz};
+        return {
+            "case when isinf({0}) then ({0} at time zone 'UTC')::varchar else "
+            "epoch_us({0})::varchar end",
+            TypeKind::timestamptz};
     }
     if (type == "DATE") {
-        return {"case when isinf({0}) then {0}::varchar else ({0} - date '1970-01-01')::varchar end",
-                TypeKind::date};
+        return {
+            "case when isinf({0}) then {0}::varchar else ({0} - date '1970-01-01')::varchar end",
+            TypeKind::date};
     }
     return {"{}::varchar"};
 }
@@ -77,10 +79,18 @@ std::string postgres_text(TypeKind kind, const std::string& text) {
     schema.type.kind = kind;
     Column column(schema.type);
     switch (kind) {
-        case TypeKind::float32: column.append_fixed(parse<float>(text)); break;
-        case TypeKind::float64: column.append_fixed(parse<double>(text)); break;
-        case TypeKind::date: column.append_fixed(parse<std::int32_t>(text)); break;
-        default: column.append_fixed(parse<std::int64_t>(text)); break;
+        case TypeKind::float32:
+            column.append_fixed(parse<float>(text));
+            break;
+        case TypeKind::float64:
+            column.append_fixed(parse<double>(text));
+            break;
+        case TypeKind::date:
+            column.append_fixed(parse<std::int32_t>(text));
+            break;
+        default:
+            column.append_fixed(parse<std::int64_t>(text));
+            break;
     }
     return to_text(schema, column, 0);
 }
@@ -89,11 +99,20 @@ std::string copy_escaped(const std::string& text) {
     std::string out;
     for (const char c : text) {
         switch (c) {
-            case '\\': out += "\\\\"; break;
-            case '\t': out += "\\t"; break;
-            case '\n': out += "\\n"; break;
-            case '\r': out += "\\r"; break;
-            default: out += c;
+            case '\\':
+                out += "\\\\";
+                break;
+            case '\t':
+                out += "\\t";
+                break;
+            case '\n':
+                out += "\\n";
+                break;
+            case '\r':
+                out += "\\r";
+                break;
+            default:
+                out += c;
         }
     }
     return out;
@@ -147,9 +166,8 @@ std::vector<std::string> LakeReader::rows_at(const std::string& schema, const st
 
 std::vector<std::string> LakeReader::read(const std::string& schema, const std::string& table,
                                           const std::string& at) {
-    const std::string from =
-        fmt::format("lake.{}.{}{}", duckdb_engine::quote_identifier(schema),
-                    duckdb_engine::quote_identifier(table), at);
+    const std::string from = fmt::format("lake.{}.{}{}", duckdb_engine::quote_identifier(schema),
+                                         duckdb_engine::quote_identifier(table), at);
     std::vector<Rendering> renderings;
     std::string list;
     for (const auto& column : query("describe select * from " + from)) {

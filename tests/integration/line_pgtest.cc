@@ -70,7 +70,8 @@ TEST_P(Line, GoesOnWhereItStopped) {
     replica().start();
     ASSERT_TRUE(replica().catches_up());
     EXPECT_EQ(replica().stop().code, 0);
-    database().exec("insert into item values (101, 'while it was away'); delete from item where id = 1");
+    database().exec(
+        "insert into item values (101, 'while it was away'); delete from item where id = 1");
     replica().start();
     ASSERT_TRUE(replica().catches_up());
     EXPECT_EQ(replica().difference_of("item"), "");

@@ -15,7 +15,7 @@ namespace {
 using std::chrono::seconds;
 
 class Readers : public PgTest {};
-INSTANTIATE_TEST_SUITE_P(Pg, Readers, ::testing::ValuesIn(pg_versions()), version_name);
+INSTANTIATE_TEST_SUITE_P(Pg, Readers, ::testing::ValuesIn(newest_pg_version()), version_name);
 
 // How long the readers hold on: two minutes where there is time for it.
 seconds patience() { return std::getenv("WALBROOK_TEST_SOAK") ? seconds(120) : seconds(6); }

@@ -1,22 +1,22 @@
 // Every type three ways: what the source prints, what was copied, what was streamed;
 // and the lake's column has the type that the type table promises.
 
-#include <fmt/format.h>
-
-#include <set>
-
 #include "decode/type_table.h"
 #include "integration/replica.h"
 #include "postgres/quote.h"
 #include "support/pg_test.h"
 
+#include <fmt/format.h>
+
+#include <set>
+
 namespace walbrook::testing {
 namespace {
 
 struct TypeCase {
-    const char* name;   // Of the column.
-    const char* type;   // Of the source.
-    const char* lake;   // As DuckDB describes it.
+    const char* name;  // Of the column.
+    const char* type;  // Of the source.
+    const char* lake;  // As DuckDB describes it.
     std::vector<const char*> values;
 };
 
@@ -29,33 +29,53 @@ const std::vector<TypeCase>& cases() {
         {"i8", "int8", "BIGINT", {"-9223372036854775808", "9223372036854775807"}},
         {"o", "oid", "UINTEGER", {"0", "4294967295"}},
         {"f4", "float4", "FLOAT", {"1.5", "-0", "3.4e38", "1e-45", "NaN", "Infinity", "-Infinity"}},
-        {"f8", "float8", "DOUBLE",
+        {"f8",
+         "float8",
+         "DOUBLE",
          {"0.1", "-0", "1.7976931348623157e308", "5e-324", "NaN", "Infinity", "-Infinity", "1e15",
           "123456789012345680"}},
-        {"n", "numeric", "VARCHAR",
+        {"n",
+         "numeric",
+         "VARCHAR",
          {"0", "1.500", "NaN", "-1e-20", "123456789012345678901234567890123456789012345.678",
           "0.00000000000000000000000000000000000000001"}},
         {"n12", "numeric(12,2)", "DECIMAL(12,2)", {"0", "-9999999999.99", "9999999999.99", "1.5"}},
-        {"n38", "numeric(38,10)", "DECIMAL(38,10)",
+        {"n38",
+         "numeric(38,10)",
+         "DECIMAL(38,10)",
          {"9999999999999999999999999999.9999999999", "-0.0000000001"}},
-        {"n50", "numeric(50,2)", "VARCHAR", {"123456789012345678901234567890123456789012345678.99"}},
+        {"n50",
+         "numeric(50,2)",
+         "VARCHAR",
+         {"123456789012345678901234567890123456789012345678.99"}},
         {"t", "text", "VARCHAR", {"", " ", "a\\b", "\t", "\n", "é €", "\\N", "NULL", "{}"}},
         {"vc", "varchar(20)", "VARCHAR", {"", "trailing  "}},
         {"bc", "char(5)", "VARCHAR", {"", "ab", "abcde"}},
         {"nm", "name", "VARCHAR", {"pg_class"}},
         {"by", "bytea", "BLOB", {"", "\\x00", "\\xdeadbeef00ff"}},
-        {"d", "date", "DATE",
-         {"2024-02-29", "infinity", "-infinity", "0044-03-15 BC", "5874897-12-31", "4713-01-01 BC"}},
+        {"d",
+         "date",
+         "DATE",
+         {"2024-02-29", "infinity", "-infinity", "0044-03-15 BC", "5874897-12-31",
+          "4713-01-01 BC"}},
         {"tm", "time", "TIME", {"00:00:00", "24:00:00", "23:59:59.999999", "04:05:06.7"}},
         {"tz", "timetz", "VARCHAR", {"00:00:00+14", "23:59:59.999999-12:30", "24:00:00+00"}},
-        {"ts", "timestamp", "TIMESTAMP",
+        {"ts",
+         "timestamp",
+         "TIMESTAMP",
          {"2024-02-29 12:34:56.789012", "infinity", "-infinity", "0044-03-15 00:00:00 BC",
           "294246-12-31 23:59:59.999999"}},
-        {"tsz", "timestamptz", "TIMESTAMP WITH TIME ZONE",
+        {"tsz",
+         "timestamptz",
+         "TIMESTAMP WITH TIME ZONE",
          {"2024-02-29 12:34:56.789012+02", "infinity", "-infinity", "0001-01-01 00:00:00+00 BC"}},
-        {"iv", "interval", "VARCHAR",
+        {"iv",
+         "interval",
+         "VARCHAR",
          {"1 year 2 mons -3 days 04:05:06.789012", "-00:00:00.000001", "0", "178000000 years"}},
-        {"u", "uuid", "UUID",
+        {"u",
+         "uuid",
+         "UUID",
          {"00000000-0000-0000-0000-000000000000", "ffffffff-ffff-ffff-ffff-ffffffffffff",
           "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11"}},
         {"j", "json", "JSON", {"{\"a\": 1, \"a\" : 2}", "null", "[1e400]", " 1 "}},

@@ -24,8 +24,13 @@ SnapshotXids parse(const std::string& text) {
 
 Copier::Copier(Random& random, Source& source, Destination& destination, Writer& writer,
                std::deque<CoreInput>& inbox, Registry& registry, Bug bug)
-    : random_(random), source_(source), destination_(destination), writer_(writer),
-      inbox_(inbox), registry_(registry), bug_(bug) {}
+    : random_(random),
+      source_(source),
+      destination_(destination),
+      writer_(writer),
+      inbox_(inbox),
+      registry_(registry),
+      bug_(bug) {}
 
 void Copier::step(std::size_t table, std::int64_t now_ms, std::uint64_t give_up_per_mille) {
     Copy& copy = copies_[table];
@@ -46,15 +51,18 @@ void Copier::step(std::size_t table, std::int64_t now_ms, std::uint64_t give_up_
             ++entry.attempt;
             inbox_.push_back(input::Hold{source_.schema_now(table)});
             return;
-        case Stage::asked: return;
+        case Stage::asked:
+            return;
         case Stage::held:
             for (const std::size_t tx : copy.writers) {
                 if (!source_.has_ended(tx)) return;
             }
             if (!writer_.is_free()) return;
             return take_snapshot(table);
-        case Stage::copying: return write_unit(table, now_ms);
-        case Stage::publishing: return;
+        case Stage::copying:
+            return write_unit(table, now_ms);
+        case Stage::publishing:
+            return;
         case Stage::cleaning:
             // What the core says of this attempt must not be taken for the next one's.
             if (!writer_.is_free() || !inbox_.empty()) return;
@@ -101,7 +109,8 @@ void Copier::write_unit(std::size_t table, std::int64_t now_ms) {
     testing::TestReader reader(copy.target->schema);
     const std::vector<Values>& rows = copy.units[copy.next_unit];
     const std::size_t half = rows.size() / 2;
-    reader.add(testing::make_rows(copy.target->schema, {rows.begin(), rows.begin() + static_cast<std::ptrdiff_t>(half)}));
+    reader.add(testing::make_rows(
+        copy.target->schema, {rows.begin(), rows.begin() + static_cast<std::ptrdiff_t>(half)}));
     const CopyUnit unit{copy.target, static_cast<std::uint32_t>(copy.next_unit)};
     if (random_.percent(5)) {
         // The connection breaks in the middle: nothing is written, the unit comes again.
@@ -109,7 +118,8 @@ void Copier::write_unit(std::size_t table, std::int64_t now_ms) {
         if (destination_.write_copy(unit, reader, {})) throw Violation("half a unit was taken");
         return;
     }
-    reader.add(testing::make_rows(copy.target->schema, {rows.begin() + static_cast<std::ptrdiff_t>(half), rows.end()}));
+    reader.add(testing::make_rows(copy.target->schema,
+                                  {rows.begin() + static_cast<std::ptrdiff_t>(half), rows.end()}));
     expect(destination_.write_copy(unit, reader, {}), "write a copy");
     ++copy.next_unit;
 }

@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <array>
 #include <charconv>
@@ -14,6 +13,7 @@
 #include <random>
 #include <string>
 #include <string_view>
+#include <unistd.h>
 
 // sim_test                        seeds 1..500 and some fresh ones, then the planted bugs
 // sim_test --seeds 1..100000      those alone; so does WALBROOK_SIM_SEEDS=1..100000
@@ -39,10 +39,11 @@ std::uint64_t present_seed = 0;
 
 extern "C" void on_abort(int signal_number) {
     std::array<char, 64> text{};
-    const auto out = fmt::format_to_n(text.data(), text.size(), "\nit died with --seed {}\n",
-                                      present_seed);
+    const auto out =
+        fmt::format_to_n(text.data(), text.size(), "\nit died with --seed {}\n", present_seed);
     // Nothing can be done about a failed write here.
-    if (write(STDERR_FILENO, text.data(), out.size) < 0) {}
+    if (write(STDERR_FILENO, text.data(), out.size) < 0) {
+    }
     std::signal(signal_number, SIG_DFL);
     (void)std::raise(signal_number);
 }
@@ -68,13 +69,14 @@ Coverage run(Seeds seeds) {
             ADD_FAILURE() << "--seed " << seed << ": " << *found;
         }
     }
-    fmt::print("seeds {}..{}: {} flushes ({} slices) of {} transactions ({} streamed, {} aborts), "
-               "{} truncates, {} tables published, {} copies lost, {} tables stopped, {} refused, "
-               "{} crashes, {} disconnects\n",
-               seeds.first, seeds.last, coverage.flushes, coverage.slices, coverage.transactions,
-               coverage.streamed, coverage.stream_aborts, coverage.truncates, coverage.published,
-               coverage.copies_lost, coverage.tables_stopped, coverage.refused, coverage.crashes,
-               coverage.disconnects);
+    fmt::print(
+        "seeds {}..{}: {} flushes ({} slices) of {} transactions ({} streamed, {} aborts), "
+        "{} truncates, {} tables published, {} copies lost, {} tables stopped, {} refused, "
+        "{} crashes, {} disconnects\n",
+        seeds.first, seeds.last, coverage.flushes, coverage.slices, coverage.transactions,
+        coverage.streamed, coverage.stream_aborts, coverage.truncates, coverage.published,
+        coverage.copies_lost, coverage.tables_stopped, coverage.refused, coverage.crashes,
+        coverage.disconnects);
     return coverage;
 }
 
@@ -113,15 +115,15 @@ TEST_P(PlantedBug, IsFound) {
     FAIL() << "not found in " << kSeedsForABug << " seeds";
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    Sim, PlantedBug,
-    testing::Values(std::pair{"SkipsWriterWait", Bug::skips_writer_wait},
-                    std::pair{"IgnoresInProgress", Bug::ignores_in_progress},
-                    std::pair{"PublishesTooEarly", Bug::publishes_too_early},
-                    std::pair{"ConfirmsTooEarly", Bug::confirms_too_early},
-                    std::pair{"RepeatsUnknownFlush", Bug::repeats_unknown_flush},
-                    std::pair{"ForgetsPosition", Bug::forgets_position}),
-    [](const auto& param) { return std::string(param.param.first); });
+INSTANTIATE_TEST_SUITE_P(Sim, PlantedBug,
+                         testing::Values(std::pair{"SkipsWriterWait", Bug::skips_writer_wait},
+                                         std::pair{"IgnoresInProgress", Bug::ignores_in_progress},
+                                         std::pair{"PublishesTooEarly", Bug::publishes_too_early},
+                                         std::pair{"ConfirmsTooEarly", Bug::confirms_too_early},
+                                         std::pair{"RepeatsUnknownFlush",
+                                                   Bug::repeats_unknown_flush},
+                                         std::pair{"ForgetsPosition", Bug::forgets_position}),
+                         [](const auto& param) { return std::string(param.param.first); });
 
 std::optional<std::uint64_t> parse_seed(std::string_view text) {
     std::uint64_t value = 0;
@@ -133,8 +135,7 @@ std::optional<std::uint64_t> parse_seed(std::string_view text) {
 std::optional<Seeds> parse_seeds(std::string_view text) {
     const std::size_t dots = text.find("..");
     const auto first = parse_seed(text.substr(0, dots));
-    const auto last =
-        dots == std::string_view::npos ? first : parse_seed(text.substr(dots + 2));
+    const auto last = dots == std::string_view::npos ? first : parse_seed(text.substr(dots + 2));
     if (!first || !last) return std::nullopt;
     return Seeds{*first, *last};
 }
@@ -166,7 +167,8 @@ int main(int argc, char** argv) {
         fmt::print(stderr, "usage: sim_test [--seeds A..B | --seed N] [--trace]\n");
         return 64;
     }
-    std::string directory = (std::filesystem::temp_directory_path() / "walbrook-sim-XXXXXX").string();
+    std::string directory =
+        (std::filesystem::temp_directory_path() / "walbrook-sim-XXXXXX").string();
     if (mkdtemp(directory.data()) == nullptr) return 70;
     spill_directory = directory;
     std::signal(SIGABRT, on_abort);

@@ -15,7 +15,7 @@ namespace {
 
 constexpr std::uint32_t kInt8 = 20;
 constexpr std::uint32_t kText = 25;
-constexpr std::size_t kBlob = 2;  // Where items and pairs keep their large value.
+constexpr std::size_t kBlob = 2;      // Where items and pairs keep their large value.
 constexpr int kHugeChanges = 20'000;  // More than the core takes over in one step.
 
 ColumnSchema make_column(std::string name, std::uint32_t type, std::size_t number, bool is_key) {
@@ -73,9 +73,12 @@ std::int64_t number(const std::optional<std::string>& text) {
 std::optional<std::size_t> key_column(std::size_t table) {
     switch (table) {
         case kLedger:
-        case kBag: return std::nullopt;
-        case kPairs: return 1;
-        default: return 0;
+        case kBag:
+            return std::nullopt;
+        case kPairs:
+            return 1;
+        default:
+            return 0;
     }
 }
 
@@ -287,9 +290,13 @@ void Source::roll_back_to(std::size_t index, const Tx::Savepoint& savepoint) {
 void Source::undo(const Op& op) {
     Table& table = tables_[op.table];
     switch (op.kind) {
-        case OpKind::insert: table.rows.erase(op.row); break;
+        case OpKind::insert:
+            table.rows.erase(op.row);
+            break;
         case OpKind::update:
-        case OpKind::remove: table.rows[op.row] = op.before; break;
+        case OpKind::remove:
+            table.rows[op.row] = op.before;
+            break;
         case OpKind::truncate:
             for (std::size_t i = 0; i < op.tables.size(); ++i) {
                 tables_[op.tables[i]].rows = op.truncated[i];
@@ -429,7 +436,8 @@ Values Source::new_row(std::size_t table, const std::string& key) {
     if (!column) {
         // Few different rows, so that equal ones are common.
         values[0] = std::to_string(random_.below(4));
-        if (random_.percent(70)) values[1] = std::string(1, static_cast<char>('a' + random_.below(3)));
+        if (random_.percent(70))
+            values[1] = std::string(1, static_cast<char>('a' + random_.below(3)));
         return values;
     }
     values[*column] = key;
@@ -524,8 +532,7 @@ Source::Snapshot Source::take_snapshot() const {
     }
     std::sort(running.begin(), running.end());
     const std::uint64_t xmin = running.empty() ? xmax : running.front();
-    return {fmt::format("{}:{}:{}", xmin, xmax, fmt::join(running, ",")), ends_,
-            insert_position()};
+    return {fmt::format("{}:{}:{}", xmin, xmax, fmt::join(running, ",")), ends_, insert_position()};
 }
 
 void Source::apply(const Op& op, std::size_t table, Rows& rows) {
@@ -536,12 +543,17 @@ void Source::apply(const Op& op, std::size_t table, Rows& rows) {
     if (op.table != table) return;
     switch (op.kind) {
         case OpKind::insert:
-        case OpKind::update: rows[op.row] = op.after; break;
-        case OpKind::remove: rows.erase(op.row); break;
+        case OpKind::update:
+            rows[op.row] = op.after;
+            break;
+        case OpKind::remove:
+            rows.erase(op.row);
+            break;
         case OpKind::alter:
             for (auto& [row, values] : rows) values.emplace_back();
             break;
-        case OpKind::truncate: break;
+        case OpKind::truncate:
+            break;
     }
 }
 
@@ -557,15 +569,15 @@ Rows Source::rows_seen_by(const Snapshot& snapshot, std::size_t table) const {
 
 namespace {
 
-std::size_t count(const std::vector<Tx>& txs, std::uint64_t ended, std::size_t table,
-                  OpKind kind) {
+std::size_t count(const std::vector<Tx>& txs, std::uint64_t ended, std::size_t table, OpKind kind) {
     std::size_t n = 0;
     for (const Tx& tx : txs) {
         if (!tx.is_committed || tx.state != Tx::State::ended || tx.ended_at > ended) continue;
         for (const Op& op : tx.ops) {
             if (op.kind != kind) continue;
             if (kind == OpKind::truncate) {
-                n += static_cast<std::size_t>(std::count(op.tables.begin(), op.tables.end(), table));
+                n +=
+                    static_cast<std::size_t>(std::count(op.tables.begin(), op.tables.end(), table));
             } else if (op.table == table) {
                 ++n;
             }

@@ -2,6 +2,7 @@
 
 #include "support/eventually.h"
 
+#include <algorithm>
 #include <fmt/format.h>
 #include <libpq-fe.h>
 
@@ -337,6 +338,11 @@ std::vector<int> pg_versions() {
     }
     if (versions.empty()) throw std::runtime_error("WALBROOK_TEST_PG_VERSIONS names no version");
     return versions;
+}
+
+std::vector<int> newest_pg_version() {
+    const std::vector<int> versions = pg_versions();
+    return {*std::max_element(versions.begin(), versions.end())};
 }
 
 }  // namespace walbrook::testing

@@ -100,5 +100,7 @@ class PgCluster {
 // The versions to test with: WALBROOK_TEST_PG_VERSIONS ("14 15 16 17 18"), by default
 // the oldest and the newest.
 std::vector<int> pg_versions();
+// The newest of them alone, for tests of what does not depend on the server's version.
+std::vector<int> newest_pg_version();
 
 }  // namespace walbrook::testing

@@ -1,7 +1,7 @@
-#include <gtest/gtest.h>
-
 #include "destinations/duckdb_engine/engine.h"
 #include "destinations/duckdb_engine/sql.h"
+
+#include <gtest/gtest.h>
 
 // What libduckdb keeps until the process ends is not ours to free.
 extern "C" const char* __lsan_default_suppressions();
@@ -30,7 +30,8 @@ TEST(Engine, MapsErrorsToWhatTheCallerCanDo) {
     ASSERT_TRUE(session);
     EXPECT_EQ((*session)->run("SELEC 1").error().code(), ErrorCode::internal);
     EXPECT_EQ((*session)->run("SELECT 'x'::INTEGER").error().code(), ErrorCode::unsupported_value);
-    EXPECT_EQ((*session)->run("CREATE TABLE t(a INTEGER NOT NULL); INSERT INTO t VALUES (NULL)")
+    EXPECT_EQ((*session)
+                  ->run("CREATE TABLE t(a INTEGER NOT NULL); INSERT INTO t VALUES (NULL)")
                   .error()
                   .code(),
               ErrorCode::schema_mismatch);
@@ -86,10 +87,13 @@ TEST(Scan, ColumnsArriveAsTheyAre) {
                              {&numbers, &texts, &flags, &lists});
         const NamedScan scan(db->scans(), source);
         auto result = (*session)->query(
-            "SELECT count(*), count(*) FILTER (WHERE i % 7 = 3 AND n IS NULL AND t IS NULL AND b IS "
+            "SELECT count(*), count(*) FILTER (WHERE i % 7 = 3 AND n IS NULL AND t IS NULL AND b "
+            "IS "
             "NULL AND l IS NULL), count(*) FILTER (WHERE n = i AND t = repeat(chr((97 + i % "
-            "26)::INTEGER), (i % 30)::INTEGER) AND b = (i % 2 = 0) AND l IS NOT DISTINCT FROM [x FOR "
-            "x IN [i::INTEGER, i::INTEGER, NULL][1:(i % 4)::INTEGER]]) FROM (SELECT *, row_number() "
+            "26)::INTEGER), (i % 30)::INTEGER) AND b = (i % 2 = 0) AND l IS NOT DISTINCT FROM [x "
+            "FOR "
+            "x IN [i::INTEGER, i::INTEGER, NULL][1:(i % 4)::INTEGER]]) FROM (SELECT *, "
+            "row_number() "
             "OVER () - 1 AS i FROM " +
             scan.sql() + ")");
         ASSERT_TRUE(result) << result.error().message();

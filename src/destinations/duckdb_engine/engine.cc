@@ -1,15 +1,15 @@
 #include "destinations/duckdb_engine/engine.h"
 
-#include <dlfcn.h>
+#include "destinations/duckdb_engine/sql.h"
+
 #include <duckdb.h>
 
 #include <charconv>
 #include <cstdlib>
+#include <dlfcn.h>
 #include <filesystem>
 #include <system_error>
 #include <utility>
-
-#include "destinations/duckdb_engine/sql.h"
 
 #ifndef WALBROOK_DUCKDB_EXTENSIONS_DEFAULT
 #define WALBROOK_DUCKDB_EXTENSIONS_DEFAULT ""
@@ -28,18 +28,25 @@ ErrorCode code_of(duckdb_error_type type, std::string_view message) {
         return ErrorCode::unavailable;
     }
     switch (type) {
-        case DUCKDB_ERROR_INTERRUPT: return ErrorCode::cancelled;
+        case DUCKDB_ERROR_INTERRUPT:
+            return ErrorCode::cancelled;
         case DUCKDB_ERROR_IO:
         case DUCKDB_ERROR_NETWORK:
         case DUCKDB_ERROR_HTTP:
         case DUCKDB_ERROR_CONNECTION:
-        case DUCKDB_ERROR_OUT_OF_MEMORY: return ErrorCode::unavailable;
-        case DUCKDB_ERROR_TRANSACTION: return ErrorCode::aborted;
+        case DUCKDB_ERROR_OUT_OF_MEMORY:
+            return ErrorCode::unavailable;
+        case DUCKDB_ERROR_TRANSACTION:
+            return ErrorCode::aborted;
         case DUCKDB_ERROR_CONVERSION:
-        case DUCKDB_ERROR_OUT_OF_RANGE: return ErrorCode::unsupported_value;
-        case DUCKDB_ERROR_CONSTRAINT: return ErrorCode::schema_mismatch;
-        case DUCKDB_ERROR_PERMISSION: return ErrorCode::permission;
-        default: return ErrorCode::internal;
+        case DUCKDB_ERROR_OUT_OF_RANGE:
+            return ErrorCode::unsupported_value;
+        case DUCKDB_ERROR_CONSTRAINT:
+            return ErrorCode::schema_mismatch;
+        case DUCKDB_ERROR_PERMISSION:
+            return ErrorCode::permission;
+        default:
+            return ErrorCode::internal;
     }
 }
 
@@ -121,7 +128,8 @@ Result<QueryResult> Connection::query(std::string_view sql, std::stop_token stop
     const std::string text(sql);
     if (duckdb_query(handle_->connection, text.c_str(), handle.get()) != DuckDBSuccess) {
         const std::string message = first_line(duckdb_result_error(handle.get()));
-        return Error(code_of(duckdb_result_error_type(handle.get()), message), "duckdb: " + message);
+        return Error(code_of(duckdb_result_error_type(handle.get()), message),
+                     "duckdb: " + message);
     }
     QueryResult result;
     result.rows_changed_ = duckdb_rows_changed(handle.get());
@@ -191,11 +199,11 @@ Result<std::unique_ptr<Database>> Database::create(const DatabaseOptions& option
             std::filesystem::absolute(folder / (name + ".duckdb_extension")).string();
         if (Status status = connection->run("LOAD " + quote_literal(path)); !status) {
             return Error(ErrorCode::config, status.error().message())
-                .with_context("load DuckDB's extension " + name + " (is WALBROOK_DUCKDB_EXTENSIONS right?)");
+                .with_context("load DuckDB's extension " + name +
+                              " (is WALBROOK_DUCKDB_EXTENSIONS right?)");
         }
     }
-    WALBROOK_RETURN_IF_ERROR(
-        register_scan(connection->handle_->connection, database->scans_));
+    WALBROOK_RETURN_IF_ERROR(register_scan(connection->handle_->connection, database->scans_));
     return database;
 }
 

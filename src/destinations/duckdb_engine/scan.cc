@@ -1,12 +1,12 @@
 #include "destinations/duckdb_engine/scan.h"
 
+#include "base/check.h"
+#include "destinations/duckdb_engine/vectors.h"
+
 #include <duckdb.h>
 
 #include <algorithm>
 #include <exception>
-
-#include "base/check.h"
-#include "destinations/duckdb_engine/vectors.h"
 
 namespace walbrook::duckdb_engine {
 
@@ -16,7 +16,8 @@ std::vector<ScanColumn> columns_of(const TableSchema& schema,
                                    const std::vector<std::size_t>* indexes) {
     std::vector<ScanColumn> columns;
     for (std::size_t i = 0; i < schema.columns.size(); ++i) {
-        if (indexes == nullptr || std::find(indexes->begin(), indexes->end(), i) != indexes->end()) {
+        if (indexes == nullptr ||
+            std::find(indexes->begin(), indexes->end(), i) != indexes->end()) {
             columns.push_back({schema.columns[i].name, schema.columns[i].type});
         }
     }
@@ -112,7 +113,8 @@ std::unique_ptr<ColumnsSource> ColumnsSource::create(const RowBatch& batch,
                                                      const std::vector<std::size_t>* indexes) {
     std::vector<const Column*> values;
     for (std::size_t i = 0; i < batch.columns().size(); ++i) {
-        if (indexes == nullptr || std::find(indexes->begin(), indexes->end(), i) != indexes->end()) {
+        if (indexes == nullptr ||
+            std::find(indexes->begin(), indexes->end(), i) != indexes->end()) {
             values.push_back(&batch.columns()[i]);
         }
     }

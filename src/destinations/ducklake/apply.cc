@@ -1,13 +1,13 @@
 #include "destinations/ducklake/apply.h"
 
+#include "base/check.h"
+#include "destinations/duckdb_engine/sql.h"
+#include "destinations/ducklake/table_ddl.h"
+
 #include <fmt/format.h>
 
 #include <string>
 #include <vector>
-
-#include "base/check.h"
-#include "destinations/duckdb_engine/sql.h"
-#include "destinations/ducklake/table_ddl.h"
 
 namespace walbrook::ducklake {
 
@@ -38,7 +38,8 @@ Status expect_rows(const Target& target, const char* what, std::size_t expected,
 Error in_table(const Error& error, const Target& target) {
     Error result = Error(error).with_context("write to " + target.schema->display_name());
     // Values that do not fit are the table's own trouble.
-    if (error.code() == ErrorCode::unsupported_value || error.code() == ErrorCode::schema_mismatch) {
+    if (error.code() == ErrorCode::unsupported_value ||
+        error.code() == ErrorCode::schema_mismatch) {
         return std::move(result).with_table(target.schema->id.oid);
     }
     return result;
@@ -118,8 +119,8 @@ Status FlushWriter::fold(const ChangeBatch& batch) {
         found = folded_.end();
     }
     if (found == folded_.end()) {
-        Folded fresh{batch.schema(), batch.copy,
-                     std::make_unique<NetChangeBuilder>(batch.schema()), 0};
+        Folded fresh{batch.schema(), batch.copy, std::make_unique<NetChangeBuilder>(batch.schema()),
+                     0};
         found = folded_.emplace(key, std::move(fresh)).first;
     }
     found->second.bytes += batch.bytes();
@@ -161,10 +162,10 @@ Status FlushWriter::write_folded(Folded& folded) {
     }
     if (change.inserts.rows() != 0) WALBROOK_RETURN_IF_ERROR(insert(target, change.inserts));
     if (change.merges.rows() == 0) return {};
-    WALBROOK_RETURN_IF_ERROR(lake_.session().run(
-        fmt::format("INSERT INTO {} ({}) SELECT * FROM temp.walbrook_merged", target.name,
-                    column_list(*target.schema)),
-        stop_));
+    WALBROOK_RETURN_IF_ERROR(
+        lake_.session().run(fmt::format("INSERT INTO {} ({}) SELECT * FROM temp.walbrook_merged",
+                                        target.name, column_list(*target.schema)),
+                            stop_));
     return lake_.session().run("DROP TABLE temp.walbrook_merged");
 }
 
@@ -203,8 +204,9 @@ Status FlushWriter::merge(const Target& target, const NetChange& change) {
     ColumnsSource source(std::move(plain.columns), std::move(plain.values));
     const NamedScan scan(lake_.database().scans(), source);
     const Result<std::uint64_t> made = lake_.session().change(
-        fmt::format("CREATE TEMP TABLE walbrook_merged AS SELECT {} FROM {} AS t JOIN {} AS s ON {}",
-                    values, target.name, scan.sql(), same_key),
+        fmt::format(
+            "CREATE TEMP TABLE walbrook_merged AS SELECT {} FROM {} AS t JOIN {} AS s ON {}",
+            values, target.name, scan.sql(), same_key),
         source, stop_);
     if (!made) return in_table(made.error(), target);
     WALBROOK_TRY(const QueryResult found,
@@ -223,9 +225,10 @@ Status FlushWriter::remove_by_key(const Target& target, const RowBatch& rows) {
     }
     ColumnsSource source(std::move(plain.columns), std::move(plain.values));
     const NamedScan scan(lake_.database().scans(), source);
-    const Result<std::uint64_t> found = lake_.session().change(
-        fmt::format("DELETE FROM {} AS t USING {} AS s WHERE {}", target.name, scan.sql(), same_key),
-        source, stop_);
+    const Result<std::uint64_t> found =
+        lake_.session().change(fmt::format("DELETE FROM {} AS t USING {} AS s WHERE {}",
+                                           target.name, scan.sql(), same_key),
+                               source, stop_);
     if (!found) return in_table(found.error(), target);
     return expect_rows(target, "update or delete", rows.rows(), *found);
 }
@@ -240,9 +243,10 @@ Status FlushWriter::remove_whole_rows(const Target& target, const RowBatch& rows
     for (std::size_t i = 0; i < rows.columns().size(); ++i) {
         const std::string name = quote_identifier(target.schema->columns[i].name);
         if (same_name(target.schema->columns[i].name, "rowid")) {
-            return Error(ErrorCode::schema_mismatch,
-                         target.schema->display_name() +
-                             " has no key and a column named rowid, by which DuckDB tells rows apart")
+            return Error(
+                       ErrorCode::schema_mismatch,
+                       target.schema->display_name() +
+                           " has no key and a column named rowid, by which DuckDB tells rows apart")
                 .with_table(target.schema->id.oid);
         }
         plain.add(fmt::format("c{}", i), rows.columns()[i]);
@@ -268,7 +272,8 @@ Status FlushWriter::remove_whole_rows(const Target& target, const RowBatch& rows
     const NamedScan scan(lake_.database().scans(), source);
     const std::string sql = fmt::format(
         "DELETE FROM {target} WHERE rowid IN (SELECT t.row_id FROM (SELECT *, row_number() OVER "
-        "(PARTITION BY {group}) AS n FROM (SELECT rowid AS row_id, {lake} FROM {target})) AS t JOIN "
+        "(PARTITION BY {group}) AS n FROM (SELECT rowid AS row_id, {lake} FROM {target})) AS t "
+        "JOIN "
         "(SELECT *, row_number() OVER (PARTITION BY {group}) AS n FROM (SELECT {scanned} FROM "
         "{scan})) AS s ON t.n = s.n{same_row})",
         fmt::arg("target", target.name), fmt::arg("group", group), fmt::arg("lake", lake_columns),
@@ -282,10 +287,10 @@ Status FlushWriter::remove_whole_rows(const Target& target, const RowBatch& rows
 Status FlushWriter::insert(const Target& target, const RowBatch& rows) {
     const std::unique_ptr<ColumnsSource> source = ColumnsSource::create(rows, nullptr);
     const NamedScan scan(lake_.database().scans(), *source);
-    const Result<std::uint64_t> written = lake_.session().change(
-        fmt::format("INSERT INTO {} ({}) SELECT * FROM {}", target.name,
-                    column_list(*target.schema), scan.sql()),
-        *source, stop_);
+    const Result<std::uint64_t> written =
+        lake_.session().change(fmt::format("INSERT INTO {} ({}) SELECT * FROM {}", target.name,
+                                           column_list(*target.schema), scan.sql()),
+                               *source, stop_);
     if (!written) return in_table(written.error(), target);
     return expect_rows(target, "insert", rows.rows(), *written);
 }

@@ -1,17 +1,17 @@
 #include "destinations/ducklake/catalog.h"
 
-#include <fcntl.h>
 #include <sqlite3.h>
-#include <sys/file.h>
-#include <sys/vfs.h>
-#include <unistd.h>
 
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <fcntl.h>
 #include <filesystem>
 #include <string_view>
+#include <sys/file.h>
+#include <sys/vfs.h>
 #include <system_error>
+#include <unistd.h>
 #include <utility>
 
 namespace walbrook::ducklake {
@@ -48,10 +48,10 @@ bool take_prefix(std::string_view& text, std::string_view prefix) {
 }
 
 Status refuse_network_file_system(const fs::path& folder) {
-    struct statfs info {};
+    struct statfs info{};
     if (statfs(folder.c_str(), &info) != 0) {
-        return Error(ErrorCode::config, "look at the file system of " + folder.string() + ": " +
-                                            std::strerror(errno));
+        return Error(ErrorCode::config,
+                     "look at the file system of " + folder.string() + ": " + std::strerror(errno));
     }
     for (const NetworkFileSystem& known : kNetworkFileSystems) {
         if (static_cast<std::uint32_t>(info.f_type) == known.magic) {
@@ -67,12 +67,11 @@ Status refuse_network_file_system(const fs::path& folder) {
 
 Status use_wal_mode(const std::string& path) {
     sqlite3* raw = nullptr;
-    const int opened = sqlite3_open_v2(path.c_str(), &raw,
-                                       SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, nullptr);
+    const int opened =
+        sqlite3_open_v2(path.c_str(), &raw, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, nullptr);
     const std::unique_ptr<sqlite3, decltype(&sqlite3_close_v2)> database(raw, sqlite3_close_v2);
     if (opened != SQLITE_OK) {
-        return Error(ErrorCode::config,
-                     "open the catalog " + path + ": " + sqlite3_errstr(opened));
+        return Error(ErrorCode::config, "open the catalog " + path + ": " + sqlite3_errstr(opened));
     }
     sqlite3_busy_timeout(raw, 10'000);
     std::string mode;
@@ -90,9 +89,8 @@ Status use_wal_mode(const std::string& path) {
         return Error(ErrorCode::config, "the catalog " + path + " is not a SQLite database");
     }
     if (done != SQLITE_OK || mode != "wal") {
-        return Error(ErrorCode::unavailable,
-                     "put the catalog " + path + " into WAL mode: " + reason +
-                         "; end the programs that have it open");
+        return Error(ErrorCode::unavailable, "put the catalog " + path + " into WAL mode: " +
+                                                 reason + "; end the programs that have it open");
     }
     return {};
 }
@@ -101,9 +99,12 @@ Status use_wal_mode(const std::string& path) {
 
 std::string Catalog::attach_uri() const {
     switch (kind) {
-        case CatalogKind::sqlite: return "ducklake:sqlite:" + target;
-        case CatalogKind::duckdb: return "ducklake:" + target;
-        case CatalogKind::postgres: return "ducklake:postgres:" + target;
+        case CatalogKind::sqlite:
+            return "ducklake:sqlite:" + target;
+        case CatalogKind::duckdb:
+            return "ducklake:" + target;
+        case CatalogKind::postgres:
+            return "ducklake:postgres:" + target;
     }
     return target;
 }
@@ -124,8 +125,8 @@ Status prepare_catalog_file(const Catalog& catalog) {
     std::error_code error;
     fs::create_directories(folder, error);
     if (error) {
-        return Error(ErrorCode::config, "make the catalog's folder " + folder.string() + ": " +
-                                            error.message());
+        return Error(ErrorCode::config,
+                     "make the catalog's folder " + folder.string() + ": " + error.message());
     }
     WALBROOK_RETURN_IF_ERROR(refuse_network_file_system(folder));
     if (catalog.kind != CatalogKind::sqlite) return {};
@@ -140,8 +141,9 @@ Result<Fence> Fence::take(const std::string& catalog_path) {
     }
     Fence fence(descriptor);
     if (::flock(descriptor, LOCK_EX | LOCK_NB) != 0) {
-        return Error(ErrorCode::conflict, "another process writes to this lake: it holds the lock " +
-                                              path + "; stop it first");
+        return Error(
+            ErrorCode::conflict,
+            "another process writes to this lake: it holds the lock " + path + "; stop it first");
     }
     return fence;
 }
@@ -168,19 +170,22 @@ std::vector<std::string> DuckLakeConfig::problems() const {
     std::vector<std::string> problems;
     const ducklake::Catalog parsed = ducklake::parse_catalog(catalog);
     if (catalog.empty()) {
-        problems.emplace_back("destination.ducklake.catalog: is missing; give a path, "
-                              "duckdb:PATH or postgres:DSN");
+        problems.emplace_back(
+            "destination.ducklake.catalog: is missing; give a path, "
+            "duckdb:PATH or postgres:DSN");
     } else if (parsed.kind == ducklake::CatalogKind::postgres) {
-        problems.emplace_back("destination.ducklake.catalog: a Postgres catalog is not supported "
-                              "yet, nothing would fence a second writer; give a path");
+        problems.emplace_back(
+            "destination.ducklake.catalog: a Postgres catalog is not supported "
+            "yet, nothing would fence a second writer; give a path");
     } else if (parsed.target.empty() || parsed.target.ends_with('/')) {
         problems.emplace_back("destination.ducklake.catalog: names no file");
     }
     if (data_path.empty()) {
         problems.emplace_back("destination.ducklake.data_path: is missing; give a folder");
     } else if (data_path.find("://") != std::string::npos) {
-        problems.emplace_back("destination.ducklake.data_path: must be a local folder; object "
-                              "stores are not supported yet");
+        problems.emplace_back(
+            "destination.ducklake.data_path: must be a local folder; object "
+            "stores are not supported yet");
     }
     return problems;
 }

@@ -1,16 +1,17 @@
 #include "destinations/ducklake/copies.h"
 
+#include "base/failpoints.h"
+#include "destinations/duckdb_engine/sql.h"
+#include "destinations/ducklake/new_files.h"
+#include "destinations/ducklake/table_ddl.h"
+
 #include <fmt/format.h>
+
 #include <filesystem>
 #include <random>
 #include <system_error>
 #include <unordered_set>
 #include <utility>
-
-#include "base/failpoints.h"
-#include "destinations/duckdb_engine/sql.h"
-#include "destinations/ducklake/new_files.h"
-#include "destinations/ducklake/table_ddl.h"
 
 namespace walbrook::ducklake {
 
@@ -58,10 +59,10 @@ Copies::Copy* Copies::find(const CopyTarget& target) {
 
 Status Copies::begin(const CopyTargetPtr& copy, const std::string& schema_folder) {
     const std::uint32_t oid = copy->schema->id.oid;
-    Copy fresh{copy,
-               lake_.options().data_path + schema_folder +
-                   shadow_name(copy->schema->id, copy->attempt),
-               {}};
+    Copy fresh{
+        copy,
+        lake_.options().data_path + schema_folder + shadow_name(copy->schema->id, copy->attempt),
+        {}};
     std::error_code error;
     fs::create_directories(fresh.folder, error);
     if (error) {
@@ -129,8 +130,8 @@ Result<std::string> Copies::register_files(const CopyTargetPtr& target) {
         const std::lock_guard lock(mutex_);
         const Copy* copy = find(*target);
         if (copy == nullptr) {
-            return Error(ErrorCode::aborted,
-                         "finish a copy of " + target->schema->display_name() + " that was given up");
+            return Error(ErrorCode::aborted, "finish a copy of " + target->schema->display_name() +
+                                                 " that was given up");
         }
         for (const auto& [unit, file] : copy->files) files.push_back(file);
         folder = copy->folder;
@@ -172,8 +173,9 @@ void Copies::remove(const File& file) {
 
 std::shared_future<Status> Copies::start_sync(std::string path) {
     std::optional<std::shared_future<Status>> oldest;
-    std::shared_future<Status> started =
-        std::async(std::launch::async, [path = std::move(path)] { return sync_path(path); }).share();
+    std::shared_future<Status> started = std::async(std::launch::async, [path = std::move(path)] {
+                                             return sync_path(path);
+                                         }).share();
     {
         const std::lock_guard lock(mutex_);
         syncs_.push_back(started);

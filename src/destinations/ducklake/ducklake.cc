@@ -1,12 +1,3 @@
-#include <fmt/format.h>
-
-#include <chrono>
-#include <filesystem>
-#include <mutex>
-#include <optional>
-#include <system_error>
-#include <utility>
-
 #include "base/backoff.h"
 #include "base/check.h"
 #include "base/clock.h"
@@ -20,6 +11,15 @@
 #include "destinations/ducklake/tables.h"
 #include "destinations/ducklake/upkeep.h"
 #include "walbrook/destinations.h"
+
+#include <fmt/format.h>
+
+#include <chrono>
+#include <filesystem>
+#include <mutex>
+#include <optional>
+#include <system_error>
+#include <utility>
 
 namespace walbrook {
 
@@ -104,13 +104,13 @@ Result<Recovered> DuckLakeDestination::open(const PipelineIdentity& who, std::st
         options.temp_directory = who.work_dir + "/duckdb-temp";
         std::filesystem::remove_all(options.temp_directory, error);
         if (error) {
-            return Error(ErrorCode::config, "empty the folder " + options.temp_directory + ": " +
-                                                error.message());
+            return Error(ErrorCode::config,
+                         "empty the folder " + options.temp_directory + ": " + error.message());
         }
     }
     if (std::filesystem::create_directories(options.data_path, error); error) {
-        return Error(ErrorCode::config, "make the folder data_path " + options.data_path + ": " +
-                                            error.message());
+        return Error(ErrorCode::config,
+                     "make the folder data_path " + options.data_path + ": " + error.message());
     }
     if (options.catalog.is_file()) {
         std::filesystem::create_directories(
@@ -151,9 +151,10 @@ Status DuckLakeDestination::refresh() {
     WALBROOK_TRY(const std::optional<Note> note, lake_->newest_note());
     WALBROOK_TRY(tables_.records, ducklake::load_records(*lake_));
     if (!note && !tables_.records.empty()) {
-        return Error(ErrorCode::corrupt_state,
-                     "the lake has tables of ours and no snapshot with a position: somebody expired "
-                     "the snapshots that walbrook made; move the lake away to begin anew");
+        return Error(
+            ErrorCode::corrupt_state,
+            "the lake has tables of ours and no snapshot with a position: somebody expired "
+            "the snapshots that walbrook made; move the lake away to begin anew");
     }
     note_ = note.value_or(Note{});
     is_stale_ = false;
@@ -192,8 +193,8 @@ Status DuckLakeDestination::sweep_shadow_tables(std::stop_token stop) {
     return transact("sweep", stop, [&](Tables&) -> Result<Note> {
         for (std::size_t i = 0; i < found.rows(); ++i) {
             WALBROOK_RETURN_IF_ERROR(lake_->session().run(
-                "DROP TABLE " + ducklake::lake_name(found.text(i, 0).value_or(""),
-                                                    found.text(i, 1).value_or(""))));
+                "DROP TABLE " +
+                ducklake::lake_name(found.text(i, 0).value_or(""), found.text(i, 1).value_or(""))));
         }
         return note_;
     });
@@ -226,8 +227,7 @@ Result<std::string> DuckLakeDestination::schema_folder(const std::string& schema
 Status DuckLakeDestination::begin_copy(const CopyTargetPtr& copy, std::stop_token stop) {
     const std::lock_guard lock(mutex_);
     if (const auto refusals = ducklake::table_refusals({copy->schema}); !refusals.empty()) {
-        return Error(ErrorCode::schema_mismatch, refusals.front())
-            .with_table(copy->schema->id.oid);
+        return Error(ErrorCode::schema_mismatch, refusals.front()).with_table(copy->schema->id.oid);
     }
     if (tables_.shadows.contains(copy->schema->id.oid)) {
         WALBROOK_RETURN_IF_ERROR(drop_shadow(copy->schema->id, stop));

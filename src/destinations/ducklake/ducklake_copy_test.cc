@@ -1,9 +1,8 @@
 #include "destinations/ducklake/ducklake_fixture.h"
 
-#include <sys/wait.h>
-
 #include <cstring>
 #include <limits>
+#include <sys/wait.h>
 #include <thread>
 
 namespace walbrook::testing {
@@ -66,7 +65,8 @@ class KindRows {
                     column.append_null();
                     continue;
                 }
-                for (std::size_t i = 0; i <= row + 1; ++i) append_extreme(column.element(), 3 - i % 4);
+                for (std::size_t i = 0; i <= row + 1; ++i)
+                    append_extreme(column.element(), 3 - i % 4);
                 if (row == 0) column.element().append_null();
                 column.append_list_end();
             }
@@ -111,11 +111,11 @@ class KindRows {
                                              -numeric_limits<double>::infinity());
             case TypeKind::date:
                 return append_one_of<std::int32_t>(column, row, INT32_MAX, -INT32_MAX, -2440588);
-            case TypeKind::time: return append_one_of<std::int64_t>(column, row, 0, kDay, 1);
+            case TypeKind::time:
+                return append_one_of<std::int64_t>(column, row, 0, kDay, 1);
             case TypeKind::timestamp:
             case TypeKind::timestamptz:
-                return append_one_of<std::int64_t>(column, row, kLast, -kLast,
-                                                   -2440588 * kDay + 1);
+                return append_one_of<std::int64_t>(column, row, kLast, -kLast, -2440588 * kDay + 1);
             case TypeKind::decimal:
                 return append_nines(column, row);
             case TypeKind::uuid:
@@ -128,16 +128,21 @@ class KindRows {
             case TypeKind::text:
             case TypeKind::json:
             case TypeKind::bytes:
-            case TypeKind::list: break;
+            case TypeKind::list:
+                break;
         }
         if (row == 3) return column.append_null();
         if (column.type().kind == TypeKind::json) {
-            return column.append_bytes(row == 0 ? R"({"a": 1, "a":2})" : row == 1 ? "null" : "[ 1 ]");
+            return column.append_bytes(row == 0   ? R"({"a": 1, "a":2})"
+                                       : row == 1 ? "null"
+                                                  : "[ 1 ]");
         }
         if (column.type().kind == TypeKind::bytes && row == 1) {
             return column.append_bytes(std::string_view("\0\xFF\x80", 3));
         }
-        column.append_bytes(row == 0 ? "" : row == 1 ? "exactly12byt" : "thirteen bytes and an \xC3\xA9");
+        column.append_bytes(row == 0   ? ""
+                            : row == 1 ? "exactly12byt"
+                                       : "thirteen bytes and an \xC3\xA9");
     }
 
     TableSchemaPtr schema_;
@@ -169,18 +174,22 @@ TEST_F(DuckLakeCopy, EveryKindArrivesExactly) {
         return rows("SELECT DISTINCT " + columns + " FROM public.kinds");
     };
     EXPECT_EQ(rows("SELECT count(*) FROM public.kinds"), "8");
-    EXPECT_EQ(values("c1, c2"), "false|[NULL, false, NULL]; false|[NULL, false, true, false]; "
-                                "true|[NULL, false, true]; NULL|NULL");
+    EXPECT_EQ(values("c1, c2"),
+              "false|[NULL, false, NULL]; false|[NULL, false, true, false]; "
+              "true|[NULL, false, true]; NULL|NULL");
     EXPECT_EQ(values("c3"), "-32768; 0; 32767; NULL");
     EXPECT_EQ(values("c5"), "-2147483648; 0; 2147483647; NULL");
-    EXPECT_EQ(values("c7, c8"),
-              "-9223372036854775808|[NULL, 0, NULL]; 0|[NULL, 0, 9223372036854775807, "
-              "-9223372036854775808]; 9223372036854775807|[NULL, 0, 9223372036854775807]; NULL|NULL");
+    EXPECT_EQ(
+        values("c7, c8"),
+        "-9223372036854775808|[NULL, 0, NULL]; 0|[NULL, 0, 9223372036854775807, "
+        "-9223372036854775808]; 9223372036854775807|[NULL, 0, 9223372036854775807]; NULL|NULL");
     EXPECT_EQ(values("c9"), "0; 4294967295; 7; NULL");
-    EXPECT_EQ(values("c11, c12"), "-0.0|[NULL, inf, NULL]; inf|[NULL, inf, nan, -0.0]; "
-                                  "nan|[NULL, inf, nan]; NULL|NULL");
-    EXPECT_EQ(values("c13, c14"), "-0.0|[NULL, -inf, NULL]; -inf|[NULL, -inf, nan, -0.0]; "
-                                  "nan|[NULL, -inf, nan]; NULL|NULL");
+    EXPECT_EQ(values("c11, c12"),
+              "-0.0|[NULL, inf, NULL]; inf|[NULL, inf, nan, -0.0]; "
+              "nan|[NULL, inf, nan]; NULL|NULL");
+    EXPECT_EQ(values("c13, c14"),
+              "-0.0|[NULL, -inf, NULL]; -inf|[NULL, -inf, nan, -0.0]; "
+              "nan|[NULL, -inf, nan]; NULL|NULL");
     EXPECT_EQ(values("c15, c16[3]"),
               "|NULL; exactly12byt|exactly12byt; thirteen bytes and an é|exactly12byt; NULL|NULL");
     EXPECT_EQ(values("c17"), "; \\x00\\xFF\\x80; thirteen bytes and an \\xC3\\xA9; NULL");
@@ -251,9 +260,9 @@ TEST_F(DuckLakeCopy, EveryKindArrivesExactlyThroughTheCatalog) {
     expect_ok(apply(200, list_of(Publish{file})));
     // As text, so that zero and minus zero are told apart.
     const std::string text = "SELECT COLUMNS(*)::VARCHAR FROM ";
-    EXPECT_EQ(rows("SELECT count(*) FROM (" + text + "public.kinds INTERSECT " + text +
-                   "public.copied)"),
-              "4");
+    EXPECT_EQ(
+        rows("SELECT count(*) FROM (" + text + "public.kinds INTERSECT " + text + "public.copied)"),
+        "4");
 }
 
 TEST_F(DuckLakeCopy, SeveralThreadsWriteUnits) {
@@ -393,8 +402,10 @@ TEST_F(DuckLakeCopy, WhatACrashLeftIsSwept) {
 TEST_F(DuckLakeCopy, DuckLakesOwnColumnNames) {
     open();
     TableMaker maker;
-    maker.columns = {{"row_id", TypeKind::int64}, {"begin_snapshot", TypeKind::text},
-                     {"rowid", TypeKind::text}, {"filename", TypeKind::text}};
+    maker.columns = {{"row_id", TypeKind::int64},
+                     {"begin_snapshot", TypeKind::text},
+                     {"rowid", TypeKind::text},
+                     {"filename", TypeKind::text}};
     const TableSchemaPtr schema = maker.make();
     given(schema, {{"1", "a", "x", "p"}, {"2", "b", "y", "q"}});
     ChangeBatch batch(schema);
@@ -415,7 +426,8 @@ TEST_F(DuckLakeCopy, RefusesWhatDuckDbCannotTellApart) {
     TableMaker lower;
     lower.oid = 2;
     lower.name = "foo";
-    lower.columns = {{"ID", TypeKind::int64}, {"id", TypeKind::text},
+    lower.columns = {{"ID", TypeKind::int64},
+                     {"id", TypeKind::text},
                      {"_ducklake_internal_row_id", TypeKind::text}};
     TableMaker ours;
     ours.oid = 3;
@@ -431,7 +443,8 @@ TEST_F(DuckLakeCopy, HostileNames) {
     TableMaker maker;
     maker.schema = "we'ird \"schema\"/../x";
     maker.name = "select \"*\" from 'x'; -- é";
-    maker.columns = {{"a \"b\"'c", TypeKind::int64}, {"select", TypeKind::text}, {"", TypeKind::text}};
+    maker.columns = {
+        {"a \"b\"'c", TypeKind::int64}, {"select", TypeKind::text}, {"", TypeKind::text}};
     maker.columns[2].first = "file_row_number";
     const TableSchemaPtr schema = maker.make();
     given(schema, {{"1", "a", "x"}, {"2", "b", "y"}});

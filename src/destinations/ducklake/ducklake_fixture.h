@@ -3,9 +3,12 @@
 // For the tests of this folder: a lake in a folder of its own, tables, flushes made by
 // hand, and a reader that sees the lake as another process would.
 
+#include "destinations/duckdb_engine/engine.h"
+#include "destinations/duckdb_engine/sql.h"
+#include "walbrook/destinations.h"
+
 #include <fmt/format.h>
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <atomic>
 #include <cstdlib>
@@ -14,19 +17,17 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <unistd.h>
 #include <utility>
 #include <vector>
-
-#include "destinations/duckdb_engine/engine.h"
-#include "destinations/duckdb_engine/sql.h"
-#include "walbrook/destinations.h"
 
 namespace walbrook::testing {
 
 class TempFolder {
  public:
     TempFolder() {
-        std::string name = (std::filesystem::temp_directory_path() / "walbrook-lake-XXXXXX").string();
+        std::string name =
+            (std::filesystem::temp_directory_path() / "walbrook-lake-XXXXXX").string();
         EXPECT_NE(mkdtemp(name.data()), nullptr);
         path_ = name;
     }
@@ -49,11 +50,16 @@ using Row = std::vector<std::optional<std::string>>;
 inline void append_cell(Column& column, const std::optional<std::string>& cell) {
     if (!cell) return column.append_null();
     switch (column.type().kind) {
-        case TypeKind::int16: return column.append_fixed(static_cast<std::int16_t>(std::stol(*cell)));
-        case TypeKind::int32: return column.append_fixed(static_cast<std::int32_t>(std::stol(*cell)));
-        case TypeKind::int64: return column.append_fixed(static_cast<std::int64_t>(std::stoll(*cell)));
-        case TypeKind::float64: return column.append_fixed(std::stod(*cell));
-        default: return column.append_bytes(*cell);
+        case TypeKind::int16:
+            return column.append_fixed(static_cast<std::int16_t>(std::stol(*cell)));
+        case TypeKind::int32:
+            return column.append_fixed(static_cast<std::int32_t>(std::stol(*cell)));
+        case TypeKind::int64:
+            return column.append_fixed(static_cast<std::int64_t>(std::stoll(*cell)));
+        case TypeKind::float64:
+            return column.append_fixed(std::stod(*cell));
+        default:
+            return column.append_bytes(*cell);
     }
 }
 
@@ -187,7 +193,8 @@ class MadeRows : public RowReader {
 };
 
 inline MadeRows rows_of(const TableSchemaPtr& schema, std::vector<Row> rows) {
-    return {schema, [rows = std::move(rows), is_done = false](RowBatch& batch) mutable -> Result<bool> {
+    return {schema,
+            [rows = std::move(rows), is_done = false](RowBatch& batch) mutable -> Result<bool> {
                 if (is_done || rows.empty()) return false;
                 for (const Row& row : rows) append_row(batch, row);
                 is_done = true;
@@ -264,10 +271,10 @@ class LakeTest : public ::testing::Test {
         }();
         auto session = reader->connect();
         if (!session) return session.error().message();
-        expect_ok((*session)->run(
-            "SET TimeZone='UTC'; ATTACH " +
-            duckdb_engine::quote_literal("ducklake:sqlite:" + config().catalog) +
-            " AS lake (READ_ONLY)"));
+        expect_ok(
+            (*session)->run("SET TimeZone='UTC'; ATTACH " +
+                            duckdb_engine::quote_literal("ducklake:sqlite:" + config().catalog) +
+                            " AS lake (READ_ONLY)"));
         std::string text;
         if (auto result = (*session)->query("USE lake; SELECT COLUMNS(*)::VARCHAR FROM (" + sql +
                                             ") ORDER BY ALL")) {

@@ -1,12 +1,11 @@
 #include "destinations/ducklake/ducklake_fixture.h"
-
-#include "base/clock.h"
+#include "support/eventually.h"
 
 #include <sqlite3.h>
-#include <sys/wait.h>
 
-#include <csignal>
 #include <chrono>
+#include <csignal>
+#include <sys/wait.h>
 #include <thread>
 
 namespace walbrook::testing {
@@ -41,7 +40,7 @@ class DuckLakeReaders : public LakeTest {
     // Waits until the process has a file of that name open.
     bool has_open(pid_t process, const std::string& name) {
         const std::string descriptors = "/proc/" + std::to_string(process) + "/fd";
-        for (const auto deadline = now() + std::chrono::seconds(60); now() < deadline;) {
+        return eventually([&] {
             std::error_code error;
             for (std::filesystem::directory_iterator it(descriptors, error), end;
                  !error && it != end; it.increment(error)) {
@@ -49,9 +48,8 @@ class DuckLakeReaders : public LakeTest {
                     return true;
                 }
             }
-            sleep_for(std::chrono::milliseconds(10), {});
-        }
-        return false;
+            return false;
+        });
     }
     void flush_many(int first, int count) {
         for (int i = 0; i < count; ++i) {
@@ -120,7 +118,7 @@ TEST_F(DuckLakeReaders, AnotherWriterOnlyDelaysUs) {
                (hold(), true);
     });
     std::thread release([&] {
-        sleep_for(std::chrono::seconds(1), {});
+        Pace(1).wait();
         end_child(child);
     });
     flush_many(10, 1);
@@ -181,8 +179,9 @@ TEST_F(DuckLakeReaders, UpkeepKeepsFilesFew) {
     EXPECT_EQ(rows("SELECT count(*), count(DISTINCT id), sum(id), count(DISTINCT note) FROM "
                    "public.t"),
               "2000|2000|1999000|1");
-    EXPECT_EQ(rows("SELECT file_count < 60 FROM ducklake_table_info('lake') WHERE table_name = 't'"),
-              "true");
+    EXPECT_EQ(
+        rows("SELECT file_count < 60 FROM ducklake_table_info('lake') WHERE table_name = 't'"),
+        "true");
     EXPECT_EQ(reopen().position, Lsn{1039});
 }
 

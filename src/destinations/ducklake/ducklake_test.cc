@@ -42,7 +42,7 @@ TEST_F(DuckLake, AppliesEveryChange) {
     given(schema, {{"1", "a", "x"}, {"2", "b", "y"}, {"3", "c", "z"}, {"4", "d", "w"}});
     ChangeBatch batch(schema);
     add_update(batch, {"1", "a2", "x2"});
-    add_update(batch, {"2", "b2", "\x01"});                        // Unchanged TOAST.
+    add_update(batch, {"2", "b2", "\x01"});  // Unchanged TOAST.
     add_update(batch, {"30", "c2", "\x01"}, Row{"3", std::nullopt, std::nullopt});  // New key.
     add_delete(batch, {"4", std::nullopt, std::nullopt});
     expect_ok(apply(200, list_of(std::move(batch))));
@@ -63,7 +63,8 @@ TEST_F(DuckLake, AWrongNumberOfRowsIsFound) {
     for (const bool is_partial : {false, true}) {
         ChangeBatch batch(schema);
         add_update(batch, {"5", "b", is_partial ? "\x01" : "q"});
-        const Status status = apply(200, list_of(inserts(schema, {{"7", "n", "n"}}), std::move(batch)));
+        const Status status =
+            apply(200, list_of(inserts(schema, {{"7", "n", "n"}}), std::move(batch)));
         ASSERT_FALSE(status);
         EXPECT_EQ(status.error().code(), ErrorCode::corrupt_state);
         EXPECT_EQ(status.error().table_oid(), 16384U);
@@ -93,8 +94,12 @@ TEST_F(DuckLake, TablesWithoutAKeyAreMultisets) {
     maker.identity = ReplicaIdentity::full;
     maker.columns = {{"a", TypeKind::int64}, {"b", TypeKind::text}, {"f", TypeKind::float64}};
     const TableSchemaPtr schema = maker.make();
-    given(schema, {{"1", "x", "0"}, {"1", "x", "0"}, {"1", "x", "0"}, {"1", "x", "-0.0"},
-                   {"2", std::nullopt, "nan"}, {"3", "y", std::nullopt}});
+    given(schema, {{"1", "x", "0"},
+                   {"1", "x", "0"},
+                   {"1", "x", "0"},
+                   {"1", "x", "-0.0"},
+                   {"2", std::nullopt, "nan"},
+                   {"3", "y", std::nullopt}});
     ChangeBatch batch(schema);
     add_delete(batch, {"1", "x", "0"});
     add_delete(batch, {"1", "x", "0"});
@@ -195,7 +200,9 @@ TEST_F(DuckLake, EmptyFlushesMakeNoSnapshotUnlessThePositionMoves) {
 TEST_F(DuckLake, FollowsSchemaChangesInPlace) {
     open();
     TableMaker maker;
-    maker.columns = {{"id", TypeKind::int64}, {"a", TypeKind::text}, {"b", TypeKind::text},
+    maker.columns = {{"id", TypeKind::int64},
+                     {"a", TypeKind::text},
+                     {"b", TypeKind::text},
                      {"n", TypeKind::int32}};
     const TableSchemaPtr first = maker.make();
     given(first, {{"1", "a1", "b1", "1"}});
@@ -213,8 +220,7 @@ TEST_F(DuckLake, FollowsSchemaChangesInPlace) {
     // Old and new rows in one flush.
     expect_ok(apply(200, list_of(inserts(first, {{"2", "a2", "b2", "2"}}),
                                  inserts(second, {{"3", "b3", "a3", "3000000000", "c3"}}))));
-    EXPECT_EQ(table("public.t"),
-              "1|a1|b1|1|NULL; 2|a2|b2|2|NULL; 3|b3|a3|3000000000|c3");
+    EXPECT_EQ(table("public.t"), "1|a1|b1|1|NULL; 2|a2|b2|2|NULL; 3|b3|a3|3000000000|c3");
     EXPECT_EQ(rows("SELECT string_agg(column_name, ' ') FROM duckdb_columns() WHERE table_name = "
                    "'t'"),
               "id b a n c");
@@ -323,9 +329,9 @@ TEST_F(DuckLake, EqualsAModelUnderRandomChanges) {
         expected += fmt::format("{}|{}|{}\n", *row[0], *row[1], row[2].value_or("NULL"));
     }
     // One cell, so that a failure prints one line of difference and not a page.
-    const std::string found =
-        rows("SELECT string_agg(id || '|' || name || '|' || coalesce(note, 'NULL') || chr(10), '' "
-             "ORDER BY id) FROM public.t");
+    const std::string found = rows(
+        "SELECT string_agg(id || '|' || name || '|' || coalesce(note, 'NULL') || chr(10), '' "
+        "ORDER BY id) FROM public.t");
     EXPECT_TRUE(found == expected);
 }
 

@@ -1,14 +1,14 @@
 #include "destinations/ducklake/lake.h"
 
-#include <fmt/format.h>
-
-#include <filesystem>
-#include <nlohmann/json.hpp>
-#include <random>
-#include <utility>
-
 #include "base/failpoints.h"
 #include "destinations/duckdb_engine/sql.h"
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include <filesystem>
+#include <random>
+#include <utility>
 
 namespace walbrook::ducklake {
 
@@ -52,9 +52,12 @@ std::optional<Note> parse_note(const std::string& text) {
 std::vector<std::string> extensions_of(CatalogKind kind) {
     // icu: casts of timestamptz.
     switch (kind) {
-        case CatalogKind::sqlite: return {"icu", "sqlite_scanner", "ducklake"};
-        case CatalogKind::duckdb: return {"icu", "ducklake"};
-        case CatalogKind::postgres: return {"icu", "postgres_scanner", "ducklake"};
+        case CatalogKind::sqlite:
+            return {"icu", "sqlite_scanner", "ducklake"};
+        case CatalogKind::duckdb:
+            return {"icu", "ducklake"};
+        case CatalogKind::postgres:
+            return {"icu", "postgres_scanner", "ducklake"};
     }
     return {};
 }
@@ -86,9 +89,9 @@ Status Lake::attach() {
     // Not the option of ATTACH, which could not be changed from statement to statement.
     inlines_ = false;
     WALBROOK_RETURN_IF_ERROR(use_inlining(true));
-    std::string sql = fmt::format("ATTACH {} AS lake (DATA_PATH {}",
-                                  quote_literal(options_.catalog.attach_uri()),
-                                  quote_literal(options_.data_path));
+    std::string sql =
+        fmt::format("ATTACH {} AS lake (DATA_PATH {}", quote_literal(options_.catalog.attach_uri()),
+                    quote_literal(options_.data_path));
     if (options_.catalog.kind == CatalogKind::sqlite) {
         sql += fmt::format(", META_BUSY_TIMEOUT {}", kBusyTimeoutMs);
     }
@@ -101,9 +104,8 @@ Status Lake::attach() {
 
 Status Lake::use_inlining(bool is_on) {
     if (is_on == inlines_) return {};
-    WALBROOK_RETURN_IF_ERROR(
-        session_->run(fmt::format("SET ducklake_default_data_inlining_row_limit = {}",
-                                  is_on ? kInlinedRowsMax : 0)));
+    WALBROOK_RETURN_IF_ERROR(session_->run(fmt::format(
+        "SET ducklake_default_data_inlining_row_limit = {}", is_on ? kInlinedRowsMax : 0)));
     inlines_ = is_on;
     return {};
 }
@@ -118,11 +120,12 @@ Status Lake::reattach() {
 }
 
 Result<std::string> Lake::newest_extra_info() {
-    WALBROOK_TRY(const QueryResult result,
-                 session_->query(fmt::format(
-                     "SELECT commit_extra_info FROM {}.ducklake_snapshot_changes WHERE author = "
-                     "'walbrook' AND commit_extra_info IS NOT NULL ORDER BY snapshot_id DESC LIMIT 1",
-                     metadata())));
+    WALBROOK_TRY(
+        const QueryResult result,
+        session_->query(fmt::format(
+            "SELECT commit_extra_info FROM {}.ducklake_snapshot_changes WHERE author = "
+            "'walbrook' AND commit_extra_info IS NOT NULL ORDER BY snapshot_id DESC LIMIT 1",
+            metadata())));
     return result.rows() == 0 ? std::string() : result.text(0, 0).value_or("");
 }
 

@@ -1,12 +1,12 @@
 #include "destinations/ducklake/records.h"
 
+#include "base/narrow.h"
+#include "destinations/duckdb_engine/sql.h"
+
 #include <fmt/format.h>
 
 #include <map>
 #include <utility>
-
-#include "base/narrow.h"
-#include "destinations/duckdb_engine/sql.h"
 
 namespace walbrook::ducklake {
 
@@ -36,31 +36,33 @@ Status create_records(Connection& session, const PipelineIdentity& who) {
 
 Status check_lineage(const QueryResult& row, const PipelineIdentity& who) {
     if (row.rows() != 1) {
-        return Error(ErrorCode::corrupt_state,
-                     "lake._walbrook.pipeline must have one row and has " +
-                         std::to_string(row.rows()));
+        return Error(
+            ErrorCode::corrupt_state,
+            "lake._walbrook.pipeline must have one row and has " + std::to_string(row.rows()));
     }
     const auto differs = [&](std::size_t column, const std::string& expected) {
         return row.text(0, column).value_or("") != expected;
     };
     if (row.number(0, 5).value_or(0) > kFormatVersion) {
-        return Error(ErrorCode::corrupt_state,
-                     fmt::format("the lake's records have format {}, made by a newer walbrook; this "
-                                 "one knows format {}: use the newer program",
-                                 row.text(0, 5).value_or("?"), kFormatVersion));
+        return Error(
+            ErrorCode::corrupt_state,
+            fmt::format("the lake's records have format {}, made by a newer walbrook; this "
+                        "one knows format {}: use the newer program",
+                        row.text(0, 5).value_or("?"), kFormatVersion));
     }
     if (differs(0, std::to_string(who.pipeline_id)) || differs(1, who.system_identifier) ||
         differs(3, std::to_string(who.database_oid)) || differs(4, who.slot)) {
         return Error(
             ErrorCode::corrupt_state,
-            fmt::format("the lake belongs to another source: it was written by pipeline {} from "
-                        "database {} (oid {}) of system {} through slot {}, and this is pipeline {} "
-                        "from database {} (oid {}) of system {} through slot {}; use another "
-                        "catalog, or move this lake away to begin anew",
-                        row.text(0, 0).value_or("?"), row.text(0, 2).value_or("?"),
-                        row.text(0, 3).value_or("?"), row.text(0, 1).value_or("?"),
-                        row.text(0, 4).value_or("?"), who.pipeline_id, who.database,
-                        who.database_oid, who.system_identifier, who.slot));
+            fmt::format(
+                "the lake belongs to another source: it was written by pipeline {} from "
+                "database {} (oid {}) of system {} through slot {}, and this is pipeline {} "
+                "from database {} (oid {}) of system {} through slot {}; use another "
+                "catalog, or move this lake away to begin anew",
+                row.text(0, 0).value_or("?"), row.text(0, 2).value_or("?"),
+                row.text(0, 3).value_or("?"), row.text(0, 1).value_or("?"),
+                row.text(0, 4).value_or("?"), who.pipeline_id, who.database, who.database_oid,
+                who.system_identifier, who.slot));
     }
     return {};
 }
@@ -93,7 +95,8 @@ Result<TableRecord> parse_record(const QueryResult& rows, std::size_t row) {
     const std::optional<Lsn> position = parse_lsn(text(4));
     if (!phase || !position) {
         return Error(ErrorCode::corrupt_state, "lake._walbrook.tables: the record of table oid " +
-                                                   text(0) + " has a phase or position that is none");
+                                                   text(0) +
+                                                   " has a phase or position that is none");
     }
     WALBROOK_TRY(TableSchema schema, table_schema_from_json(text(6)));
     record.phase = *phase;
@@ -124,9 +127,10 @@ Result<bool> open_records(Connection& session, const PipelineIdentity& who) {
 
 Result<TableRecords> load_records(Lake& lake) {
     WALBROOK_TRY(const Folders folders, load_folders(lake));
-    WALBROOK_TRY(const QueryResult rows,
-                 lake.session().query("SELECT oid, schema_name, table_name, phase, position, reason, "
-                               "schema_json FROM lake._walbrook.tables"));
+    WALBROOK_TRY(
+        const QueryResult rows,
+        lake.session().query("SELECT oid, schema_name, table_name, phase, position, reason, "
+                             "schema_json FROM lake._walbrook.tables"));
     TableRecords records;
     for (std::size_t i = 0; i < rows.rows(); ++i) {
         WALBROOK_TRY(TableRecord record, parse_record(rows, i));
@@ -148,11 +152,12 @@ Status save_record(Connection& session, std::uint32_t oid, const TableRecord& re
     const auto name = [](const std::string& text) {
         return text.empty() ? std::string("NULL") : quote_literal(text);
     };
-    return session.run(fmt::format(
-        "INSERT INTO lake._walbrook.tables VALUES ({}, {}, {}, {}, {}, {}, {})", oid,
-        name(record.lake_schema), name(record.lake_table),
-        quote_literal(std::string(name_of(record.phase))), quote_literal(to_string(record.position)),
-        quote_literal(record.reason), quote_literal(to_json(*record.schema))));
+    return session.run(
+        fmt::format("INSERT INTO lake._walbrook.tables VALUES ({}, {}, {}, {}, {}, {}, {})", oid,
+                    name(record.lake_schema), name(record.lake_table),
+                    quote_literal(std::string(name_of(record.phase))),
+                    quote_literal(to_string(record.position)), quote_literal(record.reason),
+                    quote_literal(to_json(*record.schema))));
 }
 
 Status remove_record(Connection& session, std::uint32_t oid) {

@@ -1,5 +1,8 @@
 #include "destinations/ducklake/upkeep.h"
 
+#include "destinations/duckdb_engine/sql.h"
+#include "destinations/ducklake/table_ddl.h"
+
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -7,9 +10,6 @@
 #include <chrono>
 #include <filesystem>
 #include <utility>
-
-#include "destinations/duckdb_engine/sql.h"
-#include "destinations/ducklake/table_ddl.h"
 
 namespace walbrook::ducklake {
 
@@ -103,8 +103,8 @@ Status Upkeep::step_of(const TableRecord& record, Due& due, const Note& note,
     }
     // Deletes leave the catalog before their files are merged: of files that are gone
     // DuckLake would still write them out later, a small file for each.
-    const bool is_full = due.inlined_rows >= kInlinedRowsMax ||
-                         due.inlined_deletes >= kInlinedDeletesMax;
+    const bool is_full =
+        due.inlined_rows >= kInlinedRowsMax || due.inlined_deletes >= kInlinedDeletesMax;
     if (is_full || (due.files >= kFilesOfOneSize && !due.is_flushed)) {
         due.is_flushed = true;
         return flush_inlined(record, due, note, stop);
@@ -148,21 +148,22 @@ Status Upkeep::renew_schema_version(const TableRecord& record) {
                      Lake::metadata(), quote_literal(record.lake_table),
                      quote_literal(record.lake_schema))));
     if (places.number(0, 0).value_or(0) < 2) return {};
-    return lake_.session().run(fmt::format(
-        "CREATE OR REPLACE VIEW lake._walbrook.upkeep AS SELECT {} AS moved_at_us",
-        unix_time_us()));
+    return lake_.session().run(
+        fmt::format("CREATE OR REPLACE VIEW lake._walbrook.upkeep AS SELECT {} AS moved_at_us",
+                    unix_time_us()));
 }
 
 Status Upkeep::thin(const std::stop_token& stop) {
     commits_ = 0;
     thinned_ = now();
-    WALBROOK_TRY(const QueryResult rows,
-                 lake_.session().query(fmt::format(
-                     "SELECT s.snapshot_id, epoch_us(s.snapshot_time::TIMESTAMPTZ), "
-                     "(c.author IS NOT DISTINCT FROM 'walbrook')::INTEGER FROM "
-                     "{0}.ducklake_snapshot AS s LEFT JOIN {0}.ducklake_snapshot_changes AS c USING "
-                     "(snapshot_id) ORDER BY s.snapshot_id",
-                     Lake::metadata())));
+    WALBROOK_TRY(
+        const QueryResult rows,
+        lake_.session().query(fmt::format(
+            "SELECT s.snapshot_id, epoch_us(s.snapshot_time::TIMESTAMPTZ), "
+            "(c.author IS NOT DISTINCT FROM 'walbrook')::INTEGER FROM "
+            "{0}.ducklake_snapshot AS s LEFT JOIN {0}.ducklake_snapshot_changes AS c USING "
+            "(snapshot_id) ORDER BY s.snapshot_id",
+            Lake::metadata())));
     std::vector<Snapshot> snapshots;
     for (std::size_t i = 0; i < rows.rows(); ++i) {
         snapshots.push_back({rows.number(i, 0).value_or(0), rows.number(i, 1).value_or(0),
@@ -194,8 +195,8 @@ Status Upkeep::flush_records(const Note& note, const std::stop_token& stop) {
     return lake_.transact(
         "maintain",
         [&]() -> Result<Note> {
-            WALBROOK_RETURN_IF_ERROR(lake_.new_files().watch(lake_.options().data_path +
-                                                             "_walbrook/pipeline"));
+            WALBROOK_RETURN_IF_ERROR(
+                lake_.new_files().watch(lake_.options().data_path + "_walbrook/pipeline"));
             WALBROOK_RETURN_IF_ERROR(lake_.session().run(
                 "CALL ducklake_flush_inlined_data('lake', table_name => 'pipeline', schema_name => "
                 "'_walbrook')"));
@@ -278,26 +279,29 @@ Status Upkeep::write_again(const TableRecord& record, const std::vector<File>& f
             WALBROOK_RETURN_IF_ERROR(lake_.new_files().watch(record.folder));
             WALBROOK_RETURN_IF_ERROR(lake_.use_inlining(can_inline(*record.schema)));
             WALBROOK_RETURN_IF_ERROR(lake_.session().run(
-                fmt::format("CREATE TEMP TABLE walbrook_files AS SELECT * FROM {} WHERE filename IN "
-                            "({})",
-                            name, list),
+                fmt::format(
+                    "CREATE TEMP TABLE walbrook_files AS SELECT * FROM {} WHERE filename IN "
+                    "({})",
+                    name, list),
                 stop));
             WALBROOK_TRY(const QueryResult count,
                          lake_.session().query("SELECT count(*) FROM temp.walbrook_files"));
-            WALBROOK_TRY(const QueryResult removed,
-                         lake_.session().query(
-                             fmt::format("DELETE FROM {} WHERE filename IN ({})", name, list), stop));
-            WALBROOK_TRY(const QueryResult added,
-                         lake_.session().query(
-                             fmt::format("INSERT INTO {} SELECT * FROM temp.walbrook_files", name),
-                             stop));
+            WALBROOK_TRY(
+                const QueryResult removed,
+                lake_.session().query(
+                    fmt::format("DELETE FROM {} WHERE filename IN ({})", name, list), stop));
+            WALBROOK_TRY(
+                const QueryResult added,
+                lake_.session().query(
+                    fmt::format("INSERT INTO {} SELECT * FROM temp.walbrook_files", name), stop));
             WALBROOK_RETURN_IF_ERROR(lake_.session().run("DROP TABLE temp.walbrook_files"));
             const auto expected = static_cast<std::uint64_t>(count.number(0, 0).value_or(-1));
             if (removed.rows_changed() != expected || added.rows_changed() != expected) {
-                return Error(ErrorCode::internal,
-                             fmt::format("merge files of {}.{}: {} rows read, {} removed, {} written",
-                                         record.lake_schema, record.lake_table, expected,
-                                         removed.rows_changed(), added.rows_changed()));
+                return Error(
+                    ErrorCode::internal,
+                    fmt::format("merge files of {}.{}: {} rows read, {} removed, {} written",
+                                record.lake_schema, record.lake_table, expected,
+                                removed.rows_changed(), added.rows_changed()));
             }
             return note;
         },

@@ -5,8 +5,10 @@
 // Measures the destination alone, with product defaults. The figures in
 // docs/design/ducklake.md come from it.
 
+#include "base/clock.h"
+#include "walbrook/destinations.h"
+
 #include <fmt/format.h>
-#include <sys/resource.h>
 
 #include <algorithm>
 #include <chrono>
@@ -16,11 +18,9 @@
 #include <random>
 #include <set>
 #include <string>
+#include <sys/resource.h>
 #include <thread>
 #include <vector>
-
-#include "base/clock.h"
-#include "walbrook/destinations.h"
 
 namespace {
 
@@ -35,9 +35,7 @@ double cpu_seconds() {
     return seconds(usage.ru_utime) + seconds(usage.ru_stime);
 }
 
-double seconds_since(Instant start) {
-    return std::chrono::duration<double>(now() - start).count();
-}
+double seconds_since(Instant start) { return std::chrono::duration<double>(now() - start).count(); }
 
 [[noreturn]] void fail(const Error& error) {
     fmt::print(stderr, "lake_bench: {}\n", error.message());
@@ -112,9 +110,7 @@ class PreparedRows : public RowReader {
     PreparedRows(const std::vector<RowBatch>& batches, std::size_t first, std::size_t last)
         : batches_(batches), at_(first), last_(last) {}
     const TableSchemaPtr& schema() const override { return batches_[0].schema(); }
-    Result<const RowBatch*> next() override {
-        return at_ == last_ ? nullptr : &batches_[at_++];
-    }
+    Result<const RowBatch*> next() override { return at_ == last_ ? nullptr : &batches_[at_++]; }
 
  private:
     const std::vector<RowBatch>& batches_;
@@ -124,7 +120,8 @@ class PreparedRows : public RowReader {
 
 class OneFlush : public Flush {
  public:
-    OneFlush(std::uint64_t position, FlushItem item) : position_{position}, item_(std::move(item)) {}
+    OneFlush(std::uint64_t position, FlushItem item)
+        : position_{position}, item_(std::move(item)) {}
     Lsn position() const override { return position_; }
     std::int64_t commit_time_us() const override { return unix_time_us(); }
     std::span<const Transaction> transactions() const override { return {}; }
@@ -224,8 +221,8 @@ void flushes(Destination& lake, const TableSchemaPtr& schema, std::size_t rows, 
         if (std::getenv("NO_MAINTENANCE") == nullptr) check(lake.maintain({}));
         maintenance.push_back(seconds_since(start) * 1e3);
         if ((n + 1) % std::max<std::size_t>(count / 10, 1) == 0) {
-            const auto from = times.end() - static_cast<std::ptrdiff_t>(
-                                                std::max<std::size_t>(count / 10, 1));
+            const auto from =
+                times.end() - static_cast<std::ptrdiff_t>(std::max<std::size_t>(count / 10, 1));
             std::vector<double> last(from, times.end());
             std::sort(last.begin(), last.end());
             fmt::print("after {:6} flushes: median {:.1f} ms, 95% {:.1f} ms, {:.1f} CPU-ms\n",
@@ -236,11 +233,12 @@ void flushes(Destination& lake, const TableSchemaPtr& schema, std::size_t rows, 
     }
     std::sort(times.begin(), times.end());
     std::sort(maintenance.begin(), maintenance.end());
-    fmt::print("{} {}: median {:.1f} ms, 95% {:.1f} ms, max {:.1f} ms; maintain max {:.1f} ms; "
-               "{:.1f} CPU-ms a flush\n",
-               size, is_update ? "updates" : "inserts", times[times.size() / 2],
-               times[times.size() * 95 / 100], times.back(), maintenance.back(),
-               (cpu_seconds() - cpu) * 1e3 / static_cast<double>(count));
+    fmt::print(
+        "{} {}: median {:.1f} ms, 95% {:.1f} ms, max {:.1f} ms; maintain max {:.1f} ms; "
+        "{:.1f} CPU-ms a flush\n",
+        size, is_update ? "updates" : "inserts", times[times.size() / 2],
+        times[times.size() * 95 / 100], times.back(), maintenance.back(),
+        (cpu_seconds() - cpu) * 1e3 / static_cast<double>(count));
 }
 
 }  // namespace
@@ -248,10 +246,12 @@ void flushes(Destination& lake, const TableSchemaPtr& schema, std::size_t rows, 
 int main(int argc, char** argv) {
     const std::vector<std::string> arguments(argv + 1, argv + argc);
     const bool is_copy = arguments.size() == 4 && arguments[0] == "copy";
-    const bool is_flush = arguments.size() == 5 && (arguments[0] == "flush" || arguments[0] == "insert");
+    const bool is_flush =
+        arguments.size() == 5 && (arguments[0] == "flush" || arguments[0] == "insert");
     if (!is_copy && !is_flush) {
-        fmt::print(stderr, "usage: lake_bench copy FOLDER ROWS THREADS | flush|insert FOLDER ROWS "
-                           "SIZE COUNT\n");
+        fmt::print(stderr,
+                   "usage: lake_bench copy FOLDER ROWS THREADS | flush|insert FOLDER ROWS "
+                   "SIZE COUNT\n");
         return 64;
     }
     const std::string& folder = arguments[1];

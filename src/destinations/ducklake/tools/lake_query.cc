@@ -3,15 +3,15 @@
 // Reads a DuckLake catalog from another process than the writer's: attaches it
 // read-only as `lake`, runs one query and prints its rows. Exit 1 on an error.
 
+#include "destinations/duckdb_engine/engine.h"
+#include "destinations/duckdb_engine/sql.h"
+#include "destinations/ducklake/catalog.h"
+
 #include <fmt/format.h>
 
 #include <cstdio>
 #include <string>
 #include <vector>
-
-#include "destinations/duckdb_engine/engine.h"
-#include "destinations/duckdb_engine/sql.h"
-#include "destinations/ducklake/catalog.h"
 
 namespace {
 
@@ -46,7 +46,8 @@ void print_table(const duckdb_engine::QueryResult& result) {
     }
     std::vector<std::size_t> widths(result.columns().size());
     for (const auto& line : lines) {
-        for (std::size_t c = 0; c < line.size(); ++c) widths[c] = std::max(widths[c], line[c].size());
+        for (std::size_t c = 0; c < line.size(); ++c)
+            widths[c] = std::max(widths[c], line[c].size());
     }
     for (std::size_t i = 0; i < lines.size(); ++i) {
         for (std::size_t c = 0; c < widths.size(); ++c) {
@@ -70,16 +71,14 @@ Result<duckdb_engine::QueryResult> ask(const std::string& catalog_text, std::str
     WALBROOK_TRY(auto database, duckdb_engine::Database::create(options));
     WALBROOK_TRY(auto session, database->connect());
     WALBROOK_RETURN_IF_ERROR(session->run("SET TimeZone = 'UTC'"));
-    WALBROOK_RETURN_IF_ERROR(
-        session->run(fmt::format("ATTACH {} AS lake (READ_ONLY)",
-                                 duckdb_engine::quote_literal(catalog.attach_uri()))));
+    WALBROOK_RETURN_IF_ERROR(session->run(fmt::format(
+        "ATTACH {} AS lake (READ_ONLY)", duckdb_engine::quote_literal(catalog.attach_uri()))));
     WALBROOK_RETURN_IF_ERROR(session->run("USE lake"));
     while (!sql.empty() && (sql.back() == ';' || sql.back() == '\n' || sql.back() == ' ')) {
         sql.pop_back();
     }
     // Every value as DuckDB prints it; what cannot stand in a FROM is asked as it is.
-    if (auto result =
-            session->query(fmt::format("SELECT COLUMNS(*)::VARCHAR FROM ({}\n)", sql))) {
+    if (auto result = session->query(fmt::format("SELECT COLUMNS(*)::VARCHAR FROM ({}\n)", sql))) {
         return result;
     }
     return session->query(sql);
