@@ -2,11 +2,15 @@
 
 #include "base/check.h"
 #include "destinations/duckdb_engine/sql.h"
+#include "destinations/ducklake/floats.h"
 #include "destinations/ducklake/table_ddl.h"
 
 #include <fmt/format.h>
 
+#include <filesystem>
+#include <random>
 #include <string>
+#include <system_error>
 #include <vector>
 
 namespace walbrook::ducklake {
@@ -15,6 +19,7 @@ using duckdb_engine::ColumnsSource;
 using duckdb_engine::NamedScan;
 using duckdb_engine::QueryResult;
 using duckdb_engine::quote_identifier;
+using duckdb_engine::quote_literal;
 using duckdb_engine::same_name;
 using duckdb_engine::ScanColumn;
 
@@ -162,10 +167,7 @@ Status FlushWriter::write_folded(Folded& folded) {
     }
     if (change.inserts.rows() != 0) WALBROOK_RETURN_IF_ERROR(insert(target, change.inserts));
     if (change.merges.rows() == 0) return {};
-    WALBROOK_RETURN_IF_ERROR(
-        lake_.session().run(fmt::format("INSERT INTO {} ({}) SELECT * FROM temp.walbrook_merged",
-                                        target.name, column_list(*target.schema)),
-                            stop_));
+    WALBROOK_RETURN_IF_ERROR(insert_merged(target));
     return lake_.session().run("DROP TABLE temp.walbrook_merged");
 }
 
@@ -287,12 +289,71 @@ Status FlushWriter::remove_whole_rows(const Target& target, const RowBatch& rows
 Status FlushWriter::insert(const Target& target, const RowBatch& rows) {
     const std::unique_ptr<ColumnsSource> source = ColumnsSource::create(rows, nullptr);
     const NamedScan scan(lake_.database().scans(), *source);
+    if (has_minus_zero(rows)) {
+        WALBROOK_TRY(const std::string path, new_file(target));
+        const Result<std::uint64_t> copied = lake_.session().change(
+            fmt::format("COPY (SELECT * FROM {}) TO {} ({})", scan.sql(), quote_literal(path),
+                        parquet_options(*target.schema)),
+            *source, stop_);
+        if (!copied) return in_table(copied.error(), target);
+        WALBROOK_RETURN_IF_ERROR(expect_rows(target, "insert", rows.rows(), *copied));
+        return add_file(target, path);
+    }
     const Result<std::uint64_t> written =
         lake_.session().change(fmt::format("INSERT INTO {} ({}) SELECT * FROM {}", target.name,
                                            column_list(*target.schema), scan.sql()),
                                *source, stop_);
     if (!written) return in_table(written.error(), target);
     return expect_rows(target, "insert", rows.rows(), *written);
+}
+
+// The rows that merge() completed.
+Status FlushWriter::insert_merged(const Target& target) {
+    // Columns are v0, v1 … there.
+    TableSchema plain = *target.schema;
+    for (std::size_t i = 0; i < plain.columns.size(); ++i) {
+        plain.columns[i].name = fmt::format("v{}", i);
+    }
+    WALBROOK_TRY(const bool is_special,
+                 has_minus_zero(lake_.session(), plain, "temp.walbrook_merged", stop_));
+    if (!is_special) {
+        return lake_.session().run(
+            fmt::format("INSERT INTO {} ({}) SELECT * FROM temp.walbrook_merged", target.name,
+                        column_list(*target.schema)),
+            stop_);
+    }
+    WALBROOK_TRY(const std::string path, new_file(target));
+    std::string columns;
+    for (std::size_t i = 0; i < plain.columns.size(); ++i) {
+        columns += fmt::format("{}v{} AS {}", i == 0 ? "" : ", ", i,
+                               quote_identifier(target.schema->columns[i].name));
+    }
+    WALBROOK_RETURN_IF_ERROR(lake_.session().run(
+        fmt::format("COPY (SELECT {} FROM temp.walbrook_merged) TO {} ({})", columns,
+                    quote_literal(path), parquet_options(*target.schema)),
+        stop_));
+    return add_file(target, path);
+}
+
+// In the table's folder, which the commit looks through for what must be made durable; under
+// a name that a later start sweeps if the catalog does not know it.
+Result<std::string> FlushWriter::new_file(const Target& target) {
+    std::error_code error;
+    std::filesystem::create_directories(target.folder, error);
+    if (error) {
+        return Error(ErrorCode::unavailable, "make " + target.folder + ": " + error.message());
+    }
+    std::random_device random;
+    return fmt::format("{}/walbrook_{}_{:08x}{:08x}.parquet", target.folder, target.schema->id.oid,
+                       random(), random());
+}
+
+Status FlushWriter::add_file(const Target& target, const std::string& path) {
+    return lake_.session().run(
+        fmt::format("CALL ducklake_add_data_files('lake', {}, {}, schema => {})",
+                    quote_literal(target.lake_table), quote_literal(path),
+                    quote_literal(target.lake_schema)),
+        stop_);
 }
 
 }  // namespace walbrook::ducklake

@@ -1,17 +1,17 @@
 #pragma once
 
+#include "batch/net_change.h"
+#include "destinations/ducklake/lake.h"
+#include "destinations/ducklake/tables.h"
+#include "destinations/ducklake/upkeep.h"
+#include "walbrook/batch.h"
+
 #include <cstddef>
 #include <map>
 #include <memory>
 #include <stop_token>
 #include <utility>
 #include <vector>
-
-#include "batch/net_change.h"
-#include "destinations/ducklake/lake.h"
-#include "destinations/ducklake/tables.h"
-#include "destinations/ducklake/upkeep.h"
-#include "walbrook/batch.h"
 
 namespace walbrook::ducklake {
 
@@ -50,6 +50,10 @@ class FlushWriter {
     Status remove_by_key(const Target& target, const RowBatch& keys);
     Status remove_whole_rows(const Target& target, const RowBatch& rows);
     Status insert(const Target& target, const RowBatch& rows);
+    Status insert_merged(const Target& target);
+    // A Parquet file of our own among the table's (floats.h says when).
+    static Result<std::string> new_file(const Target& target);
+    Status add_file(const Target& target, const std::string& path);
 
     Lake& lake_;
     TableChanges changes_;

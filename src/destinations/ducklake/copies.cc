@@ -2,6 +2,7 @@
 
 #include "base/failpoints.h"
 #include "destinations/duckdb_engine/sql.h"
+#include "destinations/ducklake/floats.h"
 #include "destinations/ducklake/new_files.h"
 #include "destinations/ducklake/table_ddl.h"
 
@@ -24,11 +25,6 @@ using duckdb_engine::ReaderSource;
 namespace fs = std::filesystem;
 
 namespace {
-
-// docs/design/ducklake.md has the measurements behind these.
-constexpr std::string_view kParquetOptions =
-    "FORMAT parquet, PARQUET_VERSION v2, COMPRESSION zstd, COMPRESSION_LEVEL 1, "
-    "ROW_GROUP_SIZE 40960, DICTIONARY_SIZE_LIMIT 4096";
 
 // Files whose fsync may be on its way.
 constexpr std::size_t kSyncsMax = 4;
@@ -97,7 +93,8 @@ Status Copies::write(const CopyUnit& unit, RowReader& rows, const std::stop_toke
         const NamedScan scan(lake_.database().scans(), source);
         status = session
                      ->change(fmt::format("COPY (SELECT * FROM {}) TO {} ({})", scan.sql(),
-                                          quote_literal(path), kParquetOptions),
+                                          quote_literal(path),
+                                          parquet_options(*target.schema)),
                               source, stop)
                      .status();
     }

@@ -225,20 +225,20 @@ TEST_F(DuckLakeCopy, EveryKindArrivesExactlyThroughTheCatalog) {
     kinds.append_rows(all);
     const CopyTargetPtr target = begin(schema);
     expect_ok(lake_->finish_copy(target, {}));
-    ChangeBatch batch(schema);
-    batch.copy = target;
-    for (std::int32_t row = 0; row < 4; ++row) {
+    expect_ok(apply(100, list_of(Publish{target})));
+    for (std::size_t row = 0; row < 4; ++row) {
+        ChangeBatch batch(schema);
         for (std::size_t i = 0; i < schema->columns.size(); ++i) {
-            batch.new_rows.columns()[i].append_from(all.columns()[i < 29 ? i : i + 1],
-                                                    static_cast<std::size_t>(row));
+            batch.new_rows.columns()[i].append_from(all.columns()[i < 29 ? i : i + 1], row);
         }
         Change change;
-        change.new_row = row;
-        change.ordinal = static_cast<std::uint64_t>(row) + 1;
+        change.new_row = 0;
+        change.ordinal = 1;
         batch.changes.push_back(change);
+        expect_ok(apply(101 + row, list_of(std::move(batch))));
     }
-    expect_ok(apply(100, list_of(std::move(batch), Publish{target})));
-    EXPECT_EQ(files(), 0U);
+    // Two rows have minus zeros, which never go there (floats.h).
+    EXPECT_EQ(files(), 2U);
 
     TableMaker other;
     other.oid = 20000;

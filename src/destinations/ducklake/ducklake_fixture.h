@@ -56,6 +56,8 @@ inline void append_cell(Column& column, const std::optional<std::string>& cell) 
             return column.append_fixed(static_cast<std::int32_t>(std::stol(*cell)));
         case TypeKind::int64:
             return column.append_fixed(static_cast<std::int64_t>(std::stoll(*cell)));
+        case TypeKind::float32:
+            return column.append_fixed(std::stof(*cell));
         case TypeKind::float64:
             return column.append_fixed(std::stod(*cell));
         default:

@@ -87,6 +87,37 @@ TEST_F(DuckLake, ADoubledRowIsFound) {
     EXPECT_EQ(status.error().code(), ErrorCode::corrupt_state);
 }
 
+// DuckDB's Parquet writer makes one of both where it uses a dictionary.
+TEST_F(DuckLake, MinusZerosStayMinusZeros) {
+    open();
+    TableMaker maker;
+    maker.columns = {{"id", TypeKind::int64}, {"f", TypeKind::float64}, {"g", TypeKind::float32}};
+    const TableSchemaPtr schema = maker.make();
+    const auto rows_of = [](int first, int count) {
+        std::vector<Row> made;
+        for (int i = first; i < first + count; ++i) {
+            const std::string zero = i % 2 == 0 ? "0" : "-0.0";
+            made.push_back({std::to_string(i), zero, zero});
+        }
+        return made;
+    };
+    const std::string counts =
+        "SELECT count(*), sum(signbit(f)::int), sum(signbit(g)::int) FROM lake.public.t";
+    given(schema, rows_of(0, 1000));
+    EXPECT_EQ(rows(counts), "1000|500|500");
+    expect_ok(apply(200, list_of(inserts(schema, rows_of(1000, 1000)))));
+    EXPECT_EQ(rows(counts), "2000|1000|1000");
+    expect_ok(apply(300, list_of(inserts(schema, rows_of(2000, 10)))));
+    EXPECT_EQ(rows(counts), "2010|1005|1005");
+    // The upkeep leaves them alone.
+    for (int i = 0; i < 60; ++i) {
+        const auto position = static_cast<std::uint64_t>(400 + i);
+        expect_ok(apply(position, list_of(inserts(schema, rows_of(3000 + i * 40, 40)))));
+        expect_ok(lake_->maintain({}));
+    }
+    EXPECT_EQ(rows(counts), "4410|2205|2205");
+}
+
 TEST_F(DuckLake, TablesWithoutAKeyAreMultisets) {
     open();
     TableMaker maker;

@@ -1,13 +1,13 @@
 #include "destinations/ducklake/tables.h"
 
+#include "destinations/duckdb_engine/sql.h"
+#include "destinations/ducklake/table_ddl.h"
+
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <filesystem>
 #include <utility>
-
-#include "destinations/duckdb_engine/sql.h"
-#include "destinations/ducklake/table_ddl.h"
 
 namespace walbrook::ducklake {
 
@@ -72,8 +72,8 @@ Status TableChanges::rename(std::uint32_t oid, TableRecord& record, const std::s
 Status TableChanges::settle_names() {
     for (auto& [oid, record] : tables_.records) {
         if (record.lake_table.empty() || record.lake_table == record.schema->name) continue;
-        const bool is_taken = std::any_of(
-            tables_.records.begin(), tables_.records.end(), [&](const auto& other) {
+        const bool is_taken =
+            std::any_of(tables_.records.begin(), tables_.records.end(), [&](const auto& other) {
                 return other.first != oid &&
                        same_name(other.second.lake_schema, record.lake_schema) &&
                        same_name(other.second.lake_table, record.schema->name);
@@ -100,7 +100,8 @@ Result<Target> TableChanges::resolve(const TableSchemaPtr& schema, const CopyTar
         }
         shadow.schema = schema;
         WALBROOK_RETURN_IF_ERROR(lake_.new_files().watch(shadow.folder));
-        return Target{name, schema, shadow.folder};
+        return Target{name, schema, shadow.folder, copy->schema->schema,
+                      shadow_name(copy->schema->id, copy->attempt)};
     }
     const auto found = tables_.records.find(oid);
     if (found == tables_.records.end() || found->second.lake_table.empty()) {
@@ -121,7 +122,8 @@ Result<Target> TableChanges::resolve(const TableSchemaPtr& schema, const CopyTar
     }
     record.schema = schema;
     WALBROOK_RETURN_IF_ERROR(lake_.new_files().watch(record.folder));
-    return Target{lake_name(record.lake_schema, record.lake_table), schema, record.folder};
+    return Target{lake_name(record.lake_schema, record.lake_table), schema, record.folder,
+                  record.lake_schema, record.lake_table};
 }
 
 Status TableChanges::truncate(const TableSchemaPtr& schema, const CopyTargetPtr& copy) {
@@ -138,8 +140,8 @@ Status TableChanges::truncate(const TableSchemaPtr& schema, const CopyTargetPtr&
     made.schema = in;
     WALBROOK_RETURN_IF_ERROR(create_table(session_, made, plain));
     WALBROOK_RETURN_IF_ERROR(run("DROP TABLE " + target.name));
-    WALBROOK_RETURN_IF_ERROR(run(fmt::format("ALTER TABLE {} RENAME TO {}", lake_name(in, plain),
-                                             quote_identifier(name))));
+    WALBROOK_RETURN_IF_ERROR(run(
+        fmt::format("ALTER TABLE {} RENAME TO {}", lake_name(in, plain), quote_identifier(name))));
     changed_.erase(oid);
     std::string& folder = copy ? tables_.shadows[oid].folder : tables_.records[oid].folder;
     folder = std::filesystem::path(folder).parent_path() / plain;
@@ -162,9 +164,8 @@ Status TableChanges::publish(const Publish& publish) {
     }
     const auto old = tables_.records.find(oid);
     if (old != tables_.records.end() && !old->second.lake_table.empty()) {
-        WALBROOK_RETURN_IF_ERROR(
-            run("DROP TABLE IF EXISTS " +
-                lake_name(old->second.lake_schema, old->second.lake_table)));
+        WALBROOK_RETURN_IF_ERROR(run("DROP TABLE IF EXISTS " +
+                                     lake_name(old->second.lake_schema, old->second.lake_table)));
         tables_.records.erase(old);
     }
     WALBROOK_RETURN_IF_ERROR(make_way(schema->schema, schema->name, oid));

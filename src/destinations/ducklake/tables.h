@@ -30,6 +30,8 @@ struct Target {
     std::string name;  // lake."schema"."table".
     TableSchemaPtr schema;
     std::string folder;
+    std::string lake_schema;
+    std::string lake_table;
 };
 
 // The DDL of one transaction.

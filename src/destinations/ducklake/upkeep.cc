@@ -1,6 +1,7 @@
 #include "destinations/ducklake/upkeep.h"
 
 #include "destinations/duckdb_engine/sql.h"
+#include "destinations/ducklake/floats.h"
 #include "destinations/ducklake/table_ddl.h"
 
 #include <fmt/format.h>
@@ -99,7 +100,8 @@ Status Upkeep::step_of(const TableRecord& record, Due& due, const Note& note,
                        const std::stop_token& stop) {
     if (due.has_dead_files) {
         due.has_dead_files = false;
-        return rewrite_dead(record, note, stop);
+        WALBROOK_TRY(const bool is_fixed, has_fixed_files(record, stop));
+        return is_fixed ? Status() : rewrite_dead(record, note, stop);
     }
     // Deletes leave the catalog before their files are merged: of files that are gone
     // DuckLake would still write them out later, a small file for each.
@@ -110,7 +112,16 @@ Status Upkeep::step_of(const TableRecord& record, Due& due, const Note& note,
         return flush_inlined(record, due, note, stop);
     }
     due.is_flushed = false;
-    return compact(record, due, note, stop);
+    WALBROOK_TRY(const bool is_fixed, has_fixed_files(record, stop));
+    if (!is_fixed) return compact(record, due, note, stop);
+    due.files = 0;
+    return {};
+}
+
+// Written anew by DuckLake, minus zeros would be zeros (floats.h). Inlined rows have none.
+Result<bool> Upkeep::has_fixed_files(const TableRecord& record, const std::stop_token& stop) {
+    return has_minus_zero(lake_.session(), *record.schema,
+                          lake_name(record.lake_schema, record.lake_table), stop);
 }
 
 Status Upkeep::flush_inlined(const TableRecord& record, Due& due, const Note& note,

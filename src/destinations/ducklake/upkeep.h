@@ -50,6 +50,7 @@ class Upkeep {
         std::int64_t bytes = 0;
     };
 
+    Result<bool> has_fixed_files(const TableRecord& record, const std::stop_token& stop);
     Status thin(const std::stop_token& stop);
     Status clean(const std::stop_token& stop);
     Status flush_records(const Note& note, const std::stop_token& stop);
