@@ -250,13 +250,14 @@ Status UnitReader::end_range() {
     return {};
 }
 
-// So many blocks that a range lasts about as long as a lock may be kept.
+// So many blocks that a range ends before its lock must.
 void UnitReader::adapt_step() {
     const auto took = std::chrono::duration_cast<milliseconds>(
         std::chrono::steady_clock::now() - range_began_);
-    if (took < options_.yield / 2) {
+    // Well below it: rows differ in size, and a busy machine in speed.
+    if (took < options_.yield / 4) {
         step_ = std::min(step_ * 2, kStepMax);
-    } else if (took > options_.yield) {
+    } else if (took > options_.yield / 2) {
         step_ = std::max(step_ / 2, kStepMin);
     }
 }
