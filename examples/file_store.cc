@@ -72,6 +72,10 @@ class FileStore final : public Store {
     Result<std::vector<TableState>> load_tables() override {
         std::vector<TableState> tables;
         for (const auto& [oid, json] : mine()["tables"].items()) tables.push_back(table_of(json));
+        // Keys are sorted as text.
+        std::sort(tables.begin(), tables.end(), [](const TableState& a, const TableState& b) {
+            return a.table.oid < b.table.oid;
+        });
         return tables;
     }
     Status save_tables(std::span<const TableState> tables) override {
@@ -114,7 +118,7 @@ class FileStore final : public Store {
     Result<TableSchemaPtr> get_schema(TableId table, Lsn at) override;
     Status prune_schemas(TableId table, Lsn keep_from) override;
     Status clear() override {
-        return change([](Json& scope) { scope = Json::object(); });
+        return change([](Json& scope) { scope = nullptr; });
     }
 
  private:
@@ -124,12 +128,20 @@ class FileStore final : public Store {
         std::snprintf(text, sizeof text, "%016llx", static_cast<unsigned long long>(lsn.value));
         return text;
     }
-    Json& mine() { return all_[scope_]; }
+    // What is stored of this pipeline and destination; empty in the beginning.
+    Json& scope_of(Json& all) const {
+        Json& scope = all[scope_];
+        if (scope.is_null()) {
+            scope = {{"tables", Json::object()}, {"schemas", Json::object()}};
+        }
+        return scope;
+    }
+    Json& mine() { return scope_of(all_); }
     // All or none: memory changes only when the file did.
     template <class Change>
     Status change(Change&& what) {
         Json next = all_;
-        what(next[scope_]);
+        what(scope_of(next));
         WALBROOK_RETURN_IF_ERROR(write(next));
         all_ = std::move(next);
         return {};
@@ -168,6 +180,7 @@ Result<TableSchemaPtr> FileStore::get_schema(TableId table, Lsn at) {
 Status FileStore::prune_schemas(TableId table, Lsn keep_from) {
     return change([&](Json& scope) {
         Json& versions = scope["schemas"][std::to_string(table.oid)];
+        if (versions.is_null()) return;
         // The newest one at or before keep_from is still asked for.
         std::string newest;
         for (const auto& [from, text] : versions.items()) {
