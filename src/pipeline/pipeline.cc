@@ -1,13 +1,5 @@
 #include "walbrook/pipeline.h"
 
-#include <fmt/format.h>
-
-#include <algorithm>
-#include <condition_variable>
-#include <filesystem>
-#include <mutex>
-#include <thread>
-
 #include "base/backoff.h"
 #include "base/failpoints.h"
 #include "pipeline/copy_workers.h"
@@ -16,6 +8,14 @@
 #include "pipeline/source_check.h"
 #include "pipeline/stream_thread.h"
 #include "postgres/slots.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <condition_variable>
+#include <filesystem>
+#include <mutex>
+#include <thread>
 
 namespace walbrook {
 namespace {
@@ -27,7 +27,7 @@ constexpr seconds kDeadline{30};
 // The permanent slot waits for every transaction with an xid; it is asked for again
 // and again, so that nothing stays on the source if we die meanwhile.
 constexpr milliseconds kSlotLockTimeout{10'000};
-constexpr milliseconds kWatchInterval{10};
+constexpr milliseconds kCaughtUpInterval{10};
 
 MachineLimits machine_limits(const PipelineOptions& options) {
     MachineLimits limits = read_machine_limits();
@@ -56,17 +56,18 @@ class PipelineImpl final : public Pipeline {
                           config_.table_error_retry_max_attempts}),
           writer_(*destination_, gate_, log_,
                   [this](FlushOutcome outcome) { stream_->on_flush_done(std::move(outcome)); }),
-          memory_({config_.memory_backpressure, machine_.memory_bytes,
-                   milliseconds(config_.memory_refresh_interval_ms)},
-                  [this] { return read_memory_in_use(machine_); }, log_,
-                  [this] {
-                      inbox_.wake();
-                      copy_gate_.wake();
-                  }),
+          memory_(
+              {config_.memory_backpressure, machine_.memory_bytes,
+               milliseconds(config_.memory_refresh_interval_ms)},
+              [this] { return read_memory_in_use(machine_); }, log_,
+              [this] {
+                  inbox_.wake();
+                  copy_gate_.wake();
+              }),
           copy_gate_(budget_.copy_units_max, [this] { return memory_.state(); }),
-          parts_{config_, *destination_, gate_,   tables_, writer_, inbox_,
-                 events_, copy_gate_,    memory_, log_,    {},
-                 [this](Error error) { fail(std::move(error)); }} {}
+          parts_{config_, *destination_, gate_,   tables_,
+                 writer_, inbox_,        events_, copy_gate_,
+                 memory_, log_,          {},      [this](Error error) { fail(std::move(error)); }} {}
 
     ~PipelineImpl() override { stop_threads(); }
 
@@ -176,8 +177,7 @@ Status PipelineImpl::take_lease() {
 }
 
 Status PipelineImpl::open_store() {
-    WALBROOK_RETURN_IF_ERROR(
-        store_->open({config_.id, std::string(destination_->name())}));
+    WALBROOK_RETURN_IF_ERROR(store_->open({config_.id, std::string(destination_->name())}));
     WALBROOK_TRY(const std::optional<Lineage> known, store_->load_lineage());
     const Lineage present{facts_.system.system_identifier, facts_.system.timeline,
                           facts_.system.database_oid, config_.slot_name()};
@@ -219,9 +219,8 @@ Status PipelineImpl::prepare_tables(const Recovered& recovered) {
     std::vector<TableState> states;
     for (const TableSchemaPtr& schema : facts_.schemas) {
         TableState state;
-        const auto known = std::find_if(stored.begin(), stored.end(), [&](const TableState& s) {
-            return s.table == schema->id;
-        });
+        const auto known = std::find_if(stored.begin(), stored.end(),
+                                        [&](const TableState& s) { return s.table == schema->id; });
         if (known != stored.end()) {
             state = *known;
         } else {
@@ -230,9 +229,9 @@ Status PipelineImpl::prepare_tables(const Recovered& recovered) {
         state.table = schema->id;
         state.schema = schema->schema;
         state.name = schema->name;
-        const auto held = std::find_if(
-            recovered.tables.begin(), recovered.tables.end(),
-            [&](const RecoveredTable& t) { return t.table == schema->id; });
+        const auto held =
+            std::find_if(recovered.tables.begin(), recovered.tables.end(),
+                         [&](const RecoveredTable& t) { return t.table == schema->id; });
         const bool is_held = held != recovered.tables.end() && held->phase == TablePhase::ready;
         const bool is_stored = destination_->capabilities().forgets && known != stored.end() &&
                                known->phase == TablePhase::ready;
@@ -265,9 +264,10 @@ Status PipelineImpl::prepare_slot(const Recovered& recovered, bool has_data) {
         lost = "the server invalidated it";
     } else if (stored.confirm_bound && slot->confirmed_flush > stored.confirm_bound &&
                slot->confirmed_flush > recovered.position) {
-        lost = fmt::format("it stands at {}, but this pipeline never confirmed more than {}: "
-                           "somebody else moved it or made it anew",
-                           to_string(slot->confirmed_flush), to_string(stored.confirm_bound));
+        lost = fmt::format(
+            "it stands at {}, but this pipeline never confirmed more than {}: "
+            "somebody else moved it or made it anew",
+            to_string(slot->confirmed_flush), to_string(stored.confirm_bound));
     }
     if (lost.empty()) {
         if (slot) return {};
@@ -310,9 +310,8 @@ Status PipelineImpl::create_slot() {
     WALBROOK_TRY(Connection observer, connect("start", false));
     for (;;) {
         WALBROOK_TRY(Connection walsender, connect("slot", true, kSlotLockTimeout));
-        const auto made =
-            create_permanent_slot(walsender, within(seconds(60), stop_start_.get_token()),
-                                  config_.slot_name());
+        const auto made = create_permanent_slot(
+            walsender, within(seconds(60), stop_start_.get_token()), config_.slot_name());
         if (made) {
             log_.info("made the replication slot",
                       {{"slot", config_.slot_name()}, {"consistent_point", *made}});
@@ -380,8 +379,11 @@ Status PipelineImpl::wait() {
     std::unique_lock lock(mutex_);
     if (!running_) return Error(ErrorCode::internal, "wait() before start()");
     while (!shutdown_ && !error_) {
-        changed_.wait_for(lock, kWatchInterval);
-        if (!options_.until_caught_up) continue;
+        if (!options_.until_caught_up) {
+            changed_.wait(lock);
+            continue;
+        }
+        changed_.wait_for(lock, kCaughtUpInterval);
         lock.unlock();
         const bool done = is_caught_up();
         lock.lock();
@@ -396,8 +398,7 @@ Status PipelineImpl::wait() {
 
 bool PipelineImpl::is_caught_up() const {
     const StreamCounters& counters = stream_->counters();
-    return tables_.is_settled() && counters.received >= catch_up_target_.value &&
-           counters.idle;
+    return tables_.is_settled() && counters.received >= catch_up_target_.value && counters.idle;
 }
 
 void PipelineImpl::fail(Error error) {

@@ -7,7 +7,7 @@ class Connection;
 // While it lives, poll(2) calls the connection's socket readable only when much has come
 // (SO_RCVLOWAT, socket(7)): a server that sends 8 KiB at a time would otherwise wake us for
 // each of them, which costs both sides more than the bytes do. What is less than that, the
-// end for instance, is found by whoever waits at most kPatience before each read.
+// end for instance, is found by whoever waits at most kPatienceMs before each read.
 class LargeReads {
  public:
     static constexpr int kBytes = 128 << 10;

@@ -1,9 +1,10 @@
 #include "integration/bank.h"
 
 #include <fmt/format.h>
-#include <signal.h>
+#include <gtest/gtest.h>
 
 #include <set>
+#include <signal.h>
 #include <stdexcept>
 
 namespace walbrook::testing {
@@ -37,9 +38,8 @@ Bank::Bank(Database& source, Thin) : source_(source) {
 }
 
 void Bank::create(int scale) {
-    const auto made = run_program(
-        pgbench(),
-        {.args = {"-i", "-q", "-I", "dtGvp", "-s", std::to_string(scale), source_.url()}});
+    const auto made = run_program(pgbench(), {.args = {"-i", "-q", "-I", "dtGvp", "-s",
+                                                       std::to_string(scale), source_.url()}});
     if (!made.exit.ok()) throw std::runtime_error("pgbench -i failed: " + made.output);
     source_.exec(
         "create publication shop for table pgbench_accounts, pgbench_tellers, "
@@ -49,8 +49,8 @@ void Bank::create(int scale) {
 Bank::~Bank() { stop(); }
 
 void Bank::start(int clients, int per_second) {
-    std::vector<std::string> args{"-n", "-c", std::to_string(clients), "-j", "1", "-T", "3600",
-                                  "-R", std::to_string(per_second)};
+    std::vector<std::string> args{"-n",   "-c", std::to_string(clients),   "-j", "1", "-T",
+                                  "3600", "-R", std::to_string(per_second)};
     args.insert(args.end(), script_.begin(), script_.end());
     args.push_back(source_.url());
     load_ = std::make_unique<ChildProcess>(pgbench(), ChildOptions{.args = args});
@@ -72,14 +72,25 @@ std::string Bank::difference(Replica& replica) {
         {"pgbench_accounts", "pgbench_tellers", "pgbench_branches", "pgbench_history"});
 }
 
-std::string Bank::unbalanced(LakeReader lake, int* snapshots, int* distinct) {
+void Bank::expect_nothing_lost(Replica& replica, int balances_min) {
+    stop();
+    EXPECT_TRUE(replica.catches_up());
+    EXPECT_EQ(difference(replica), "");
+    EXPECT_EQ(replica.stop().code, 0);
+    int balances = 0;
+    EXPECT_EQ(unbalanced(replica.reader(), balances), "");
+    EXPECT_GE(balances, balances_min);
+    EXPECT_EQ(replica.leftovers_at_source(), "");
+}
+
+std::string Bank::unbalanced(LakeReader lake, int& balances) {
     const auto visible = lake.query(
         "select snapshot_id from __ducklake_metadata_lake.ducklake_snapshot as s where 4 = (select "
         "count(*) from __ducklake_metadata_lake.ducklake_table as t where t.table_name in "
         "('pgbench_accounts', 'pgbench_tellers', 'pgbench_branches', 'pgbench_history') and "
         "s.snapshot_id >= t.begin_snapshot and (t.end_snapshot is null or s.snapshot_id < "
         "t.end_snapshot)) order by 1");
-    std::set<std::string> balances;
+    std::set<std::string> seen;
     for (const auto& row : visible) {
         const std::string at = fmt::format("at (version => {})", row[0]);
         const auto sums = lake.query(fmt::format(
@@ -88,14 +99,13 @@ std::string Bank::unbalanced(LakeReader lake, int* snapshots, int* distinct) {
             "(select coalesce(sum(bbalance), 0) from lake.public.pgbench_branches {0}), "
             "(select coalesce(sum(delta), 0) from lake.public.pgbench_history {0})",
             at))[0];
-        balances.insert(sums[0]);
+        seen.insert(sums[0]);
         if (sums[0] != sums[1] || sums[0] != sums[2] || sums[0] != sums[3]) {
             return fmt::format("snapshot {}: accounts {}, tellers {}, branches {}, history {}",
                                row[0], sums[0], sums[1], sums[2], sums[3]);
         }
     }
-    *snapshots = static_cast<int>(visible.size());
-    *distinct = static_cast<int>(balances.size());
+    balances = static_cast<int>(seen.size());
     return {};
 }
 

@@ -1,10 +1,10 @@
 #pragma once
 
+#include "integration/replica.h"
+
 #include <memory>
 #include <string>
 #include <vector>
-
-#include "integration/replica.h"
 
 namespace walbrook::testing {
 
@@ -26,15 +26,19 @@ class Bank {
     // Empty when all four tables are the same on both sides, row for row: a row that came
     // twice to pgbench_history, which has no key, is a difference too.
     std::string difference(Replica& replica);
-    // Reads every snapshot of the lake in which all four tables are visible. Empty when
-    // the sums agree in each; else the first one where they do not. `distinct` gets the
-    // number of different balances that were seen.
-    static std::string unbalanced(LakeReader lake, int* snapshots, int* distinct);
+    // The end of every test: with the load stopped the pipeline catches up and stops, all
+    // rows are the same, every snapshot balances and nothing of ours is left at the source.
+    // `balances_min`: so many different balances must have been seen on the way.
+    void expect_nothing_lost(Replica& replica, int balances_min = 1);
 
  private:
     struct Thin {};
     Bank(Database& source, Thin);
     void create(int scale);
+    // Reads every snapshot of the lake in which all four tables are visible. Empty when
+    // the sums agree in each; else the first one where they do not. `balances` gets the
+    // number of different balances that were seen.
+    static std::string unbalanced(LakeReader lake, int& balances);
 
     Database& source_;
     TempDir folder_{"bank"};

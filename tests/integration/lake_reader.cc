@@ -95,29 +95,6 @@ std::string postgres_text(TypeKind kind, const std::string& text) {
     return to_text(schema, column, 0);
 }
 
-std::string copy_escaped(const std::string& text) {
-    std::string out;
-    for (const char c : text) {
-        switch (c) {
-            case '\\':
-                out += "\\\\";
-                break;
-            case '\t':
-                out += "\\t";
-                break;
-            case '\n':
-                out += "\\n";
-                break;
-            case '\r':
-                out += "\\r";
-                break;
-            default:
-                out += c;
-        }
-    }
-    return out;
-}
-
 }  // namespace
 
 LakeReader::LakeReader(std::string catalog) {

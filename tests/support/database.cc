@@ -18,9 +18,25 @@ namespace {
 constexpr std::chrono::seconds kLimit(120);
 
 std::string copy_text(const Rows& rows, std::size_t row, std::size_t column) {
-    if (rows.is_null(row, column)) return "\\N";
+    return rows.is_null(row, column) ? "\\N" : copy_escaped(rows.text(row, column));
+}
+
+Connection open_session(const PgConnectionConfig& config) {
+    auto session = Connection::open(config, {.application_name = "walbrook-test"}, within(kLimit));
+    if (!session) throw std::runtime_error(session.error().message());
+    return *std::move(session);
+}
+
+std::string fresh_name() {
+    static std::atomic<int> count{0};
+    return fmt::format("t_{}_{}", getpid(), ++count);
+}
+
+}  // namespace
+
+std::string copy_escaped(std::string_view text) {
     std::string out;
-    for (const char c : rows.text(row, column)) {
+    for (const char c : text) {
         switch (c) {
             case '\\':
                 out += "\\\\";
@@ -40,19 +56,6 @@ std::string copy_text(const Rows& rows, std::size_t row, std::size_t column) {
     }
     return out;
 }
-
-Connection open_session(const PgConnectionConfig& config) {
-    auto session = Connection::open(config, {.application_name = "walbrook-test"}, within(kLimit));
-    if (!session) throw std::runtime_error(session.error().message());
-    return *std::move(session);
-}
-
-std::string fresh_name() {
-    static std::atomic<int> count{0};
-    return fmt::format("t_{}_{}", getpid(), ++count);
-}
-
-}  // namespace
 
 void must_exec(Connection& session, const std::string& sql) {
     const Status done = session.exec(within(kLimit), sql);

@@ -4,6 +4,7 @@
 #include "support/pg_cluster.h"
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace walbrook::testing {
@@ -12,6 +13,7 @@ namespace walbrook::testing {
 // newline escaped. So null and the text "null" differ.
 using TextRow = std::vector<std::string>;
 using TextRows = std::vector<TextRow>;
+std::string copy_escaped(std::string_view text);
 
 // A fresh database on a cluster, dropped at the end together with its slots, prepared
 // transactions and sessions. What the server refuses is thrown (std::runtime_error).
