@@ -3,14 +3,12 @@
 #include "base/check.h"
 #include "destinations/duckdb_engine/sql.h"
 #include "destinations/ducklake/floats.h"
+#include "destinations/ducklake/own_files.h"
 #include "destinations/ducklake/table_ddl.h"
 
 #include <fmt/format.h>
 
-#include <filesystem>
-#include <random>
 #include <string>
-#include <system_error>
 #include <vector>
 
 namespace walbrook::ducklake {
@@ -69,10 +67,6 @@ struct PlainColumns {
     }
 };
 
-bool is_float(const ColumnType& type) {
-    return type.kind == TypeKind::float32 || type.kind == TypeKind::float64;
-}
-
 }  // namespace
 
 Status FlushWriter::write(Flush& flush) {
@@ -85,9 +79,14 @@ Status FlushWriter::write(Flush& flush) {
     }
 }
 
+void FlushWriter::remove_files() {
+    for (const std::string& path : files_) remove_file(path);
+    files_.clear();
+}
+
 void FlushWriter::report_to(Upkeep& upkeep) const {
     for (const Written& written : written_) {
-        upkeep.count_change(written.oid, written.inserted, written.deleted);
+        upkeep.count_change(written.oid, written.has_inserted, written.deleted);
     }
 }
 
@@ -156,7 +155,7 @@ Status FlushWriter::write_folded(Folded& folded) {
     WALBROOK_TRY(const NetChange change, folded.builder->finish());
     if (change.empty()) return {};
     has_written_ = true;
-    written_.push_back({folded.schema->id.oid, change.inserts.rows() + change.merges.rows(),
+    written_.push_back({folded.schema->id.oid, change.inserts.rows() + change.merges.rows() != 0,
                         change.deletes.rows()});
     const bool has_key = !folded.schema->key_columns().empty();
     // In the order that net_change.h asks for.
@@ -335,25 +334,14 @@ Status FlushWriter::insert_merged(const Target& target) {
     return add_file(target, path);
 }
 
-// In the table's folder, which the commit looks through for what must be made durable; under
-// a name that a later start sweeps if the catalog does not know it.
 Result<std::string> FlushWriter::new_file(const Target& target) {
-    std::error_code error;
-    std::filesystem::create_directories(target.folder, error);
-    if (error) {
-        return Error(ErrorCode::unavailable, "make " + target.folder + ": " + error.message());
-    }
-    std::random_device random;
-    return fmt::format("{}/walbrook_{}_{:08x}{:08x}.parquet", target.folder, target.schema->id.oid,
-                       random(), random());
+    WALBROOK_TRY(std::string path, own_file_path(target.folder, target.schema->id.oid));
+    files_.push_back(path);
+    return path;
 }
 
 Status FlushWriter::add_file(const Target& target, const std::string& path) {
-    return lake_.session().run(
-        fmt::format("CALL ducklake_add_data_files('lake', {}, {}, schema => {})",
-                    quote_literal(target.lake_table), quote_literal(path),
-                    quote_literal(target.lake_schema)),
-        stop_);
+    return register_files(lake_.session(), target.lake_schema, target.lake_table, {path});
 }
 
 }  // namespace walbrook::ducklake

@@ -27,6 +27,8 @@ class FlushWriter {
     Status write(Flush& flush);
     // False: the items came to nothing, and DuckLake would make no snapshot.
     bool has_written() const { return has_written_ || changes_.has_written(); }
+    // After a rollback: removes the files that were written for it.
+    void remove_files();
     // Tells the upkeep what was written, once it is committed.
     void report_to(Upkeep& upkeep) const;
 
@@ -52,7 +54,7 @@ class FlushWriter {
     Status insert(const Target& target, const RowBatch& rows);
     Status insert_merged(const Target& target);
     // A Parquet file of our own among the table's (floats.h says when).
-    static Result<std::string> new_file(const Target& target);
+    Result<std::string> new_file(const Target& target);
     Status add_file(const Target& target, const std::string& path);
 
     Lake& lake_;
@@ -63,10 +65,11 @@ class FlushWriter {
     bool has_written_ = false;
     struct Written {
         std::uint32_t oid;
-        std::size_t inserted;
+        bool has_inserted;
         std::size_t deleted;
     };
     std::vector<Written> written_;
+    std::vector<std::string> files_;  // Of our own, in the transaction.
 };
 
 }  // namespace walbrook::ducklake

@@ -1,5 +1,6 @@
 #include "destinations/ducklake/catalog.h"
 
+#include <fmt/format.h>
 #include <sqlite3.h>
 
 #include <array>
@@ -65,34 +66,74 @@ Status refuse_network_file_system(const fs::path& folder) {
     return {};
 }
 
-Status use_wal_mode(const std::string& path) {
-    sqlite3* raw = nullptr;
-    const int opened =
-        sqlite3_open_v2(path.c_str(), &raw, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, nullptr);
-    const std::unique_ptr<sqlite3, decltype(&sqlite3_close_v2)> database(raw, sqlite3_close_v2);
-    if (opened != SQLITE_OK) {
-        return Error(ErrorCode::config, "open the catalog " + path + ": " + sqlite3_errstr(opened));
-    }
-    sqlite3_busy_timeout(raw, 10'000);
-    std::string mode;
+struct CloseSqlite {
+    void operator()(sqlite3* database) const { sqlite3_close_v2(database); }
+};
+using Sqlite = std::unique_ptr<sqlite3, CloseSqlite>;
+
+// Keeps the last value of the last row in `value`.
+int run(sqlite3* database, const std::string& sql, std::string& value, std::string& reason) {
     char* message = nullptr;
     const int done = sqlite3_exec(
-        raw, "PRAGMA journal_mode=WAL",
+        database, sql.c_str(),
         [](void* to, int, char** values, char**) {
             *static_cast<std::string*>(to) = values[0] == nullptr ? "" : values[0];
             return 0;
         },
-        &mode, &message);
-    const std::string reason = message == nullptr ? "journal mode is " + mode : message;
+        &value, &message);
+    reason = message == nullptr ? "" : message;
     sqlite3_free(message);
+    return done;
+}
+
+Status use_wal_mode(sqlite3* database, const std::string& path) {
+    std::string mode;
+    std::string reason;
+    const int done = run(database, "PRAGMA journal_mode=WAL", mode, reason);
     if (done == SQLITE_NOTADB) {
         return Error(ErrorCode::config, "the catalog " + path + " is not a SQLite database");
     }
-    if (done != SQLITE_OK || mode != "wal") {
-        return Error(ErrorCode::unavailable, "put the catalog " + path + " into WAL mode: " +
-                                                 reason + "; end the programs that have it open");
+    if (done == SQLITE_OK && mode == "wal") return {};
+    return Error(ErrorCode::unavailable,
+                 fmt::format("put the catalog {} into WAL mode: {}; end the programs that have it "
+                             "open",
+                             path, reason.empty() ? "journal mode is " + mode : reason));
+}
+
+// DuckLake replaces the row of a file's deletions by a new one, and readers look only at places
+// up to the last one that was taken when they began: so the new row takes the place of the old
+// (docs/design/ducklake.md, "What readers may see"). True if there is a lake.
+Result<bool> keep_places(sqlite3* database, const std::string& path) {
+    std::string count;
+    std::string reason;
+    int done = run(database,
+                   "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = "
+                   "'ducklake_delete_file'",
+                   count, reason);
+    if (done == SQLITE_OK && count == "1") {
+        done = run(database,
+                   "CREATE TRIGGER IF NOT EXISTS walbrook_keep_place AFTER INSERT ON "
+                   "ducklake_delete_file BEGIN UPDATE OR IGNORE ducklake_delete_file SET rowid = "
+                   "new.data_file_id WHERE rowid = new.rowid; END",
+                   count, reason);
     }
-    return {};
+    if (done != SQLITE_OK) {
+        return Error(ErrorCode::unavailable, "prepare the catalog " + path + ": " + reason);
+    }
+    return count == "1";
+}
+
+Result<bool> prepare_sqlite(const std::string& path) {
+    sqlite3* raw = nullptr;
+    const int opened =
+        sqlite3_open_v2(path.c_str(), &raw, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, nullptr);
+    const Sqlite database(raw);
+    if (opened != SQLITE_OK) {
+        return Error(ErrorCode::config, "open the catalog " + path + ": " + sqlite3_errstr(opened));
+    }
+    sqlite3_busy_timeout(raw, 10'000);
+    WALBROOK_RETURN_IF_ERROR(use_wal_mode(raw, path));
+    return keep_places(raw, path);
 }
 
 }  // namespace
@@ -119,8 +160,8 @@ Catalog parse_catalog(const std::string& text) {
     return {is_duckdb ? CatalogKind::duckdb : CatalogKind::sqlite, path.string()};
 }
 
-Status prepare_catalog_file(const Catalog& catalog) {
-    if (!catalog.is_file()) return {};
+Result<bool> prepare_catalog_file(const Catalog& catalog) {
+    if (!catalog.is_file()) return true;
     const fs::path folder = fs::path(catalog.target).parent_path();
     std::error_code error;
     fs::create_directories(folder, error);
@@ -129,8 +170,8 @@ Status prepare_catalog_file(const Catalog& catalog) {
                      "make the catalog's folder " + folder.string() + ": " + error.message());
     }
     WALBROOK_RETURN_IF_ERROR(refuse_network_file_system(folder));
-    if (catalog.kind != CatalogKind::sqlite) return {};
-    return use_wal_mode(catalog.target);
+    if (catalog.kind != CatalogKind::sqlite) return true;
+    return prepare_sqlite(catalog.target);
 }
 
 Result<Fence> Fence::take(const std::string& catalog_path) {

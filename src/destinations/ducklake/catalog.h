@@ -1,12 +1,12 @@
 #pragma once
 
+#include "walbrook/destinations.h"
+#include "walbrook/result.h"
+
 #include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
-
-#include "walbrook/destinations.h"
-#include "walbrook/result.h"
 
 namespace walbrook::ducklake {
 
@@ -27,12 +27,13 @@ Catalog parse_catalog(const std::string& text);
 
 // Makes the folder of a catalog file, refuses a network file system (neither SQLite's
 // WAL mode nor file locks can be trusted there), and puts a SQLite file into WAL mode,
-// in which readers do not stop our commits.
+// in which readers do not stop our commits. False if the file holds no lake yet: to be called
+// again when DuckLake has made its tables.
 //
 // Only while this process has no other connection to the file: it uses another SQLite
 // library than DuckDB's extension, and closing any descriptor of a file drops all
 // POSIX locks that the process holds on it (sqlite.org, "How To Corrupt", 2.2).
-Status prepare_catalog_file(const Catalog& catalog);
+Result<bool> prepare_catalog_file(const Catalog& catalog);
 
 // One writer of a catalog file: a lock on "<catalog>.walbrook-lock". A stopped process
 // keeps it and a dead one loses it, so whoever holds it is the only one that can

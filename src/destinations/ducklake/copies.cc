@@ -4,12 +4,12 @@
 #include "destinations/duckdb_engine/sql.h"
 #include "destinations/ducklake/floats.h"
 #include "destinations/ducklake/new_files.h"
+#include "destinations/ducklake/own_files.h"
 #include "destinations/ducklake/table_ddl.h"
 
 #include <fmt/format.h>
 
 #include <filesystem>
-#include <random>
 #include <system_error>
 #include <unordered_set>
 #include <utility>
@@ -29,20 +29,9 @@ namespace {
 // Files whose fsync may be on its way.
 constexpr std::size_t kSyncsMax = 4;
 
-std::string random_suffix() {
-    std::random_device random;
-    return fmt::format("{:08x}{:08x}", random(), random());
-}
-
-void remove_file(const std::string& path) {
-    // What stays is swept at the next start.
-    std::error_code ignored;
-    fs::remove(path, ignored);
-}
-
-bool is_swept_name(const std::string& name) {
-    return name.ends_with(".parquet") &&
-           (name.starts_with("walbrook_") || name.starts_with("ducklake-"));
+Error given_up(const CopyTarget& target) {
+    return {ErrorCode::aborted, "this copy of " + target.schema->display_name() +
+                                    " was given up, another attempt took its place"};
 }
 
 }  // namespace
@@ -79,10 +68,7 @@ Status Copies::write(const CopyUnit& unit, RowReader& rows, const std::stop_toke
     {
         const std::lock_guard lock(mutex_);
         const Copy* copy = find(target);
-        if (copy == nullptr) {
-            return Error(ErrorCode::aborted, "this copy of " + target.schema->display_name() +
-                                                 " was given up, another attempt took its place");
-        }
+        if (copy == nullptr) return given_up(target);
         path = fmt::format("{}/walbrook_{}_{}_{}_{}.parquet", copy->folder, target.schema->id.oid,
                            target.attempt, unit.index, random_suffix());
     }
@@ -93,8 +79,7 @@ Status Copies::write(const CopyUnit& unit, RowReader& rows, const std::stop_toke
         const NamedScan scan(lake_.database().scans(), source);
         status = session
                      ->change(fmt::format("COPY (SELECT * FROM {}) TO {} ({})", scan.sql(),
-                                          quote_literal(path),
-                                          parquet_options(*target.schema)),
+                                          quote_literal(path), parquet_options(*target.schema)),
                               source, stop)
                      .status();
     }
@@ -109,8 +94,7 @@ Status Copies::write(const CopyUnit& unit, RowReader& rows, const std::stop_toke
     Copy* copy = find(target);
     if (copy == nullptr) {
         remove(file);
-        return Error(ErrorCode::aborted, "this copy of " + target.schema->display_name() +
-                                             " was given up while it was written");
+        return given_up(target);
     }
     if (!copy->files.emplace(unit.index, file).second) {
         remove(file);
@@ -126,26 +110,19 @@ Result<std::string> Copies::register_files(const CopyTargetPtr& target) {
     {
         const std::lock_guard lock(mutex_);
         const Copy* copy = find(*target);
-        if (copy == nullptr) {
-            return Error(ErrorCode::aborted, "finish a copy of " + target->schema->display_name() +
-                                                 " that was given up");
-        }
+        if (copy == nullptr) return given_up(*target);
         for (const auto& [unit, file] : copy->files) files.push_back(file);
         folder = copy->folder;
     }
     for (const File& file : files) WALBROOK_RETURN_IF_ERROR(file.synced.get());
     const std::string name = shadow_name(target->schema->id, target->attempt);
-    WALBROOK_RETURN_IF_ERROR(lake_.use_inlining(can_inline(*target->schema)));
     WALBROOK_RETURN_IF_ERROR(create_table(lake_.session(), *target->schema, name));
     if (files.empty()) return folder;
     WALBROOK_RETURN_IF_ERROR(sync_path(folder));
-    std::string list;
-    for (const File& file : files) {
-        list += (list.empty() ? "" : ", ") + quote_literal(file.path);
-    }
-    WALBROOK_RETURN_IF_ERROR(lake_.session().run(
-        fmt::format("CALL ducklake_add_data_files('lake', {}, [{}], schema => {})",
-                    quote_literal(name), list, quote_literal(target->schema->schema))));
+    std::vector<std::string> paths;
+    for (const File& file : files) paths.push_back(file.path);
+    WALBROOK_RETURN_IF_ERROR(
+        ducklake::register_files(lake_.session(), target->schema->schema, name, paths));
     return folder;
 }
 
@@ -170,9 +147,11 @@ void Copies::remove(const File& file) {
 
 std::shared_future<Status> Copies::start_sync(std::string path) {
     std::optional<std::shared_future<Status>> oldest;
-    std::shared_future<Status> started = std::async(std::launch::async, [path = std::move(path)] {
-                                             return sync_path(path);
-                                         }).share();
+    // Without a thread to be had the fsync is done by whoever waits for it.
+    std::shared_future<Status> started =
+        std::async(std::launch::async | std::launch::deferred, [path = std::move(path)] {
+            return sync_path(path);
+        }).share();
     {
         const std::lock_guard lock(mutex_);
         syncs_.push_back(started);
@@ -220,7 +199,7 @@ Result<std::size_t> sweep_files(Lake& lake) {
     for (fs::recursive_directory_iterator it(lake.options().data_path, error), end;
          !error && it != end; it.increment(error)) {
         const std::string name = it->path().filename().string();
-        if (it->is_regular_file() && is_swept_name(name) && !names.contains(name)) {
+        if (it->is_regular_file() && is_own_file(name) && !names.contains(name)) {
             stray.push_back(it->path());
         }
     }

@@ -117,7 +117,6 @@ Result<Recovered> DuckLakeDestination::open(const PipelineIdentity& who, std::st
             std::filesystem::path(options.catalog.target).parent_path(), error);
         WALBROOK_TRY(fence_, ducklake::Fence::take(options.catalog.target));
     }
-    WALBROOK_RETURN_IF_ERROR(ducklake::prepare_catalog_file(options.catalog));
     WALBROOK_TRY(lake_, Lake::open(std::move(options)));
     copies_ = std::make_unique<Copies>(*lake_);
     upkeep_ = std::make_unique<ducklake::Upkeep>(*lake_);
@@ -128,11 +127,14 @@ Result<Recovered> DuckLakeDestination::open(const PipelineIdentity& who, std::st
     Status begun = lake_->transact(
         "begin",
         [&]() -> Result<Note> {
+            WALBROOK_RETURN_IF_ERROR(
+                lake_->new_files().watch(ducklake::records_folder(*lake_, "pipeline")));
             WALBROOK_TRY(is_new, ducklake::open_records(lake_->session(), who));
             return note_;
         },
         stop);
     WALBROOK_RETURN_IF_ERROR(std::move(begun));
+    WALBROOK_RETURN_IF_ERROR(ducklake::inline_records(lake_->session()));
     // There is nothing to remember; and files beside a new catalog may belong to one that
     // was moved away by mistake.
     if (is_new) return Recovered{};
@@ -303,6 +305,10 @@ Status DuckLakeDestination::write_flush(Flush& flush, const std::stop_token& sto
     if (has_nothing_to_write) {
         is_stale_ = false;
         return {};
+    }
+    // Of a transaction that may have been committed the files stay.
+    if (!status && status.error().code() != ErrorCode::unknown_outcome && writer) {
+        writer->remove_files();
     }
     WALBROOK_RETURN_IF_ERROR(std::move(status));
     writer->report_to(*upkeep_);

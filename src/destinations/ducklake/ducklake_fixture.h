@@ -292,6 +292,16 @@ class LakeTest : public ::testing::Test {
         expect_ok((*session)->run("USE memory; DETACH lake"));
         return text;
     }
+    // Parquet files of tables, known to the catalog or not.
+    std::size_t files() const {
+        std::size_t count = 0;
+        for (const auto& entry :
+             std::filesystem::recursive_directory_iterator(config().data_path)) {
+            const bool is_record = entry.path().string().find("/_walbrook/") != std::string::npos;
+            count += entry.path().extension() == ".parquet" && !is_record ? 1 : 0;
+        }
+        return count;
+    }
     std::string table(const std::string& name) { return rows("SELECT * FROM " + name); }
 
     TempFolder folder_;

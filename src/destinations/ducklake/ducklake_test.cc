@@ -103,19 +103,35 @@ TEST_F(DuckLake, MinusZerosStayMinusZeros) {
     };
     const std::string counts =
         "SELECT count(*), sum(signbit(f)::int), sum(signbit(g)::int) FROM lake.public.t";
+    TableMaker later;
+    later.oid = maker.oid + 1;
+    later.name = "u";
+    const TableSchemaPtr other = later.make();
+    given(other, {{"0", "a", "x"}});
     given(schema, rows_of(0, 1000));
     EXPECT_EQ(rows(counts), "1000|500|500");
     expect_ok(apply(200, list_of(inserts(schema, rows_of(1000, 1000)))));
     EXPECT_EQ(rows(counts), "2000|1000|1000");
     expect_ok(apply(300, list_of(inserts(schema, rows_of(2000, 10)))));
     EXPECT_EQ(rows(counts), "2010|1005|1005");
-    // The upkeep leaves them alone.
-    for (int i = 0; i < 60; ++i) {
+    // A flush that fails takes its own files along.
+    const std::size_t before = files();
+    ChangeBatch missing(other);
+    add_delete(missing, {"1", std::nullopt, std::nullopt});
+    EXPECT_FALSE(apply(310, list_of(inserts(schema, rows_of(2010, 10)), std::move(missing))));
+    EXPECT_EQ(files(), before);
+    // Values that an update leaves as they are come from the lake.
+    ChangeBatch partial(schema);
+    for (int i = 0; i < 200; ++i) add_update(partial, {std::to_string(i), "\x01", "-0.0"});
+    expect_ok(apply(320, list_of(std::move(partial))));
+    EXPECT_EQ(rows(counts), "2010|1005|1105");
+    // The upkeep merges no files that hold some: flushes of a size that makes it due.
+    for (int i = 0; i < 40; ++i) {
         const auto position = static_cast<std::uint64_t>(400 + i);
-        expect_ok(apply(position, list_of(inserts(schema, rows_of(3000 + i * 40, 40)))));
+        expect_ok(apply(position, list_of(inserts(schema, rows_of(3000 + i * 200, 200)))));
         expect_ok(lake_->maintain({}));
     }
-    EXPECT_EQ(rows(counts), "4410|2205|2205");
+    EXPECT_EQ(rows(counts), "10010|5005|5105");
 }
 
 TEST_F(DuckLake, TablesWithoutAKeyAreMultisets) {

@@ -19,10 +19,6 @@ constexpr std::string_view kOptionsOfFloats =
     "FORMAT parquet, PARQUET_VERSION v2, COMPRESSION zstd, COMPRESSION_LEVEL 1, "
     "ROW_GROUP_SIZE 40960, DICTIONARY_SIZE_LIMIT 0";
 
-bool is_float(const ColumnType& type) {
-    return type.kind == TypeKind::float32 || type.kind == TypeKind::float64;
-}
-
 template <class T, class Bits>
 bool has_minus_zero(const Column& column) {
     constexpr Bits kMinusZero = Bits{1} << (sizeof(Bits) * 8 - 1);
@@ -33,6 +29,10 @@ bool has_minus_zero(const Column& column) {
 }
 
 }  // namespace
+
+bool is_float(const ColumnType& type) {
+    return type.kind == TypeKind::float32 || type.kind == TypeKind::float64;
+}
 
 bool has_floats(const TableSchema& table) {
     return std::any_of(table.columns.begin(), table.columns.end(),

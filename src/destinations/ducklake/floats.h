@@ -12,6 +12,7 @@
 // nothing that holds a minus zero may go through it.
 namespace walbrook::ducklake {
 
+bool is_float(const ColumnType& type);
 bool has_floats(const TableSchema& table);
 // Whether a float, or an element of a list of floats, is -0.0.
 bool has_minus_zero(const RowBatch& rows);

@@ -2,12 +2,12 @@
 
 #include "base/failpoints.h"
 #include "destinations/duckdb_engine/sql.h"
+#include "destinations/ducklake/own_files.h"
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
 #include <filesystem>
-#include <random>
 #include <utility>
 
 namespace walbrook::ducklake {
@@ -19,10 +19,6 @@ using duckdb_engine::QueryResult;
 using duckdb_engine::quote_literal;
 
 namespace {
-
-// Rows of one statement and table that still go into the catalog instead of a file of
-// their own. docs/design/ducklake.md has the measurements behind the number.
-constexpr int kInlinedRowsMax = 100;
 
 // How long SQLite waits for a lock of another process: only a writer can hold one
 // that matters in WAL mode, and only for moments.
@@ -64,13 +60,11 @@ std::vector<std::string> extensions_of(CatalogKind kind) {
 
 }  // namespace
 
-Lake::Lake(LakeOptions options) : options_(std::move(options)) {
-    std::random_device random;
-    commit_prefix_ = fmt::format("{:08x}{:08x}", random(), random());
-}
+Lake::Lake(LakeOptions options) : options_(std::move(options)) { commit_prefix_ = random_suffix(); }
 
 Result<std::unique_ptr<Lake>> Lake::open(LakeOptions options) {
     std::unique_ptr<Lake> lake(new Lake(std::move(options)));
+    WALBROOK_TRY(const bool is_prepared, prepare_catalog_file(lake->options_.catalog));
     DatabaseOptions database;
     database.memory_bytes_max = lake->options_.memory_bytes_max;
     // Each session works in its caller's thread, and copies run several sessions: with
@@ -80,18 +74,20 @@ Result<std::unique_ptr<Lake>> Lake::open(LakeOptions options) {
     database.extensions = extensions_of(lake->options_.catalog.kind);
     WALBROOK_TRY(lake->database_, Database::create(database));
     WALBROOK_RETURN_IF_ERROR(lake->attach());
+    if (is_prepared) return lake;
+    WALBROOK_RETURN_IF_ERROR(lake->session_->run("DETACH lake"));
+    WALBROOK_RETURN_IF_ERROR(prepare_catalog_file(lake->options_.catalog).status());
+    WALBROOK_RETURN_IF_ERROR(lake->attach());
     return lake;
 }
 
 Status Lake::attach() {
     WALBROOK_TRY(session_, database_->connect());
     WALBROOK_RETURN_IF_ERROR(session_->run("SET TimeZone = 'UTC'"));
-    // Not the option of ATTACH, which could not be changed from statement to statement.
-    inlines_ = false;
-    WALBROOK_RETURN_IF_ERROR(use_inlining(true));
-    std::string sql =
-        fmt::format("ATTACH {} AS lake (DATA_PATH {}", quote_literal(options_.catalog.attach_uri()),
-                    quote_literal(options_.data_path));
+    // Readers could miss rows in the catalog (docs/design/ducklake.md, "What readers may see").
+    std::string sql = fmt::format("ATTACH {} AS lake (DATA_PATH {}, DATA_INLINING_ROW_LIMIT 0",
+                                  quote_literal(options_.catalog.attach_uri()),
+                                  quote_literal(options_.data_path));
     if (options_.catalog.kind == CatalogKind::sqlite) {
         sql += fmt::format(", META_BUSY_TIMEOUT {}", kBusyTimeoutMs);
     }
@@ -99,14 +95,6 @@ Status Lake::attach() {
         return std::move(status).error().with_context("attach the lake's catalog");
     }
     is_broken_ = false;
-    return {};
-}
-
-Status Lake::use_inlining(bool is_on) {
-    if (is_on == inlines_) return {};
-    WALBROOK_RETURN_IF_ERROR(session_->run(fmt::format(
-        "SET ducklake_default_data_inlining_row_limit = {}", is_on ? kInlinedRowsMax : 0)));
-    inlines_ = is_on;
     return {};
 }
 
@@ -147,7 +135,6 @@ Status Lake::transact(std::string_view what, const std::function<Result<Note>()>
     if (is_broken_) WALBROOK_RETURN_IF_ERROR(reattach());
     if (stop.stop_requested()) return Error(ErrorCode::cancelled, "stopped");
     new_files_.begin();
-    WALBROOK_RETURN_IF_ERROR(use_inlining(true));
     WALBROOK_RETURN_IF_ERROR(session_->run("BEGIN"));
     Result<Note> note = work();
     if (!note) {

@@ -1,5 +1,11 @@
 #pragma once
 
+#include "destinations/duckdb_engine/engine.h"
+#include "destinations/ducklake/catalog.h"
+#include "destinations/ducklake/new_files.h"
+#include "walbrook/lsn.h"
+#include "walbrook/result.h"
+
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -7,12 +13,6 @@
 #include <stop_token>
 #include <string>
 #include <string_view>
-
-#include "destinations/duckdb_engine/engine.h"
-#include "destinations/ducklake/catalog.h"
-#include "destinations/ducklake/new_files.h"
-#include "walbrook/lsn.h"
-#include "walbrook/result.h"
 
 namespace walbrook::ducklake {
 
@@ -55,10 +55,6 @@ class Lake {
     // Folders into which the present transaction may write must be watched before.
     NewFiles& new_files() { return new_files_; }
 
-    // Whether the statements that follow may put few rows into the catalog instead of a
-    // file. Each transaction begins with yes.
-    Status use_inlining(bool is_on);
-
     // What the newest snapshot of ours says; nothing if there is none.
     Result<std::optional<Note>> newest_note();
     Status reattach();
@@ -76,7 +72,6 @@ class Lake {
     NewFiles new_files_;
     std::string commit_prefix_;
     std::uint64_t commits_ = 0;
-    bool inlines_ = false;    // What the session is set to.
     bool is_broken_ = false;  // A commit failed and attaching again did too.
 };
 

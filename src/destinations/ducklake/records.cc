@@ -125,6 +125,15 @@ Result<bool> open_records(Connection& session, const PipelineIdentity& who) {
     return false;
 }
 
+std::string records_folder(const Lake& lake, std::string_view table) {
+    return fmt::format("{}{}/{}", lake.options().data_path, kRecordSchema, table);
+}
+
+Status inline_records(Connection& session) {
+    return session.run(fmt::format(
+        "CALL lake.set_option('data_inlining_row_limit', 100, schema => '{}')", kRecordSchema));
+}
+
 Result<TableRecords> load_records(Lake& lake) {
     WALBROOK_TRY(const Folders folders, load_folders(lake));
     WALBROOK_TRY(

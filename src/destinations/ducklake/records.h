@@ -1,11 +1,12 @@
 #pragma once
 
+#include "destinations/ducklake/lake.h"
+#include "walbrook/destination.h"
+
 #include <cstdint>
 #include <map>
 #include <string>
-
-#include "destinations/ducklake/lake.h"
-#include "walbrook/destination.h"
+#include <string_view>
 
 namespace walbrook::ducklake {
 
@@ -19,9 +20,9 @@ inline constexpr int kFormatVersion = 1;
 
 struct TableRecord {
     TablePhase phase = TablePhase::ready;
-    Lsn position;          // Of a table that is not ready: how far its content goes.
+    Lsn position;  // Of a table that is not ready: how far its content goes.
     std::string reason;
-    TableSchemaPtr schema; // The version that the lake's table has.
+    TableSchemaPtr schema;  // The version that the lake's table has.
     // Where it is in the lake: empty if readers have none. Otherwise the name in the
     // source, except while another table has that name (see SchemaChange).
     std::string lake_schema;
@@ -35,6 +36,11 @@ using TableRecords = std::map<std::uint32_t, TableRecord>;  // By oid.
 // ErrorCode::corrupt_state for another lineage or a newer format. Within a transaction.
 // True if they were made, that is, if something was written.
 Result<bool> open_records(duckdb_engine::Connection& session, const PipelineIdentity& who);
+
+// The folder of a table of the records.
+std::string records_folder(const Lake& lake, std::string_view table);
+// Few rows change often there, and nobody but us reads them: they are kept in the catalog.
+Status inline_records(duckdb_engine::Connection& session);
 
 Result<TableRecords> load_records(Lake& lake);
 Status save_record(duckdb_engine::Connection& session, std::uint32_t oid,

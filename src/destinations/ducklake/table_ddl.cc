@@ -1,13 +1,13 @@
 #include "destinations/ducklake/table_ddl.h"
 
+#include "destinations/duckdb_engine/sql.h"
+
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <array>
 #include <map>
 #include <string_view>
-
-#include "destinations/duckdb_engine/sql.h"
 
 namespace walbrook::ducklake {
 
@@ -23,9 +23,6 @@ namespace {
 // merges them.
 constexpr auto kReservedColumns = std::to_array<std::string_view>(
     {"_ducklake_internal_row_id", "_ducklake_internal_snapshot_id"});
-// Names of its own columns in tables of inlined rows.
-constexpr auto kInlinedColumns =
-    std::to_array<std::string_view>({"row_id", "begin_snapshot", "end_snapshot"});
 
 template <std::size_t N>
 bool is_one_of(const std::array<std::string_view, N>& names, std::string_view name) {
@@ -70,14 +67,18 @@ Error cannot_follow(const TableSchema& table, const std::string& what) {
 bool is_widening(const ColumnType& from, const ColumnType& to) {
     if (from.is_list != to.is_list) return false;
     switch (from.kind) {
-        case TypeKind::int16: return to.kind == TypeKind::int32 || to.kind == TypeKind::int64;
+        case TypeKind::int16:
+            return to.kind == TypeKind::int32 || to.kind == TypeKind::int64;
         case TypeKind::int32:
-        case TypeKind::uint32: return to.kind == TypeKind::int64;
-        case TypeKind::float32: return to.kind == TypeKind::float64;
+        case TypeKind::uint32:
+            return to.kind == TypeKind::int64;
+        case TypeKind::float32:
+            return to.kind == TypeKind::float64;
         case TypeKind::decimal:
             return to.kind == TypeKind::decimal && from.scale == to.scale &&
                    from.precision < to.precision;
-        default: return false;
+        default:
+            return false;
     }
 }
 
@@ -141,13 +142,12 @@ Status add_column(Connection& session, const std::string& name, const TableSchem
     if (!column.nullable) {
         return cannot_follow(table, fmt::format("column \"{}\" is added as NOT NULL", column.name));
     }
-    WALBROOK_RETURN_IF_ERROR(session.run(fmt::format("ALTER TABLE {} ADD COLUMN {} {}", name,
-                                                     quote_identifier(column.name),
-                                                     sql_type(column.type))));
+    WALBROOK_RETURN_IF_ERROR(
+        session.run(fmt::format("ALTER TABLE {} ADD COLUMN {} {}", name,
+                                quote_identifier(column.name), sql_type(column.type))));
     if (column.comment.empty()) return {};
     return session.run(fmt::format("COMMENT ON COLUMN {}.{} IS {}", name,
-                                   quote_identifier(column.name),
-                                   quote_literal(column.comment)));
+                                   quote_identifier(column.name), quote_literal(column.comment)));
 }
 
 }  // namespace
@@ -158,13 +158,6 @@ std::string shadow_name(TableId table, std::uint32_t attempt) {
 
 std::string lake_name(const std::string& schema, const std::string& table) {
     return fmt::format("lake.{}.{}", quote_identifier(schema), quote_identifier(table));
-}
-
-bool can_inline(const TableSchema& table) {
-    return std::none_of(table.columns.begin(), table.columns.end(), [](const ColumnSchema& column) {
-        return (column.type.is_list && column.type.kind == TypeKind::json) ||
-               is_one_of(kInlinedColumns, column.name);
-    });
 }
 
 std::vector<std::string> table_refusals(const std::vector<TableSchemaPtr>& tables) {
@@ -210,9 +203,9 @@ Status create_table(Connection& session, const TableSchema& schema, const std::s
         comments = fmt::format(";COMMENT ON TABLE {} IS {}", name, quote_literal(schema.comment));
     }
     for (const ColumnSchema& column : schema.columns) {
-        columns += fmt::format("{}{} {}{}", columns.empty() ? "" : ", ",
-                               quote_identifier(column.name), sql_type(column.type),
-                               column.nullable ? "" : " NOT NULL");
+        columns +=
+            fmt::format("{}{} {}{}", columns.empty() ? "" : ", ", quote_identifier(column.name),
+                        sql_type(column.type), column.nullable ? "" : " NOT NULL");
         if (column.comment.empty()) continue;
         comments += fmt::format(";COMMENT ON COLUMN {}.{} IS {}", name,
                                 quote_identifier(column.name), quote_literal(column.comment));
@@ -243,8 +236,7 @@ Status change_columns(Connection& session, const std::string& name, const TableS
     }
     for (const std::string& sql : drops) WALBROOK_RETURN_IF_ERROR(session.run(sql));
     if (from.comment == to.comment) return {};
-    return session.run(
-        fmt::format("COMMENT ON TABLE {} IS {}", name, comment_literal(to.comment)));
+    return session.run(fmt::format("COMMENT ON TABLE {} IS {}", name, comment_literal(to.comment)));
 }
 
 }  // namespace walbrook::ducklake

@@ -1,10 +1,10 @@
 #pragma once
 
-#include <string>
-#include <vector>
-
 #include "destinations/duckdb_engine/engine.h"
 #include "walbrook/schema.h"
+
+#include <string>
+#include <vector>
 
 namespace walbrook::ducklake {
 
@@ -17,10 +17,6 @@ std::string lake_name(const std::string& schema, const std::string& table);
 
 // Why the lake cannot hold these tables, one message for each violation.
 std::vector<std::string> table_refusals(const std::vector<TableSchemaPtr>& tables);
-
-// False for tables whose rows must not go into the catalog: DuckLake 1.5.5 cannot read
-// lists of JSON back from there, and refuses some column names in tables that may.
-bool can_inline(const TableSchema& table);
 
 // CREATE TABLE and its comments, under another name if `table` says so.
 Status create_table(duckdb_engine::Connection& session, const TableSchema& schema,

@@ -86,7 +86,6 @@ Status TableChanges::settle_names() {
 
 Result<Target> TableChanges::resolve(const TableSchemaPtr& schema, const CopyTargetPtr& copy) {
     const std::uint32_t oid = schema->id.oid;
-    WALBROOK_RETURN_IF_ERROR(lake_.use_inlining(can_inline(*schema)));
     if (copy) {
         const auto found = tables_.shadows.find(oid);
         if (found == tables_.shadows.end() || found->second.copy->attempt != copy->attempt) {

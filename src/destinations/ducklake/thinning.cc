@@ -50,6 +50,8 @@ std::vector<std::int64_t> choose_expired(const std::vector<Snapshot>& snapshots,
     // Over the limit the oldest go that stand for no minute.
     for (std::size_t i = 0; i < reasons.size() && kept > policy.snapshots_max; ++i) {
         if (reasons[i] != Reason::recent) continue;
+        const bool is_young = now_us - snapshots[i].time_us <= policy.keep_for_readers_us;
+        if (is_young && kept <= policy.snapshots_limit) break;
         reasons[i] = Reason::none;
         --kept;
     }

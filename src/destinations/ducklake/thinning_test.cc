@@ -42,15 +42,21 @@ TEST(Thinning, KeepsOneAMinuteForADayAndOneAnHourForAMonth) {
     EXPECT_TRUE(choose_expired(rest, kNow, {}).empty());
 }
 
-TEST(Thinning, NeverMoreThanTheLimit) {
+TEST(Thinning, NeverMoreThanTheLimits) {
     std::vector<Snapshot> all = every(1, 100'000);
     for (std::size_t i = 0; i < all.size(); ++i) {
         all[i].time_us = kNow - static_cast<std::int64_t>(all.size() - i) * 30'000;  // 33 a second.
     }
     const auto expired = choose_expired(all, kNow, {});
-    EXPECT_EQ(all.size() - expired.size(), ThinningPolicy{}.snapshots_max);
+    // Those of the last ten minutes stay for readers.
+    EXPECT_EQ(all.size() - expired.size(), ThinningPolicy{}.snapshots_limit);
     EXPECT_FALSE(std::binary_search(expired.begin(), expired.end(), 99'999));
     EXPECT_FALSE(std::binary_search(expired.begin(), expired.end(), 98'000));
+    for (std::size_t i = 0; i < all.size(); ++i) {
+        all[i].time_us = kNow - static_cast<std::int64_t>(all.size() - i) * 300'000;  // 3 a second.
+    }
+    const auto slower = choose_expired(all, kNow, {});
+    EXPECT_EQ(all.size() - slower.size(), ThinningPolicy{}.snapshots_max);
 }
 
 TEST(Thinning, KeepsTheNewestAndTheNewestWithAPosition) {
