@@ -65,9 +65,19 @@ class PipelineImpl final : public Pipeline {
                   copy_gate_.wake();
               }),
           copy_gate_(budget_.copy_units_max, [this] { return memory_.state(); }),
-          parts_{config_, *destination_, gate_,   tables_,
-                 writer_, inbox_,        events_, copy_gate_,
-                 memory_, log_,          {},      [this](Error error) { fail(std::move(error)); }} {}
+          parts_{config_,
+                 *destination_,
+                 gate_,
+                 tables_,
+                 writer_,
+                 inbox_,
+                 events_,
+                 copy_gate_,
+                 memory_,
+                 log_,
+                 {},
+                 // Ends the pipeline.
+                 [this](Error error) { fail(std::move(error)); }} {}
 
     ~PipelineImpl() override { stop_threads(); }
 
