@@ -44,6 +44,12 @@ void remove_file(const std::string& path) {
     fs::remove(path, ignored);
 }
 
+Error given_up(const CopyTarget& target) {
+    return Error(ErrorCode::aborted, "this copy of " + target.schema->display_name() +
+                                         " was given up, another attempt took its place")
+        .with_table(target.schema->id.oid);
+}
+
 bool is_swept_name(const std::string& name) {
     return name.ends_with(".parquet") &&
            (name.starts_with("walbrook_") || name.starts_with("ducklake-"));
@@ -83,10 +89,7 @@ Status Copies::write(const CopyUnit& unit, RowReader& rows, const std::stop_toke
     {
         const std::lock_guard lock(mutex_);
         const Copy* copy = find(target);
-        if (copy == nullptr) {
-            return Error(ErrorCode::aborted, "this copy of " + target.schema->display_name() +
-                                                 " was given up, another attempt took its place");
-        }
+        if (copy == nullptr) return given_up(target);
         path = fmt::format("{}/walbrook_{}_{}_{}_{}.parquet", copy->folder, target.schema->id.oid,
                            target.attempt, unit.index, random_suffix());
     }
@@ -123,36 +126,41 @@ Status Copies::write(const CopyUnit& unit, RowReader& rows, const std::stop_toke
     return {};
 }
 
-Result<std::string> Copies::register_files(const CopyTargetPtr& target) {
-    std::vector<File> files;
-    std::string folder;
-    {
-        const std::lock_guard lock(mutex_);
-        const Copy* copy = find(*target);
-        if (copy == nullptr) {
-            return Error(ErrorCode::aborted, "finish a copy of " + target->schema->display_name() +
-                                                 " that was given up");
-        }
-        for (const auto& [unit, file] : copy->files) files.push_back(file);
-        folder = copy->folder;
-    }
+Result<std::string> Copies::complete(const CopyTargetPtr& target) {
+    WALBROOK_TRY(const std::vector<File> files, files_of(*target));
     for (const File& file : files) WALBROOK_RETURN_IF_ERROR(file.synced.get());
+    const std::lock_guard lock(mutex_);
+    const Copy* copy = find(*target);
+    if (copy == nullptr) return given_up(*target);
+    if (!files.empty()) WALBROOK_RETURN_IF_ERROR(sync_path(copy->folder));
+    return copy->folder;
+}
+
+Status Copies::register_files(const CopyTargetPtr& target) {
+    WALBROOK_TRY(const std::vector<File> files, files_of(*target));
     const std::string name = shadow_name(target->schema->id, target->attempt);
     WALBROOK_RETURN_IF_ERROR(lake_.use_inlining(can_inline(*target->schema)));
     WALBROOK_RETURN_IF_ERROR(create_table(lake_.session(), *target->schema, name));
-    if (files.empty()) return folder;
-    WALBROOK_RETURN_IF_ERROR(sync_path(folder));
+    if (files.empty()) return {};
     std::string list;
     for (const File& file : files) {
         list += (list.empty() ? "" : ", ") + quote_literal(file.path);
     }
-    WALBROOK_RETURN_IF_ERROR(lake_.session().run(
+    return lake_.session().run(
         fmt::format("CALL ducklake_add_data_files('lake', {}, [{}], schema => {})",
-                    quote_literal(name), list, quote_literal(target->schema->schema))));
-    return folder;
+                    quote_literal(name), list, quote_literal(target->schema->schema)));
 }
 
-void Copies::finish(const CopyTargetPtr& target) {
+Result<std::vector<Copies::File>> Copies::files_of(const CopyTarget& target) {
+    const std::lock_guard lock(mutex_);
+    const Copy* copy = find(target);
+    if (copy == nullptr) return given_up(target);
+    std::vector<File> files;
+    for (const auto& [unit, file] : copy->files) files.push_back(file);
+    return files;
+}
+
+void Copies::release(const CopyTargetPtr& target) {
     const std::lock_guard lock(mutex_);
     if (find(*target) != nullptr) copies_.erase(target->schema->id.oid);
 }

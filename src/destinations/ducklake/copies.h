@@ -23,9 +23,9 @@ namespace walbrook::ducklake {
 //   <data_path>/<schema's folder>/_walbrook_copy_<oid>_<attempt>/
 //       walbrook_<oid>_<attempt>_<unit>_<random>.parquet
 //
-// finish() makes the shadow table and registers all its files in one short transaction.
-// A crash before leaves only files that the catalog does not know; sweep_files() finds
-// them by their names.
+// register_files() makes the shadow table with all of them, in the transaction of whoever
+// needs it first. A crash before leaves only files that the catalog does not know;
+// sweep_files() finds them by their names.
 class Copies {
  public:
     explicit Copies(Lake& lake) : lake_(lake) {}
@@ -33,10 +33,13 @@ class Copies {
     // What the one thread that is not a copier does:
     // Forgets earlier attempts and their files. `schema_folder` is relative to data_path.
     Status begin(const CopyTargetPtr& copy, const std::string& schema_folder);
-    // Within a lake transaction; may be repeated when that fails. Returns the folder.
-    Result<std::string> register_files(const CopyTargetPtr& copy);
-    // The files now belong to the catalog.
-    void finish(const CopyTargetPtr& copy);
+    // All units are written: waits until they are durable. Returns the folder.
+    Result<std::string> complete(const CopyTargetPtr& copy);
+    // Makes the shadow table with all files. Within a lake transaction; may be repeated when
+    // that fails.
+    Status register_files(const CopyTargetPtr& copy);
+    // The files now belong to the catalog, or may: they are not removed here any more.
+    void release(const CopyTargetPtr& copy);
     void discard(const CopyTargetPtr& copy);
 
     // Thread-safe.
@@ -57,6 +60,7 @@ class Copies {
     Result<std::unique_ptr<duckdb_engine::Connection>> take_session();
     void return_session(std::unique_ptr<duckdb_engine::Connection> session);
     Copy* find(const CopyTarget& target);  // mutex_ is held.
+    Result<std::vector<File>> files_of(const CopyTarget& target);
     static void remove(const File& file);
     // Begins the fsync of a file; waits for older ones when many are on their way.
     std::shared_future<Status> start_sync(std::string path);
