@@ -1,12 +1,11 @@
 #include "destinations/ducklake/new_files.h"
 
-#include <fcntl.h>
-#include <unistd.h>
-
 #include <cerrno>
 #include <cstring>
+#include <fcntl.h>
 #include <filesystem>
 #include <system_error>
+#include <unistd.h>
 #include <utility>
 
 namespace walbrook::ducklake {
@@ -63,6 +62,10 @@ Status NewFiles::sync() {
             WALBROOK_RETURN_IF_ERROR(sync_path(folder + "/" + name));
         }
         if (has_new) WALBROOK_RETURN_IF_ERROR(sync_path(folder));
+        // The folder may be new itself.
+        if (has_new && known.empty()) {
+            WALBROOK_RETURN_IF_ERROR(sync_path(std::filesystem::path(folder).parent_path()));
+        }
         known = std::move(names);
     }
     return {};
