@@ -191,8 +191,8 @@ void Replica::wait_until_caught_up(Database& source) {
     const bool done = testing::eventually(
         [&] {
             const std::string confirmed = source.value(
-                "select coalesce(confirmed_flush_lsn, '0/0') >= '" + to_string(target) +
-                "'::pg_lsn from pg_replication_slots where slot_name = '" + slot_ + "'");
+                "select exists(select from pg_replication_slots where slot_name = '" + slot_ +
+                "' and confirmed_flush_lsn >= '" + to_string(target) + "'::pg_lsn)");
             return confirmed == "t";
         },
         std::chrono::minutes(20));

@@ -49,7 +49,7 @@ void copy_under_traffic(testing::Database& database, double scale) {
     database.exec("insert into item " + mixed_rows("1", million(scale, 10)));
     database.exec("vacuum (freeze, analyze) item");
     database.exec(
-        "create table clock(id int primary key, at timestamptz not null);"
+        "create table clock(id int primary key, made timestamptz not null);"
         "insert into clock values (1, now());"
         "create publication bench for table clock, item");
     Replica replica(database, Replica::Kind::ducklake);
@@ -60,7 +60,7 @@ void copy_under_traffic(testing::Database& database, double scale) {
         long key = 1;
         while (!done) {
             must_exec(session, fmt::format("update item set quantity = quantity + 1 where id = {}; "
-                                           "update clock set at = clock_timestamp()",
+                                           "update clock set made = clock_timestamp()",
                                            key));
             key = key % 10'000 + 7;
             std::this_thread::sleep_for(milliseconds(5));
@@ -87,7 +87,7 @@ void copy_under_traffic(testing::Database& database, double scale) {
             if (!reader) reader = std::make_unique<testing::LakeReader>(replica.catalog());
             if (reader->has_table("public", "clock")) {
                 const double at =
-                    std::stod(reader->value("select epoch_us(max(at)) from lake.public.clock")) /
+                    std::stod(reader->value("select epoch_us(max(made)) from lake.public.clock")) /
                     1e3;
                 const double age =
                     static_cast<double>(std::chrono::duration_cast<milliseconds>(
@@ -142,7 +142,8 @@ void large_transaction(testing::Database& database, double scale) {
 void held_changes(testing::Database& database, double scale) {
     create_mixed_table(database, "item");
     database.exec("insert into item " + mixed_rows("1", million(scale, 1)));
-    database.exec("vacuum (freeze, analyze) item; create publication bench for table item");
+    database.exec("vacuum (freeze, analyze) item");
+    database.exec("create publication bench for table item");
     // The last unit of the copy waits here.
     Replica replica(database, Replica::Kind::ducklake, {"max_copy_connections_per_table: 1"});
     auto writer = database.session();

@@ -15,7 +15,7 @@ struct DataFile {
 };
 
 // A table is worth looking at when so many files came, or so many rows were deleted.
-inline constexpr std::size_t kFilesOfOneSize = 8;
+inline constexpr std::size_t kFilesOfOneSize = 16;
 inline constexpr std::size_t kDeletedRowsMax = 5'000;
 
 // The files to write again as one, in the order of `files`: many of about one size, as in a

@@ -17,18 +17,19 @@ std::vector<DataFile> operator+(std::vector<DataFile> left, const std::vector<Da
 
 TEST(Compaction, TakesManyFilesOfOneSize) {
     EXPECT_EQ(choose_files({}).size(), 0U);
-    EXPECT_EQ(choose_files(files_of(7, 10)).size(), 0U);
-    EXPECT_EQ(choose_files(files_of(8, 10)).size(), 8U);
+    EXPECT_EQ(choose_files(files_of(15, 10)).size(), 0U);
+    EXPECT_EQ(choose_files(files_of(16, 10)).size(), 16U);
     // Large ones stay out of it, and files of different sizes are not many of one.
-    EXPECT_EQ(choose_files(files_of(8, 10) + files_of(30, 1'000'000)).size(), 8U);
-    EXPECT_EQ(choose_files(files_of(7, 10) + files_of(7, 5'000) + files_of(7, 40'000)).size(), 0U);
+    EXPECT_EQ(choose_files(files_of(16, 10) + files_of(30, 1'000'000)).size(), 16U);
+    EXPECT_EQ(choose_files(files_of(15, 10) + files_of(15, 5'000) + files_of(15, 40'000)).size(),
+              0U);
 }
 
 TEST(Compaction, AStepIsSmall) {
     EXPECT_EQ(choose_files(files_of(20, 30'000)).size(), 3U);
     EXPECT_EQ(choose_files(files_of(20, 10, 0, 10 << 20)).size(), 3U);
     // Nothing to win with one file that fills a step alone.
-    EXPECT_EQ(choose_files(files_of(8, 90'000)).size(), 0U);
+    EXPECT_EQ(choose_files(files_of(16, 90'000)).size(), 0U);
     EXPECT_EQ(choose_files(files_of(20, 1'000'000, 600'000, 40 << 20)).size(), 2U);
 }
 

@@ -215,7 +215,7 @@ TEST_F(DuckLakeCopy, EveryKindArrivesExactlyInFlushes) {
     const CopyTargetPtr target = begin(schema);
     expect_ok(lake_->finish_copy(target, {}));
     expect_ok(apply(100, list_of(Publish{target})));
-    for (std::size_t flush = 0; flush < 8; ++flush) {
+    for (std::size_t flush = 0; flush < 16; ++flush) {
         ChangeBatch batch(schema);
         for (std::size_t i = 0; i < schema->columns.size(); ++i) {
             batch.new_rows.columns()[i].append_from(all.columns()[i], flush % 4);
@@ -239,7 +239,7 @@ TEST_F(DuckLakeCopy, EveryKindArrivesExactlyInFlushes) {
     expect_ok(lake_->write_copy({file, 0}, reader, {}));
     expect_ok(lake_->finish_copy(file, {}));
     expect_ok(apply(200, list_of(Publish{file})));
-    for (const char* files : {"8", "1"}) {
+    for (const char* files : {"16", "1"}) {
         EXPECT_EQ(rows("SELECT file_count FROM ducklake_table_info('lake') WHERE table_name = "
                        "'kinds'"),
                   files);
@@ -248,7 +248,7 @@ TEST_F(DuckLakeCopy, EveryKindArrivesExactlyInFlushes) {
         EXPECT_EQ(rows("SELECT count(*) FROM (" + text + "public.kinds INTERSECT " + text +
                        "public.copied)"),
                   "4");
-        EXPECT_EQ(rows("SELECT count(*) FROM public.kinds"), "8");
+        EXPECT_EQ(rows("SELECT count(*) FROM public.kinds"), "16");
         expect_ok(lake_->maintain({}));
     }
 }
