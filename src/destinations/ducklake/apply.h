@@ -20,8 +20,8 @@ namespace walbrook::ducklake {
 // written is bounded in bytes.
 class FlushWriter {
  public:
-    FlushWriter(Lake& lake, Copies& copies, Tables& tables, std::stop_token stop)
-        : lake_(lake), changes_(lake, copies, tables), stop_(std::move(stop)) {}
+    FlushWriter(Lake& lake, Tables& tables, std::stop_token stop)
+        : lake_(lake), changes_(lake, tables), stop_(std::move(stop)) {}
 
     // All items to the end. On an error the transaction must be rolled back.
     Status write(Flush& flush);

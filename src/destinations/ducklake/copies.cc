@@ -30,9 +30,8 @@ namespace {
 constexpr std::size_t kSyncsMax = 4;
 
 Error given_up(const CopyTarget& target) {
-    return Error(ErrorCode::aborted, "this copy of " + target.schema->display_name() +
-                                         " was given up, another attempt took its place")
-        .with_table(target.schema->id.oid);
+    return {ErrorCode::aborted, "this copy of " + target.schema->display_name() +
+                                    " was given up, another attempt took its place"};
 }
 
 }  // namespace
@@ -105,39 +104,30 @@ Status Copies::write(const CopyUnit& unit, RowReader& rows, const std::stop_toke
     return {};
 }
 
-Result<std::string> Copies::complete(const CopyTargetPtr& target) {
-    WALBROOK_TRY(const std::vector<File> files, files_of(*target));
-    for (const File& file : files) WALBROOK_RETURN_IF_ERROR(file.synced.get());
-    const std::lock_guard lock(mutex_);
-    const Copy* copy = find(*target);
-    if (copy == nullptr) return given_up(*target);
-    if (!files.empty()) {
-        WALBROOK_RETURN_IF_ERROR(sync_path(copy->folder));
-        WALBROOK_RETURN_IF_ERROR(sync_path(fs::path(copy->folder).parent_path()));
+Result<std::string> Copies::register_files(const CopyTargetPtr& target) {
+    std::vector<File> files;
+    std::string folder;
+    {
+        const std::lock_guard lock(mutex_);
+        const Copy* copy = find(*target);
+        if (copy == nullptr) return given_up(*target);
+        for (const auto& [unit, file] : copy->files) files.push_back(file);
+        folder = copy->folder;
     }
-    return copy->folder;
-}
-
-Status Copies::register_files(const CopyTargetPtr& target) {
-    WALBROOK_TRY(const std::vector<File> files, files_of(*target));
+    for (const File& file : files) WALBROOK_RETURN_IF_ERROR(file.synced.get());
     const std::string name = shadow_name(target->schema->id, target->attempt);
     WALBROOK_RETURN_IF_ERROR(create_table(lake_.session(), *target->schema, name));
-    if (files.empty()) return {};
+    if (files.empty()) return folder;
+    WALBROOK_RETURN_IF_ERROR(sync_path(folder));
+    WALBROOK_RETURN_IF_ERROR(sync_path(fs::path(folder).parent_path()));
     std::vector<std::string> paths;
     for (const File& file : files) paths.push_back(file.path);
-    return ducklake::register_files(lake_.session(), target->schema->schema, name, paths);
+    WALBROOK_RETURN_IF_ERROR(
+        ducklake::register_files(lake_.session(), target->schema->schema, name, paths));
+    return folder;
 }
 
-Result<std::vector<Copies::File>> Copies::files_of(const CopyTarget& target) {
-    const std::lock_guard lock(mutex_);
-    const Copy* copy = find(target);
-    if (copy == nullptr) return given_up(target);
-    std::vector<File> files;
-    for (const auto& [unit, file] : copy->files) files.push_back(file);
-    return files;
-}
-
-void Copies::release(const CopyTargetPtr& target) {
+void Copies::finish(const CopyTargetPtr& target) {
     const std::lock_guard lock(mutex_);
     if (find(*target) != nullptr) copies_.erase(target->schema->id.oid);
 }

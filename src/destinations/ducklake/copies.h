@@ -1,8 +1,5 @@
 #pragma once
 
-#include "destinations/ducklake/lake.h"
-#include "walbrook/batch.h"
-
 #include <cstdint>
 #include <deque>
 #include <future>
@@ -14,6 +11,9 @@
 #include <string>
 #include <vector>
 
+#include "destinations/ducklake/lake.h"
+#include "walbrook/batch.h"
+
 namespace walbrook::ducklake {
 
 // Rows of initial copies: each unit becomes one Parquet file, written by its own thread
@@ -23,9 +23,9 @@ namespace walbrook::ducklake {
 //   <data_path>/<schema's folder>/_walbrook_copy_<oid>_<attempt>/
 //       walbrook_<oid>_<attempt>_<unit>_<random>.parquet
 //
-// register_files() makes the shadow table with all of them, in the transaction of whoever
-// needs it first. A crash before leaves only files that the catalog does not know;
-// sweep_files() finds them by their names.
+// finish() makes the shadow table and registers all its files in one short transaction.
+// A crash before leaves only files that the catalog does not know; sweep_files() finds
+// them by their names.
 class Copies {
  public:
     explicit Copies(Lake& lake) : lake_(lake) {}
@@ -33,13 +33,10 @@ class Copies {
     // What the one thread that is not a copier does:
     // Forgets earlier attempts and their files. `schema_folder` is relative to data_path.
     Status begin(const CopyTargetPtr& copy, const std::string& schema_folder);
-    // All units are written: waits until they are durable. Returns the folder.
-    Result<std::string> complete(const CopyTargetPtr& copy);
-    // Makes the shadow table with all files. Within a lake transaction; may be repeated when
-    // that fails.
-    Status register_files(const CopyTargetPtr& copy);
-    // The files now belong to the catalog, or may: they are not removed here any more.
-    void release(const CopyTargetPtr& copy);
+    // Within a lake transaction; may be repeated when that fails. Returns the folder.
+    Result<std::string> register_files(const CopyTargetPtr& copy);
+    // The files now belong to the catalog.
+    void finish(const CopyTargetPtr& copy);
     void discard(const CopyTargetPtr& copy);
 
     // Thread-safe.
@@ -54,22 +51,21 @@ class Copies {
     };
     struct Copy {
         CopyTargetPtr target;
-        std::string folder;                   // Absolute.
+        std::string folder;  // Absolute.
         std::map<std::uint32_t, File> files;  // By unit.
     };
     Result<std::unique_ptr<duckdb_engine::Connection>> take_session();
     void return_session(std::unique_ptr<duckdb_engine::Connection> session);
     Copy* find(const CopyTarget& target);  // mutex_ is held.
-    Result<std::vector<File>> files_of(const CopyTarget& target);
     static void remove(const File& file);
     // Begins the fsync of a file; waits for older ones when many are on their way.
     std::shared_future<Status> start_sync(std::string path);
 
     Lake& lake_;
-    std::mutex mutex_;                                                  // Guards everything below.
-    std::map<std::uint32_t, Copy> copies_;                              // By oid.
+    std::mutex mutex_;  // Guards everything below.
+    std::map<std::uint32_t, Copy> copies_;  // By oid.
     std::vector<std::unique_ptr<duckdb_engine::Connection>> sessions_;  // Idle ones.
-    std::deque<std::shared_future<Status>> syncs_;                      // The newest.
+    std::deque<std::shared_future<Status>> syncs_;  // The newest.
 };
 
 // Removes files that a dead process left: of copies, and those that DuckDB wrote for a

@@ -175,12 +175,6 @@ Status DuckLakeDestination::transact(std::string_view what, std::stop_token stop
             return note;
         },
         stop);
-    // Where nobody knows whether it was committed, the files stay: the next start removes
-    // them if the catalog does not know them.
-    if (status || status.error().code() == ErrorCode::unknown_outcome) {
-        for (const CopyTargetPtr& copy : changed.registered) copies_->release(copy);
-    }
-    changed.registered.clear();
     if (!status) {
         is_stale_ = true;
         return status;
@@ -244,11 +238,15 @@ Status DuckLakeDestination::begin_copy(const CopyTargetPtr& copy, std::stop_toke
     return copies_->begin(copy, folder);
 }
 
-Status DuckLakeDestination::finish_copy(const CopyTargetPtr& copy, std::stop_token) {
-    WALBROOK_TRY(std::string folder, copies_->complete(copy));
+Status DuckLakeDestination::finish_copy(const CopyTargetPtr& copy, std::stop_token stop) {
     const std::lock_guard lock(mutex_);
-    tables_.shadows[copy->schema->id.oid] = {copy, copy->schema, std::move(folder)};
-    return {};
+    Status status = transact("copy", stop, [&](Tables& tables) -> Result<Note> {
+        WALBROOK_TRY(std::string folder, copies_->register_files(copy));
+        tables.shadows[copy->schema->id.oid] = {copy, copy->schema, std::move(folder)};
+        return note_;
+    });
+    if (status) copies_->finish(copy);
+    return status;
 }
 
 Status DuckLakeDestination::discard_copy(const CopyTargetPtr& copy, std::stop_token stop) {
@@ -260,12 +258,8 @@ Status DuckLakeDestination::discard_copy(const CopyTargetPtr& copy, std::stop_to
 }
 
 Status DuckLakeDestination::drop_shadow(TableId table, std::stop_token stop) {
-    if (!tables_.shadows.at(table.oid).is_made) {
-        tables_.shadows.erase(table.oid);
-        return {};
-    }
     return transact("discard", std::move(stop), [&](Tables& tables) -> Result<Note> {
-        ducklake::TableChanges changes(*lake_, *copies_, tables);
+        ducklake::TableChanges changes(*lake_, tables);
         WALBROOK_RETURN_IF_ERROR(changes.drop_shadow(table));
         return note_;
     });
@@ -296,7 +290,7 @@ Status DuckLakeDestination::write_flush(Flush& flush, const std::stop_token& sto
     bool has_nothing_to_write = false;
     std::optional<ducklake::FlushWriter> writer;
     Status status = transact("flush", stop, [&](Tables& tables) -> Result<Note> {
-        writer.emplace(*lake_, *copies_, tables, stop);
+        writer.emplace(*lake_, tables, stop);
         WALBROOK_RETURN_IF_ERROR(writer->write(flush));
         if (!writer->has_written()) {
             if (note.position == note_.position) {

@@ -364,11 +364,6 @@ TEST_F(DuckLakeCopy, WhatACrashLeftIsSwept) {
     if (child == 0) {
         open();
         const CopyTargetPtr shadow = copy(schema, {{"1", "b", "y"}}, 2);
-        expect_ok(apply(150, list_of(inserts(schema, {{"2", "b", "y"}}, shadow))));
-        TableMaker complete;
-        complete.oid = 19000;
-        complete.name = "c";
-        copy(complete.make(), {{"1", "b", "y"}});
         TableMaker other;
         other.oid = 20000;
         other.name = "o";
@@ -380,10 +375,10 @@ TEST_F(DuckLakeCopy, WhatACrashLeftIsSwept) {
     int how = 0;
     ASSERT_EQ(waitpid(child, &how, 0), child);
     ASSERT_TRUE(WIFSIGNALED(how));
-    EXPECT_EQ(files(), 5U);
-    open();
-    // Those of the shadow that held changes made a table stay: older snapshots have it.
     EXPECT_EQ(files(), 3U);
+    open();
+    // The shadow's file stays: older snapshots have it.
+    EXPECT_EQ(files(), 2U);
     EXPECT_EQ(rows("SELECT table_name FROM duckdb_tables() WHERE database_name = 'lake' AND "
                    "schema_name = 'public'"),
               "t");

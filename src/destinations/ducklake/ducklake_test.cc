@@ -134,6 +134,22 @@ TEST_F(DuckLake, MinusZerosStayMinusZeros) {
     EXPECT_EQ(rows(counts), "10010|5005|5105");
 }
 
+// In one transaction, with a file that DuckLake did not write itself.
+TEST_F(DuckLake, TruncatedTwiceInOneFlush) {
+    open();
+    TableMaker maker;
+    maker.columns = {{"id", TypeKind::int64}, {"f", TypeKind::float64}};
+    const TableSchemaPtr schema = maker.make();
+    given(schema, {{"1", "1.5"}});
+    Truncate truncate;
+    truncate.tables = {schema};
+    expect_ok(apply(200, list_of(truncate, inserts(schema, {{"2", "-0.0"}}), truncate,
+                                 inserts(schema, {{"3", "-0.0"}, {"4", "0"}}))));
+    EXPECT_EQ(table("public.t"), "3|-0.0; 4|0.0");
+    expect_ok(apply(300, list_of(truncate, inserts(schema, {{"5", "-0.0"}}))));
+    EXPECT_EQ(table("public.t"), "5|-0.0");
+}
+
 TEST_F(DuckLake, TablesWithoutAKeyAreMultisets) {
     open();
     TableMaker maker;

@@ -30,15 +30,6 @@ Status TableChanges::run(const std::string& sql) {
     return session_.run(sql);
 }
 
-Status TableChanges::make_shadow(Shadow& shadow) {
-    if (shadow.is_made) return {};
-    has_written_ = true;
-    WALBROOK_RETURN_IF_ERROR(copies_.register_files(shadow.copy));
-    shadow.is_made = true;
-    tables_.registered.push_back(shadow.copy);
-    return {};
-}
-
 Status TableChanges::change(std::uint32_t oid, const std::string& name, const TableSchema& from,
                             const TableSchema& to) {
     has_written_ = true;
@@ -101,7 +92,6 @@ Result<Target> TableChanges::resolve(const TableSchemaPtr& schema, const CopyTar
             return not_here(*schema, "this copy of it does not exist");
         }
         Shadow& shadow = found->second;
-        WALBROOK_RETURN_IF_ERROR(make_shadow(shadow));
         const std::string name =
             lake_name(copy->schema->schema, shadow_name(copy->schema->id, copy->attempt));
         if (shadow.schema != schema && *shadow.schema != *schema) {
@@ -142,6 +132,9 @@ Status TableChanges::truncate(const TableSchemaPtr& schema, const CopyTargetPtr&
     const std::string& in = copy ? copy->schema->schema : record->lake_schema;
     const std::string name =
         copy ? shadow_name(copy->schema->id, copy->attempt) : record->lake_table;
+    // DuckLake 1.5.5 cannot drop a table that this transaction made and gave a file of ours:
+    // "table_id should be rewritten to non-transaction local before".
+    if (!emptied_.insert({oid, copy != nullptr}).second) return run("DELETE FROM " + target.name);
     // A new table takes the place of the old one, whose files need not be read. It is
     // made under a plain name, from which DuckLake makes its folder's.
     const std::string plain = fmt::format("_walbrook_truncated_{}", oid);
@@ -164,7 +157,6 @@ Status TableChanges::publish(const Publish& publish) {
     if (shadow == tables_.shadows.end() || shadow->second.copy->attempt != copy.attempt) {
         return not_here(*copy.schema, "the copy to publish does not exist");
     }
-    WALBROOK_RETURN_IF_ERROR(make_shadow(shadow->second));
     const TableSchemaPtr schema = shadow->second.schema;
     if (schema->schema != copy.schema->schema) {
         return not_here(*schema, "it moved to another schema while it was copied");
@@ -219,11 +211,9 @@ Status TableChanges::drop_shadow(TableId table) {
     const auto shadow = tables_.shadows.find(table.oid);
     if (shadow == tables_.shadows.end()) return {};
     const CopyTarget& copy = *shadow->second.copy;
-    if (shadow->second.is_made) {
-        WALBROOK_RETURN_IF_ERROR(
-            run("DROP TABLE IF EXISTS " +
-                lake_name(copy.schema->schema, shadow_name(copy.schema->id, copy.attempt))));
-    }
+    WALBROOK_RETURN_IF_ERROR(
+        run("DROP TABLE IF EXISTS " +
+            lake_name(copy.schema->schema, shadow_name(copy.schema->id, copy.attempt))));
     tables_.shadows.erase(shadow);
     return {};
 }

@@ -1,6 +1,5 @@
 #pragma once
 
-#include "destinations/ducklake/copies.h"
 #include "destinations/ducklake/lake.h"
 #include "destinations/ducklake/records.h"
 #include "walbrook/batch.h"
@@ -8,17 +7,15 @@
 #include <map>
 #include <set>
 #include <string>
-#include <vector>
+#include <utility>
 
 namespace walbrook::ducklake {
 
-// A copy that is complete: held changes may come. Its shadow table is made by the first
-// transaction that needs it, which for most tables is the one that publishes it.
+// A shadow table that is complete: held changes may come.
 struct Shadow {
     CopyTargetPtr copy;
     TableSchemaPtr schema;  // The version that its columns have now.
     std::string folder;     // Absolute, of its files.
-    bool is_made = false;
 };
 
 // Which tables of the lake belong to which oid, and how they change their shape. Within
@@ -27,8 +24,6 @@ struct Shadow {
 struct Tables {
     TableRecords records;
     std::map<std::uint32_t, Shadow> shadows;  // By oid.
-    // Copies whose files the transaction registered: they are the catalog's with its commit.
-    std::vector<CopyTargetPtr> registered{};
 };
 
 // Where changes go.
@@ -49,8 +44,8 @@ struct Target {
 // already, the name waits for the next transaction.
 class TableChanges {
  public:
-    TableChanges(Lake& lake, Copies& copies, Tables& tables)
-        : lake_(lake), session_(lake.session()), copies_(copies), tables_(tables) {}
+    TableChanges(Lake& lake, Tables& tables)
+        : lake_(lake), session_(lake.session()), tables_(tables) {}
 
     // Comes first: gives tables the names that had to wait.
     Status settle_names();
@@ -70,7 +65,6 @@ class TableChanges {
 
  private:
     Status run(const std::string& sql);
-    Status make_shadow(Shadow& shadow);
     Status change(std::uint32_t oid, const std::string& name, const TableSchema& from,
                   const TableSchema& to);
     Status rename(std::uint32_t oid, TableRecord& record, const std::string& name);
@@ -79,10 +73,11 @@ class TableChanges {
 
     Lake& lake_;
     duckdb_engine::Connection& session_;
-    Copies& copies_;
     Tables& tables_;
     // Oids of tables, and of shadows, whose columns changed in this transaction.
     std::set<std::uint32_t> changed_;
+    // Tables, or their shadows (true), that were truncated in this transaction.
+    std::set<std::pair<std::uint32_t, bool>> emptied_;
     bool has_written_ = false;
 };
 

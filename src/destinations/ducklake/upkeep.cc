@@ -51,16 +51,21 @@ Status Upkeep::step(const Tables& tables, const Note& note, const std::stop_toke
         (commits_ != 0 && present - thinned_ >= kTimeBetweenThinnings)) {
         return thin(stop);
     }
-    for (auto& [oid, due] : due_) {
+    if (present - cleaned_ >= kDeletionGrace) return clean(stop);
+    if (quiet_flushes_ >= kQuietFlushesMax) return flush_records(note, stop);
+    // Tables take turns: under a steady load there is one step a flush.
+    auto turn = due_.upper_bound(last_);
+    for (std::size_t i = 0; i < due_.size(); ++i, ++turn) {
+        if (turn == due_.end()) turn = due_.begin();
+        auto& [oid, due] = *turn;
         if (due.files < kFilesOfOneSize && due.deleted < kDeletedRowsMax) continue;
         // A step that fails is not tried again before its time has come once more.
         due = {};
+        last_ = oid;
         const auto record = tables.records.find(oid);
         if (record == tables.records.end() || record->second.lake_table.empty()) continue;
         return compact(record->second, due, note, stop);
     }
-    if (quiet_flushes_ >= kQuietFlushesMax) return flush_records(note, stop);
-    if (present - cleaned_ >= kDeletionGrace) return clean(stop);
     return {};
 }
 
@@ -138,14 +143,15 @@ Result<std::vector<DataFile>> Upkeep::files_of(const TableRecord& record) {
 
 Status Upkeep::compact(const TableRecord& record, Due& due, const Note& note,
                        const std::stop_token& stop) {
+    // Rows are found by `filename`, which a column of that name hides.
+    if (has_column(*record.schema, "filename")) return {};
     WALBROOK_TRY(const std::vector<DataFile> all, files_of(record));
     const std::vector<DataFile> files = choose_files(all);
     if (files.empty()) return {};
+    WALBROOK_RETURN_IF_ERROR(write_again(record, files, note, stop));
     // There may be more to do: the next flush asks again.
     due.files = kFilesOfOneSize - 1;
-    // Rows are found by `filename`, which a column of that name hides.
-    if (has_column(*record.schema, "filename")) return {};
-    return write_again(record, files, note, stop);
+    return {};
 }
 
 // One new file in their place, by plain SQL. The number of rows must be the same at every

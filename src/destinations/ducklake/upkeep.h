@@ -46,6 +46,7 @@ class Upkeep {
 
     Lake& lake_;
     std::map<std::uint32_t, Due> due_;  // By oid.
+    std::uint32_t last_ = 0;            // Whose turn it was.
     std::size_t quiet_flushes_ = 0;
     std::size_t commits_ = 0;
     Instant thinned_ = now();
