@@ -100,27 +100,38 @@ Status use_wal_mode(sqlite3* database, const std::string& path) {
                              path, reason.empty() ? "journal mode is " + mode : reason));
 }
 
-// DuckLake replaces the row of a file's deletions by a new one, and readers look only at places
-// up to the last one that was taken when they began: so the new row takes the place of the old
-// (docs/design/ducklake.md, "What readers may see"). True if there is a lake.
-Result<bool> keep_places(sqlite3* database, const std::string& path) {
+// What DuckLake leaves to be wished for, as triggers (docs/design/ducklake.md, "What readers may
+// see" and "Upkeep"):
+// - It replaces the row of a file's deletions by a new one, and readers look only at places up
+//   to the last one that was taken when they began: so the new row takes the place of the old.
+// - It reads the statistics of all files for each query. Those of files that ended only help
+//   readers of old snapshots to leave them out; a file without any is read.
+constexpr auto kTriggers = std::to_array<const char*>({
+    "CREATE TRIGGER IF NOT EXISTS walbrook_keep_place AFTER INSERT ON ducklake_delete_file BEGIN "
+    "UPDATE OR IGNORE ducklake_delete_file SET rowid = new.data_file_id WHERE rowid = new.rowid; "
+    "END",
+    "CREATE INDEX IF NOT EXISTS walbrook_file_stats ON ducklake_file_column_stats (data_file_id)",
+    "CREATE TRIGGER IF NOT EXISTS walbrook_forget_stats AFTER UPDATE OF end_snapshot ON "
+    "ducklake_data_file WHEN new.end_snapshot IS NOT NULL BEGIN DELETE FROM "
+    "ducklake_file_column_stats WHERE data_file_id = new.data_file_id; END",
+});
+
+// True if there is a lake.
+Result<bool> make_triggers(sqlite3* database, const std::string& path) {
     std::string count;
     std::string reason;
     int done = run(database,
                    "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = "
                    "'ducklake_delete_file'",
                    count, reason);
-    if (done == SQLITE_OK && count == "1") {
-        done = run(database,
-                   "CREATE TRIGGER IF NOT EXISTS walbrook_keep_place AFTER INSERT ON "
-                   "ducklake_delete_file BEGIN UPDATE OR IGNORE ducklake_delete_file SET rowid = "
-                   "new.data_file_id WHERE rowid = new.rowid; END",
-                   count, reason);
+    const bool is_there = count == "1";
+    for (std::size_t i = 0; is_there && done == SQLITE_OK && i < kTriggers.size(); ++i) {
+        done = run(database, kTriggers[i], count, reason);
     }
     if (done != SQLITE_OK) {
         return Error(ErrorCode::unavailable, "prepare the catalog " + path + ": " + reason);
     }
-    return count == "1";
+    return is_there;
 }
 
 Result<bool> prepare_sqlite(const std::string& path) {
@@ -133,7 +144,7 @@ Result<bool> prepare_sqlite(const std::string& path) {
     }
     sqlite3_busy_timeout(raw, 10'000);
     WALBROOK_RETURN_IF_ERROR(use_wal_mode(raw, path));
-    return keep_places(raw, path);
+    return make_triggers(raw, path);
 }
 
 }  // namespace

@@ -19,8 +19,8 @@ inline constexpr std::size_t kFilesOfOneSize = 16;
 inline constexpr std::size_t kDeletedRowsMax = 5'000;
 
 // The files to write again as one, in the order of `files`: many of about one size, as in a
-// log-structured merge tree, or else those of which half is deleted. Few enough that it takes
-// about a second, unless a single file is larger than that. Empty: nothing to do.
+// log-structured merge tree, or else those of which a twentieth is deleted. Few enough that it
+// takes about a second, unless a single file is larger than that. Empty: nothing to do.
 std::vector<DataFile> choose_files(const std::vector<DataFile>& files);
 
 }  // namespace walbrook::ducklake

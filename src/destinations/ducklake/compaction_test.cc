@@ -33,9 +33,9 @@ TEST(Compaction, AStepIsSmall) {
     EXPECT_EQ(choose_files(files_of(20, 1'000'000, 600'000, 40 << 20)).size(), 2U);
 }
 
-TEST(Compaction, TakesFilesOfWhichHalfIsDeleted) {
-    EXPECT_EQ(choose_files(files_of(3, 1'000'000, 499'999)).size(), 0U);
-    EXPECT_EQ(choose_files(files_of(3, 1'000'000, 500'000)).size(), 3U);
+TEST(Compaction, TakesFilesOfWhichATwentiethIsDeleted) {
+    EXPECT_EQ(choose_files(files_of(3, 1'000'000, 49'999)).size(), 0U);
+    EXPECT_EQ(choose_files(files_of(3, 1'000'000, 50'000)).size(), 3U);
     // However large one is, it can be written again.
     EXPECT_EQ(choose_files(files_of(3, 100'000'000, 50'000'000, 1LL << 32)).size(), 1U);
     // Those of which all is deleted cost nothing.

@@ -134,7 +134,7 @@ Status Lake::transact(std::string_view what, const std::function<Result<Note>()>
                       std::stop_token stop) {
     if (is_broken_) WALBROOK_RETURN_IF_ERROR(reattach());
     if (stop.stop_requested()) return Error(ErrorCode::cancelled, "stopped");
-    new_files_.begin();
+    WALBROOK_RETURN_IF_ERROR(new_files_.begin());
     WALBROOK_RETURN_IF_ERROR(session_->run("BEGIN"));
     Result<Note> note = work();
     if (!note) {

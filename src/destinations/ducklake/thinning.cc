@@ -1,35 +1,37 @@
 #include "destinations/ducklake/thinning.h"
 
 #include <algorithm>
+#include <array>
 #include <limits>
 
 namespace walbrook::ducklake {
 
 namespace {
 
-constexpr std::int64_t kMinute = 60'000'000;
-constexpr std::int64_t kHour = 60 * kMinute;
-
 enum class Reason : std::uint8_t { none, recent, lasting };
 
-// From the newest to the oldest: the first one seen of a minute or an hour stands for it.
+// From the newest to the oldest: the first one seen of a minute, an hour or a day stands for it.
 std::vector<Reason> reasons_to_keep(const std::vector<Snapshot>& snapshots, std::int64_t now_us,
                                     const ThinningPolicy& policy) {
+    struct Rung {
+        std::int64_t age_max;
+        std::int64_t length;
+        std::int64_t last = std::numeric_limits<std::int64_t>::max();
+    };
+    auto rungs = std::to_array<Rung>({{policy.keep_minutely_us, ThinningPolicy::kMinute},
+                                      {policy.keep_hourly_us, ThinningPolicy::kHour},
+                                      {policy.keep_daily_us, ThinningPolicy::kDay}});
     std::vector<Reason> reasons(snapshots.size(), Reason::none);
-    std::int64_t minute = std::numeric_limits<std::int64_t>::max();
-    std::int64_t hour = minute;
     bool has_position = false;
     for (std::size_t i = snapshots.size(); i-- > 0;) {
         const Snapshot& snapshot = snapshots[i];
         const std::int64_t age = now_us - snapshot.time_us;
         if (age <= policy.keep_all_us) reasons[i] = Reason::recent;
-        // Clocks may go back; then a minute is met again and just has one more.
-        if (age <= policy.keep_minutely_us && snapshot.time_us / kMinute != minute) {
-            minute = snapshot.time_us / kMinute;
-            reasons[i] = Reason::lasting;
-        }
-        if (age <= policy.keep_hourly_us && snapshot.time_us / kHour != hour) {
-            hour = snapshot.time_us / kHour;
+        for (Rung& rung : rungs) {
+            // Clocks may go back; then a minute is met again and just has one more.
+            const std::int64_t number = snapshot.time_us / rung.length;
+            if (age > rung.age_max || number == rung.last) continue;
+            rung.last = number;
             reasons[i] = Reason::lasting;
         }
         if (i + 1 == snapshots.size() || (snapshot.is_ours && !has_position)) {
@@ -50,8 +52,6 @@ std::vector<std::int64_t> choose_expired(const std::vector<Snapshot>& snapshots,
     // Over the limit the oldest go that stand for no minute.
     for (std::size_t i = 0; i < reasons.size() && kept > policy.snapshots_max; ++i) {
         if (reasons[i] != Reason::recent) continue;
-        const bool is_young = now_us - snapshots[i].time_us <= policy.keep_for_readers_us;
-        if (is_young && kept <= policy.snapshots_limit) break;
         reasons[i] = Reason::none;
         --kept;
     }

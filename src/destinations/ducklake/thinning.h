@@ -12,19 +12,21 @@ struct Snapshot {
     bool is_ours = false;      // It has a position.
 };
 
-// Which snapshots are kept: all of the last hour, then one a minute for a day, one an
-// hour for 30 days. Every transaction and every query of a lake reads the list of
-// snapshots (measured: 0.8 CPU-ms for each thousand), so there is also a limit: beyond
-// it "all of the last hour" becomes shorter. A reader's transaction that goes on with a
-// snapshot that is gone would miss rows, so the last ten minutes shrink only beyond a second,
-// larger limit.
+// Which snapshots are kept: all of the last ten minutes, then one a minute for an hour, one an
+// hour for a day, one a day for 30 days. Every transaction and every query of a lake reads the
+// list of all snapshots and the list of all files that any of them needs, so few are kept
+// (docs/design/ducklake.md, "Upkeep"), and there is a limit: beyond it "all of the last ten
+// minutes" becomes shorter.
 struct ThinningPolicy {
-    std::int64_t keep_all_us = 3'600'000'000LL;
-    std::int64_t keep_minutely_us = 86'400'000'000LL;
-    std::int64_t keep_hourly_us = 30 * 86'400'000'000LL;
-    std::size_t snapshots_max = 5'000;
-    std::int64_t keep_for_readers_us = 600'000'000LL;
-    std::size_t snapshots_limit = 18'000;
+    static constexpr std::int64_t kMinute = 60'000'000;
+    static constexpr std::int64_t kHour = 60 * kMinute;
+    static constexpr std::int64_t kDay = 24 * kHour;
+
+    std::int64_t keep_all_us = 10 * kMinute;
+    std::int64_t keep_minutely_us = kHour;
+    std::int64_t keep_hourly_us = kDay;
+    std::int64_t keep_daily_us = 30 * kDay;
+    std::size_t snapshots_max = 1'500;
 };
 
 // Ids to expire, oldest first. `snapshots` are in order of id. The newest one stays,
