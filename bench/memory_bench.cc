@@ -1,6 +1,7 @@
 // Memory (VmHWM at exit, product defaults): a copy of 10 million rows, one transaction of 5
-// million rows, 1 million changes held during a copy. During the long copy, under traffic,
-// the slot's lag is sampled every second. Last: an idle pipeline's memory, CPU and start.
+// million rows, 1 million changes held during a copy; an idle pipeline's memory, CPU and start.
+// During the copies, under traffic, the slot's lag and another table's are sampled every
+// second; one of 60 million rows over one connection takes minutes.
 //
 //   memory_bench [SCALE]     1: the sizes above; 0.1: a tenth of them
 
@@ -25,6 +26,7 @@ namespace {
 using std::chrono::milliseconds;
 using testing::must_exec;
 
+// As text in SQL.
 std::string million(double scale, double millions) {
     return std::to_string(static_cast<long>(scale * millions * 1e6));
 }
@@ -44,15 +46,20 @@ struct Lag {
     int samples = 0;
 };
 
-void copy_under_traffic(testing::Database& database, double scale) {
+void copy_under_traffic(testing::Database& database, double millions, unsigned connections) {
     create_mixed_table(database, "item");
-    database.exec("insert into item " + mixed_rows("1", million(scale, 10)));
+    for (double from = 0; from < millions; from += 10) {
+        const double to = std::min(from + 10, millions);
+        database.exec("insert into item " + mixed_rows(million(from, 1) + " + 1", million(to, 1)));
+        database.exec("checkpoint");  // Or the log fills the disk.
+    }
     database.exec("vacuum (freeze, analyze) item");
     database.exec(
         "create table clock(id int primary key, made timestamptz not null);"
         "insert into clock values (1, now());"
         "create publication bench for table clock, item");
-    Replica replica(database, Replica::Kind::ducklake);
+    Replica replica(database, Replica::Kind::ducklake,
+                    {fmt::format("max_copy_connections_per_table: {}", connections)});
     std::atomic<bool> done = false;
     // Traffic: small changes to the table that is copied and to another one.
     std::thread traffic([&] {
@@ -112,11 +119,12 @@ void copy_under_traffic(testing::Database& database, double scale) {
     const auto exit = replica.stop();
     replica.expect_equal("item");
     fmt::print(
-        "copy of {} rows under traffic: {:.0f} MiB (under 600), visible after {:.0f} s; "
+        "copy of {} rows by {} connections under traffic: {:.0f} MiB (under 600), visible after "
+        "{:.0f} s; "
         "slot lag at most {:.1f} MiB in the first 30 s, {:.1f} MiB later (under 64), another "
         "table at most {:.0f} ms behind (under 3000), {} samples; lake equal\n",
-        million(scale, 10), mib(exit), copied_after, lag.first_half_minute, lag.later, lag.table_ms,
-        lag.samples);
+        million(millions, 1), connections, mib(exit), copied_after, lag.first_half_minute,
+        lag.later, lag.table_ms, lag.samples);
     std::fflush(stdout);
     drop(database, replica);
 }
@@ -137,37 +145,45 @@ void large_transaction(testing::Database& database, double scale) {
     drop(database, replica);
 }
 
-// The copy is kept from its end by a lock on what it still has to read, until the changes
-// have been made.
+// A writer that does not end keeps the copy from taking its snapshot, until the changes have
+// been made. It has a lock and no xid yet: the slot's creation would wait for that.
 void held_changes(testing::Database& database, double scale) {
     create_mixed_table(database, "item");
     database.exec("insert into item " + mixed_rows("1", million(scale, 1)));
     database.exec("vacuum (freeze, analyze) item");
     database.exec("create publication bench for table item");
-    // The last unit of the copy waits here.
     Replica replica(database, Replica::Kind::ducklake, {"max_copy_connections_per_table: 1"});
     auto writer = database.session();
-    must_exec(writer, "begin; insert into item " + mixed_rows("0", "0"));
+    must_exec(writer, "begin; lock table item in row exclusive mode");
     replica.start();
-    const bool held = [&] {
+    const bool copies = [&] {
         for (int i = 0; i < 600; ++i) {
             if (replica.status().find("copying") != std::string::npos) return true;
             std::this_thread::sleep_for(milliseconds(50));
         }
         return false;
     }();
-    if (!held) throw std::runtime_error("the copy does not begin:\n" + replica.process().output());
+    if (!copies)
+        throw std::runtime_error("the copy does not begin:\n" + replica.process().output());
     database.exec("update item set quantity = quantity + 1 where id > 0");
-    std::this_thread::sleep_for(milliseconds(2000));
-    const std::string status = replica.status();
+    const auto held_bytes = [&] {
+        const std::string status = replica.status();
+        const std::size_t at = status.find("held_bytes\":");
+        return at == std::string::npos ? 0L : std::atol(status.c_str() + at + 12);
+    };
+    long held = 0;
+    for (int i = 0; i < 60; ++i) {
+        std::this_thread::sleep_for(milliseconds(2000));
+        const long seen = held_bytes();
+        if (seen > 0 && seen == held) break;
+        held = seen;
+    }
     must_exec(writer, "commit");
     replica.wait_until_caught_up(database);
     const auto exit = replica.stop();
     replica.expect_equal("item");
-    fmt::print("{} changes held during a copy: {:.0f} MiB (under 600); lake equal\n",
-               million(scale, 1), mib(exit));
-    const std::size_t at = status.find("held_bytes");
-    fmt::print("  (status while they were held: {})\n", status.substr(at, 30));
+    fmt::print("{} changes ({} MiB) held during a copy: {:.0f} MiB (under 600); lake equal\n",
+               million(scale, 1), held >> 20, mib(exit));
     std::fflush(stdout);
     drop(database, replica);
 }
@@ -230,7 +246,9 @@ int main(int argc, char** argv) {
         if (only.empty() || only == "idle") idle(database);
         if (only.empty() || only == "held") held_changes(database, scale);
         if (only.empty() || only == "transaction") large_transaction(database, scale);
-        if (only.empty() || only == "copy") copy_under_traffic(database, scale);
+        if (only.empty() || only == "copy") copy_under_traffic(database, scale * 10, 4);
+        // Minutes long.
+        if (only.empty() || only == "long") copy_under_traffic(database, scale * 60, 1);
         return 0;
     } catch (const std::exception& error) {
         std::fprintf(stderr, "memory_bench: %s\n", error.what());

@@ -8,6 +8,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -155,6 +156,10 @@ Status FlushWriter::write_folded(Folded& folded) {
     WALBROOK_TRY(const NetChange change, folded.builder->finish());
     if (change.empty()) return {};
     has_written_ = true;
+    may_cancel_out_ = may_cancel_out_ ||
+                      std::any_of(written_.begin(), written_.end(), [&](const Written& earlier) {
+                          return earlier.oid == folded.schema->id.oid;
+                      });
     written_.push_back({folded.schema->id.oid, change.inserts.rows() + change.merges.rows() != 0,
                         change.deletes.rows()});
     const bool has_key = !folded.schema->key_columns().empty();

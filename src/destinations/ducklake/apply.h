@@ -25,8 +25,12 @@ class FlushWriter {
 
     // All items to the end. On an error the transaction must be rolled back.
     Status write(Flush& flush);
-    // False: the items came to nothing, and DuckLake would make no snapshot.
+    // False: the items came to nothing.
     bool has_written() const { return has_written_ || changes_.has_written(); }
+    // False: DuckLake may find that the transaction changes nothing, and make no snapshot.
+    bool makes_snapshot() const {
+        return changes_.has_written() || (has_written_ && !may_cancel_out_);
+    }
     // After a rollback: removes the files that were written for it.
     void remove_files();
     // Tells the upkeep what was written, once it is committed.
@@ -63,6 +67,7 @@ class FlushWriter {
     std::map<Key, Folded> folded_;
     std::size_t folded_bytes_ = 0;
     bool has_written_ = false;
+    bool may_cancel_out_ = false;  // A table was written to twice.
     struct Written {
         std::uint32_t oid;
         bool has_inserted;

@@ -231,6 +231,7 @@ Status DuckLakeDestination::begin_copy(const CopyTargetPtr& copy, std::stop_toke
     if (const auto refusals = ducklake::table_refusals({copy->schema}); !refusals.empty()) {
         return Error(ErrorCode::schema_mismatch, refusals.front()).with_table(copy->schema->id.oid);
     }
+    if (is_stale_) WALBROOK_RETURN_IF_ERROR(refresh());
     if (tables_.shadows.contains(copy->schema->id.oid)) {
         WALBROOK_RETURN_IF_ERROR(drop_shadow(copy->schema->id, stop));
     }
@@ -292,11 +293,11 @@ Status DuckLakeDestination::write_flush(Flush& flush, const std::stop_token& sto
     Status status = transact("flush", stop, [&](Tables& tables) -> Result<Note> {
         writer.emplace(*lake_, tables, stop);
         WALBROOK_RETURN_IF_ERROR(writer->write(flush));
-        if (!writer->has_written()) {
-            if (note.position == note_.position) {
-                has_nothing_to_write = true;
-                return Error(ErrorCode::cancelled, "nothing to write");
-            }
+        if (!writer->has_written() && note.position == note_.position) {
+            has_nothing_to_write = true;
+            return Error(ErrorCode::cancelled, "nothing to write");
+        }
+        if (!writer->makes_snapshot()) {
             WALBROOK_RETURN_IF_ERROR(
                 ducklake::note_quiet_position(lake_->session(), note.position));
         }
@@ -312,7 +313,7 @@ Status DuckLakeDestination::write_flush(Flush& flush, const std::stop_token& sto
     }
     WALBROOK_RETURN_IF_ERROR(std::move(status));
     writer->report_to(*upkeep_);
-    if (!writer->has_written()) upkeep_->count_quiet_flush();
+    if (!writer->makes_snapshot()) upkeep_->count_quiet_flush();
     return {};
 }
 
@@ -325,7 +326,9 @@ Result<Lsn> DuckLakeDestination::read_position(std::stop_token) {
 Status DuckLakeDestination::maintain(std::stop_token stop) {
     const std::lock_guard lock(mutex_);
     if (is_stale_) WALBROOK_RETURN_IF_ERROR(refresh());
-    return upkeep_->step(tables_, note_, stop);
+    Status status = upkeep_->step(tables_, note_, stop);
+    if (!status) is_stale_ = true;
+    return status;
 }
 
 Status DuckLakeDestination::close() {

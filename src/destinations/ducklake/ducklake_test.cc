@@ -260,6 +260,24 @@ TEST_F(DuckLake, EmptyFlushesMakeNoSnapshotUnlessThePositionMoves) {
     EXPECT_EQ(table("public.t"), "1|a|x");
 }
 
+// More than a transaction folds at once, and all of it comes to nothing: DuckLake makes no
+// snapshot of its own accord.
+TEST_F(DuckLake, ThePositionOfAFlushThatCancelsOut) {
+    open();
+    const TableSchemaPtr schema = TableMaker{}.make();
+    given(schema, {{"0", "a", "x"}});
+    const Row large{"1", std::string(33 << 20, 'x'), "y"};
+    const auto gone = [&] {
+        ChangeBatch batch(schema);
+        add_delete(batch, {"1", std::nullopt, std::nullopt});
+        return batch;
+    };
+    expect_ok(
+        apply(300, list_of(inserts(schema, {large}), gone(), inserts(schema, {large}), gone())));
+    EXPECT_EQ(rows("SELECT count(*) FROM public.t"), "1");
+    EXPECT_EQ(reopen().position, Lsn{300});
+}
+
 TEST_F(DuckLake, FollowsSchemaChangesInPlace) {
     open();
     TableMaker maker;
