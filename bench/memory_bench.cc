@@ -179,6 +179,9 @@ void held_changes(testing::Database& database, double scale) {
         held = seen;
     }
     must_exec(writer, "commit");
+    for (int i = 0; i < 6000 && replica.status().find("\"ready\"") == std::string::npos; ++i) {
+        std::this_thread::sleep_for(milliseconds(50));
+    }
     replica.wait_until_caught_up(database);
     const auto exit = replica.stop();
     replica.expect_equal("item");

@@ -208,7 +208,7 @@ Status FlushWriter::merge(const Target& target, const NetChange& change) {
                                 quote_identifier(target.schema->columns[i].name), i);
     }
     ColumnsSource source(std::move(plain.columns), std::move(plain.values));
-    const NamedScan scan(lake_.database().scans(), source);
+    const NamedScan scan(lake_.scans(), source);
     const Result<std::uint64_t> made = lake_.session().change(
         fmt::format(
             "CREATE TEMP TABLE walbrook_merged AS SELECT {} FROM {} AS t JOIN {} AS s ON {}",
@@ -230,7 +230,7 @@ Status FlushWriter::remove_by_key(const Target& target, const RowBatch& rows) {
                                 quote_identifier(target.schema->columns[i].name), i);
     }
     ColumnsSource source(std::move(plain.columns), std::move(plain.values));
-    const NamedScan scan(lake_.database().scans(), source);
+    const NamedScan scan(lake_.scans(), source);
     const Result<std::uint64_t> found =
         lake_.session().change(fmt::format("DELETE FROM {} AS t USING {} AS s WHERE {}",
                                            target.name, scan.sql(), same_key),
@@ -275,7 +275,7 @@ Status FlushWriter::remove_whole_rows(const Target& target, const RowBatch& rows
         }
     }
     ColumnsSource source(std::move(plain.columns), std::move(plain.values));
-    const NamedScan scan(lake_.database().scans(), source);
+    const NamedScan scan(lake_.scans(), source);
     const std::string sql = fmt::format(
         "DELETE FROM {target} WHERE rowid IN (SELECT t.row_id FROM (SELECT *, row_number() OVER "
         "(PARTITION BY {group}) AS n FROM (SELECT rowid AS row_id, {lake} FROM {target})) AS t "
@@ -292,7 +292,7 @@ Status FlushWriter::remove_whole_rows(const Target& target, const RowBatch& rows
 
 Status FlushWriter::insert(const Target& target, const RowBatch& rows) {
     const std::unique_ptr<ColumnsSource> source = ColumnsSource::create(rows, nullptr);
-    const NamedScan scan(lake_.database().scans(), *source);
+    const NamedScan scan(lake_.scans(), *source);
     if (has_minus_zero(rows)) {
         WALBROOK_TRY(const std::string path, new_file(target));
         const Result<std::uint64_t> copied = lake_.session().change(

@@ -72,12 +72,12 @@ Status Copies::write(const CopyUnit& unit, RowReader& rows, const std::stop_toke
         path = fmt::format("{}/walbrook_{}_{}_{}_{}.parquet", copy->folder, target.schema->id.oid,
                            target.attempt, unit.index, random_suffix());
     }
-    WALBROOK_TRY(std::unique_ptr<Connection> session, take_session());
+    WALBROOK_TRY(Session session, take_session());
     ReaderSource source(rows);
     Status status;
     {
-        const NamedScan scan(lake_.database().scans(), source);
-        status = session
+        const NamedScan scan(session.database->scans(), source);
+        status = session.connection
                      ->change(fmt::format("COPY (SELECT * FROM {}) TO {} ({})", scan.sql(),
                                           quote_literal(path), parquet_options(*target.schema)),
                               source, stop)
@@ -129,7 +129,7 @@ Result<std::string> Copies::register_files(const CopyTargetPtr& target) {
 
 void Copies::finish(const CopyTargetPtr& target) {
     const std::lock_guard lock(mutex_);
-    if (find(*target) != nullptr) copies_.erase(target->schema->id.oid);
+    if (find(*target) != nullptr) forget(*target);
 }
 
 void Copies::discard(const CopyTargetPtr& target) {
@@ -138,7 +138,12 @@ void Copies::discard(const CopyTargetPtr& target) {
     if (copy == nullptr) return;
     for (const auto& [unit, file] : copy->files) remove(file);
     remove_file(copy->folder);  // Empty by now, unless somebody else put something there.
-    copies_.erase(target->schema->id.oid);
+    forget(*target);
+}
+
+void Copies::forget(const CopyTarget& target) {
+    copies_.erase(target.schema->id.oid);
+    if (copies_.empty()) sessions_.clear();
 }
 
 void Copies::remove(const File& file) {
@@ -166,21 +171,28 @@ std::shared_future<Status> Copies::start_sync(std::string path) {
     return started;
 }
 
-Result<std::unique_ptr<Connection>> Copies::take_session() {
+Result<Copies::Session> Copies::take_session() {
+    Session session{lake_.database(), nullptr};
     {
         const std::lock_guard lock(mutex_);
-        if (!sessions_.empty()) {
-            std::unique_ptr<Connection> session = std::move(sessions_.back());
+        while (!session.connection && !sessions_.empty()) {
+            // Those of an earlier database keep it from going.
+            if (sessions_.back().database == session.database) {
+                session.connection = std::move(sessions_.back().connection);
+            }
             sessions_.pop_back();
-            return session;
         }
     }
-    return lake_.database().connect();
+    if (!session.connection) {
+        WALBROOK_TRY(session.connection, session.database->connect());
+    }
+    return session;
 }
 
-void Copies::return_session(std::unique_ptr<Connection> session) {
+void Copies::return_session(Session session) {
+    if (session.database != lake_.database()) return;
     const std::lock_guard lock(mutex_);
-    sessions_.push_back(std::move(session));
+    if (!copies_.empty()) sessions_.push_back(std::move(session));
 }
 
 Result<std::size_t> sweep_files(Lake& lake) {

@@ -1,5 +1,8 @@
 #pragma once
 
+#include "destinations/ducklake/lake.h"
+#include "walbrook/batch.h"
+
 #include <cstdint>
 #include <deque>
 #include <future>
@@ -10,9 +13,6 @@
 #include <set>
 #include <string>
 #include <vector>
-
-#include "destinations/ducklake/lake.h"
-#include "walbrook/batch.h"
 
 namespace walbrook::ducklake {
 
@@ -51,20 +51,25 @@ class Copies {
     };
     struct Copy {
         CopyTargetPtr target;
-        std::string folder;  // Absolute.
+        std::string folder;                   // Absolute.
         std::map<std::uint32_t, File> files;  // By unit.
     };
-    Result<std::unique_ptr<duckdb_engine::Connection>> take_session();
-    void return_session(std::unique_ptr<duckdb_engine::Connection> session);
-    Copy* find(const CopyTarget& target);  // mutex_ is held.
+    struct Session {
+        std::shared_ptr<duckdb_engine::Database> database;  // Outlives the connection.
+        std::unique_ptr<duckdb_engine::Connection> connection;
+    };
+    Result<Session> take_session();
+    void return_session(Session session);
+    void forget(const CopyTarget& target);  // mutex_ is held.
+    Copy* find(const CopyTarget& target);   // mutex_ is held.
     static void remove(const File& file);
     // Begins the fsync of a file; waits for older ones when many are on their way.
     std::shared_future<Status> start_sync(std::string path);
 
     Lake& lake_;
-    std::mutex mutex_;  // Guards everything below.
-    std::map<std::uint32_t, Copy> copies_;  // By oid.
-    std::vector<std::unique_ptr<duckdb_engine::Connection>> sessions_;  // Idle ones.
+    std::mutex mutex_;                              // Guards everything below.
+    std::map<std::uint32_t, Copy> copies_;          // By oid.
+    std::vector<Session> sessions_;                 // Idle ones.
     std::deque<std::shared_future<Status>> syncs_;  // The newest.
 };
 

@@ -57,10 +57,22 @@ TEST_F(DuckLakeSnapshots, OldOnesAreThinnedBetweenFlushes) {
     open();
     given(schema_, {{"0", "a", "x"}});
     int number = 0;
+    // A copy goes on meanwhile, through the change of the database.
+    TableMaker other;
+    other.oid = 16385;
+    other.name = "other";
+    const CopyTargetPtr copied = begin(other.make());
+    MadeRows first = rows_of(copied->schema, {{"1", "a", "x"}});
+    expect_ok(lake_->write_copy({copied, 0}, first, {}));
     // Upkeep thins after each 500 commits.
     while (number < 240) flush(++number);
     make_older();
     while (number < 510) flush(++number);
+    MadeRows second = rows_of(copied->schema, {{"2", "b", "y"}});
+    expect_ok(lake_->write_copy({copied, 1}, second, {}));
+    expect_ok(lake_->finish_copy(copied, {}));
+    expect_ok(apply(1510, list_of(Publish{copied})));
+    EXPECT_EQ(rows("SELECT count(*), max(name) FROM public.other"), "2|b");
     // What is three hours old is kept once an hour; of the last minutes all.
     const std::string old = "snapshot_time < now() - INTERVAL 1 HOUR";
     EXPECT_GE(count(old), 1);

@@ -65,20 +65,29 @@ Lake::Lake(LakeOptions options) : options_(std::move(options)) { commit_prefix_ 
 Result<std::unique_ptr<Lake>> Lake::open(LakeOptions options) {
     std::unique_ptr<Lake> lake(new Lake(std::move(options)));
     WALBROOK_TRY(const bool is_prepared, prepare_catalog_file(lake->options_.catalog));
-    DatabaseOptions database;
-    database.memory_bytes_max = lake->options_.memory_bytes_max;
-    // Each session works in its caller's thread, and copies run several sessions: with
-    // threads of its own DuckDB hands them the work and lets the caller spin meanwhile.
-    database.threads = 1;
-    database.temp_directory = lake->options_.temp_directory;
-    database.extensions = extensions_of(lake->options_.catalog.kind);
-    WALBROOK_TRY(lake->database_, Database::create(database));
+    WALBROOK_TRY(lake->database_, lake->make_database());
     WALBROOK_RETURN_IF_ERROR(lake->attach());
     if (is_prepared) return lake;
     WALBROOK_RETURN_IF_ERROR(lake->session_->run("DETACH lake"));
     WALBROOK_RETURN_IF_ERROR(prepare_catalog_file(lake->options_.catalog).status());
     WALBROOK_RETURN_IF_ERROR(lake->attach());
     return lake;
+}
+
+Result<std::unique_ptr<Database>> Lake::make_database() const {
+    DatabaseOptions database;
+    database.memory_bytes_max = options_.memory_bytes_max;
+    // Each session works in its caller's thread, and copies run several sessions: with
+    // threads of its own DuckDB hands them the work and lets the caller spin meanwhile.
+    database.threads = 1;
+    database.temp_directory = options_.temp_directory;
+    database.extensions = extensions_of(options_.catalog.kind);
+    return Database::create(database);
+}
+
+std::shared_ptr<Database> Lake::database() const {
+    const std::lock_guard lock(mutex_);
+    return database_;
 }
 
 Status Lake::attach() {
@@ -104,6 +113,18 @@ Status Lake::reattach() {
     WALBROOK_TRY(const std::unique_ptr<Connection> other, database_->connect());
     // Fails when an earlier attempt already detached it: the ATTACH then says what is wrong.
     other->run("DETACH lake").ignore();
+    return attach();
+}
+
+Status Lake::reopen() {
+    WALBROOK_TRY(std::shared_ptr<Database> fresh, make_database());
+    is_broken_ = true;
+    session_.reset();
+    if (const auto other = database_->connect()) (*other)->run("DETACH lake").ignore();
+    {
+        const std::lock_guard lock(mutex_);
+        database_.swap(fresh);
+    }
     return attach();
 }
 

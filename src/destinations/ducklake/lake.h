@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <stop_token>
 #include <string>
@@ -39,8 +40,12 @@ class Lake {
  public:
     static Result<std::unique_ptr<Lake>> open(LakeOptions options);
 
-    duckdb_engine::Database& database() { return *database_; }
     duckdb_engine::Connection& session() { return *session_; }
+    // What the session's statements may scan.
+    duckdb_engine::Scans& scans() { return database_->scans(); }
+    // For sessions of other threads, which have nothing to do with the lake. Thread-safe;
+    // they keep the database that they began with.
+    std::shared_ptr<duckdb_engine::Database> database() const;
     const LakeOptions& options() const { return options_; }
     // The prefix of DuckLake's own tables: `__ducklake_metadata_lake`.
     static std::string_view metadata() { return "__ducklake_metadata_lake"; }
@@ -58,16 +63,21 @@ class Lake {
     // What the newest snapshot of ours says; nothing if there is none.
     Result<std::optional<Note>> newest_note();
     Status reattach();
+    // Goes on with a new DuckDB. An old one grows: DuckLake keeps the statistics of each table
+    // at each snapshot that it met, and not all that DuckDB keeps counts against its limit.
+    Status reopen();
 
  private:
     explicit Lake(LakeOptions options);
+    Result<std::unique_ptr<duckdb_engine::Database>> make_database() const;
     Status attach();
     Result<std::string> newest_extra_info();
     Status commit(std::string_view what, const Note& note);
     Status resolve(const std::string& commit_id, const Error& error);
 
     const LakeOptions options_;
-    std::unique_ptr<duckdb_engine::Database> database_;
+    mutable std::mutex mutex_;  // Guards database_ where another thread may look.
+    std::shared_ptr<duckdb_engine::Database> database_;
     std::unique_ptr<duckdb_engine::Connection> session_;
     NewFiles new_files_;
     std::string commit_prefix_;

@@ -85,6 +85,7 @@ Status Upkeep::thin(const std::stop_token& stop) {
         snapshots.push_back({rows.number(i, 0).value_or(0), rows.number(i, 1).value_or(0),
                              rows.number(i, 2).value_or(0) != 0});
     }
+    WALBROOK_RETURN_IF_ERROR(lake_.reopen());
     std::vector<std::int64_t> expired = choose_expired(snapshots, unix_time_us(), {});
     if (expired.empty()) return {};
     if (expired.size() > kExpiredAtOnceMax) {
