@@ -1,10 +1,10 @@
 #pragma once
 
+#include "walbrook/result.h"
+
 #include <array>
 #include <optional>
 #include <string_view>
-
-#include "walbrook/result.h"
 
 namespace walbrook {
 
@@ -16,26 +16,34 @@ namespace walbrook {
 // where the action is `kill` (SIGKILL to ourselves) or `error` (the call fails with
 // ErrorCode::unavailable), and @n means: the n-th time only.
 inline constexpr std::array kFailpoints = std::to_array<std::string_view>({
-    "start.before_slot",          // lineage is stored, the slot is not made
-    "start.after_slot",           // the slot is made, nothing has been streamed
-    "copy.before_hold",           // phase is stored, changes are not held yet
-    "copy.after_snapshot",        // the snapshot exists, no row has been read
-    "copy.after_unit",            // one unit is written
-    "copy.before_finish",         // all units are written, finish_copy not called
-    "copy.after_finish",          // the shadow table is complete
-    "catchup.before_slice",       // a slice of held changes is about to be applied
-    "catchup.after_slice",        // it is applied
-    "publish.before_apply",       // the flush with the Publish is about to be applied
-    "publish.after_apply",        // it is durable, the store does not know
-    "flush.before_apply",         // a common flush is about to be applied
-    "flush.after_apply",          // it is durable, the position is not stored
-    "flush.after_store",          // the position is stored, Postgres has not heard
-    "confirm.before_send",        // confirm_bound is stored, feedback not sent
-    "confirm.after_send",         // feedback is sent
-    "lake.before_commit",         // destination: everything is written, not committed
-    "lake.after_commit",          // destination: committed, not answered
-    "lake.copy_file_written",     // destination: a Parquet file exists, unregistered
-    "spill.before_write",         // changes are about to go to a spill file
+    "start.before_slot",       // lineage is stored, the slot is not made
+    "start.after_slot",        // the slot is made, nothing has been streamed
+    "copy.before_hold",        // phase is stored, changes are not held yet
+    "copy.after_snapshot",     // the snapshot exists, no row has been read
+    "copy.after_unit",         // one unit is written
+    "copy.before_finish",      // all units are written, finish_copy not called
+    "copy.after_finish",       // the shadow table is complete
+    "catchup.before_slice",    // a slice of held changes is about to be applied
+    "catchup.after_slice",     // it is applied
+    "publish.before_apply",    // the flush with the Publish is about to be applied
+    "publish.after_apply",     // it is durable, the store does not know
+    "flush.before_apply",      // a common flush is about to be applied
+    "flush.after_apply",       // it is durable, the position is not stored
+    "flush.after_store",       // the position is stored, Postgres has not heard
+    "confirm.before_send",     // confirm_bound is stored, feedback not sent
+    "confirm.after_send",      // feedback is sent
+    "lake.before_copy",        // destination: the shadow table is made, not committed
+    "lake.after_copy",         // destination: committed, not answered; so each of
+    "lake.before_slice",       //   a slice of held changes,
+    "lake.after_slice",        //
+    "lake.before_publish",     //   a flush that publishes,
+    "lake.after_publish",      //
+    "lake.before_flush",       //   a common flush,
+    "lake.after_flush",        //
+    "lake.before_maintain",    //   a step of the upkeep
+    "lake.after_maintain",     //
+    "lake.copy_file_written",  // destination: a Parquet file exists, unregistered
+    "spill.before_write",      // changes are about to go to a spill file
 });
 
 #ifdef WALBROOK_FAILPOINTS

@@ -4,31 +4,42 @@ namespace walbrook {
 
 void CopyEvents::open(TableId table) {
     const std::lock_guard lock(mutex_);
-    told_[table].clear();
+    places_[table] = {};
 }
 
 void CopyEvents::close(TableId table) {
     const std::lock_guard lock(mutex_);
-    told_.erase(table);
+    places_.erase(table);
 }
 
-bool CopyEvents::is_open(TableId table) const {
+CopyEvents::Stage CopyEvents::stage(TableId table) const {
     const std::lock_guard lock(mutex_);
-    return told_.contains(table);
+    const auto found = places_.find(table);
+    if (found == places_.end()) return Stage::none;
+    return found->second.is_published ? Stage::published : Stage::copying;
 }
 
 void CopyEvents::tell(TableId table, std::optional<Error> error) {
     const std::lock_guard lock(mutex_);
-    const auto found = told_.find(table);
-    if (found == told_.end()) return;
-    found->second.push_back({std::move(error)});
+    const auto found = places_.find(table);
+    if (found == places_.end()) return;
+    found->second.told.push_back({std::move(error)});
+    changed_.notify_all();
+}
+
+void CopyEvents::tell_published(TableId table) {
+    const std::lock_guard lock(mutex_);
+    const auto found = places_.find(table);
+    if (found == places_.end()) return;
+    found->second.is_published = true;
+    found->second.told.push_back({});
     changed_.notify_all();
 }
 
 std::optional<CopyEvents::Told> CopyEvents::wait(TableId table, const std::stop_token& stop) {
     std::unique_lock lock(mutex_);
-    changed_.wait(lock, stop, [&] { return !told_[table].empty(); });
-    auto& events = told_[table];
+    changed_.wait(lock, stop, [&] { return !places_[table].told.empty(); });
+    auto& events = places_[table].told;
     if (events.empty()) return std::nullopt;
     Told first = std::move(events.front());
     events.erase(events.begin());
@@ -37,9 +48,9 @@ std::optional<CopyEvents::Told> CopyEvents::wait(TableId table, const std::stop_
 
 std::optional<Error> CopyEvents::lost(TableId table) const {
     const std::lock_guard lock(mutex_);
-    const auto found = told_.find(table);
-    if (found == told_.end()) return std::nullopt;
-    for (const Told& told : found->second) {
+    const auto found = places_.find(table);
+    if (found == places_.end()) return std::nullopt;
+    for (const Told& told : found->second.told) {
         if (told.error) return told.error;
     }
     return std::nullopt;

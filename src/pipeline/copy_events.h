@@ -4,6 +4,7 @@
 #include "walbrook/schema.h"
 
 #include <condition_variable>
+#include <cstdint>
 #include <map>
 #include <mutex>
 #include <optional>
@@ -23,17 +24,25 @@ class CopyEvents {
 
     void open(TableId table);
     void close(TableId table);
-    bool is_open(TableId table) const;
+    // How far the copy of a table is, as the stream knows it.
+    enum class Stage : std::uint8_t { none, copying, published };
+    Stage stage(TableId table) const;
     void tell(TableId table, std::optional<Error> error = std::nullopt);
+    // The last event of a copy.
+    void tell_published(TableId table);
     // The next event of the table; nothing when stopped.
     std::optional<Told> wait(TableId table, const std::stop_token& stop);
     // Why, if the copy is known to be lost; does not take the event.
     std::optional<Error> lost(TableId table) const;
 
  private:
-    mutable std::mutex mutex_;  // Guards told_.
+    mutable std::mutex mutex_;  // Guards places_.
     std::condition_variable_any changed_;
-    std::map<TableId, std::vector<Told>> told_;
+    struct Place {
+        std::vector<Told> told;
+        bool is_published = false;
+    };
+    std::map<TableId, Place> places_;
 };
 
 }  // namespace walbrook

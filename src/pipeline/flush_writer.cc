@@ -1,13 +1,13 @@
 #include "pipeline/flush_writer.h"
 
-#include <fmt/format.h>
-
 #include "base/backoff.h"
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/failpoints.h"
 #include "pipeline/error_policy.h"
 #include "pipeline/without_table.h"
+
+#include <fmt/format.h>
 
 namespace walbrook {
 namespace {
@@ -41,18 +41,24 @@ class Counted final : public Flush {
 
 std::string_view before_apply(FlushKind kind) {
     switch (kind) {
-        case FlushKind::common: return "flush.before_apply";
-        case FlushKind::slice: return "catchup.before_slice";
-        case FlushKind::publish: return "publish.before_apply";
+        case FlushKind::common:
+            return "flush.before_apply";
+        case FlushKind::slice:
+            return "catchup.before_slice";
+        case FlushKind::publish:
+            return "publish.before_apply";
     }
     return "flush.before_apply";
 }
 
 std::string_view after_apply(FlushKind kind) {
     switch (kind) {
-        case FlushKind::common: return "flush.after_apply";
-        case FlushKind::slice: return "catchup.after_slice";
-        case FlushKind::publish: return "publish.after_apply";
+        case FlushKind::common:
+            return "flush.after_apply";
+        case FlushKind::slice:
+            return "catchup.after_slice";
+        case FlushKind::publish:
+            return "publish.after_apply";
     }
     return "flush.after_apply";
 }
@@ -60,7 +66,7 @@ std::string_view after_apply(FlushKind kind) {
 }  // namespace
 
 FlushWriter::FlushWriter(Destination& destination, StoreGate& store, Logger& log,
-               std::function<void(FlushOutcome)> done)
+                         std::function<void(FlushOutcome)> done)
     : destination_(destination), store_(store), log_(log), done_(std::move(done)) {}
 
 FlushWriter::~FlushWriter() { stop(true); }
@@ -78,7 +84,6 @@ void FlushWriter::stop(bool now) {
 
 void FlushWriter::submit(std::shared_ptr<Flush> flush, FlushKind kind) {
     Job job = FlushJob{std::move(flush), kind};
-    // 64 places: one flush and at most a few calls of each copy worker.
     if (!jobs_.try_put(job)) WALBROOK_CHECK(jobs_.is_closed());
 }
 
@@ -123,9 +128,7 @@ void FlushWriter::maintain(const std::stop_token& stop) {
 }
 
 Status FlushWriter::store_position(Lsn position) {
-    return store_
-        .with([&](Store& store) { return store.advance({position, position}); })
-        .status();
+    return store_.with([&](Store& store) { return store.advance({position, position}); }).status();
 }
 
 Status FlushWriter::apply_once(Flush& flush, const FlushJob& job, FlushOutcome& outcome) {

@@ -1,5 +1,11 @@
 #pragma once
 
+#include "base/bounded_queue.h"
+#include "pipeline/apply_core.h"
+#include "pipeline/table_registry.h"
+#include "telemetry/log.h"
+#include "walbrook/destination.h"
+
 #include <functional>
 #include <future>
 #include <map>
@@ -8,17 +14,11 @@
 #include <variant>
 #include <vector>
 
-#include "base/bounded_queue.h"
-#include "pipeline/apply_core.h"
-#include "pipeline/table_registry.h"
-#include "telemetry/log.h"
-#include "walbrook/destination.h"
-
 namespace walbrook {
 
 // What became of a flush.
 struct FlushOutcome {
-    Status status;  // Not ok: the pipeline must end.
+    Status status;                                   // Not ok: the pipeline must end.
     std::vector<std::pair<TableId, Error>> refused;  // Tables that stopped because of it.
     std::map<TableId, std::uint64_t> applied;        // Row changes, by table.
 };
@@ -30,7 +30,7 @@ class FlushWriter {
     // `done` is called on the writer thread after each flush, once it is durable and
     // its position is stored, or cannot be applied.
     FlushWriter(Destination& destination, StoreGate& store, Logger& log,
-           std::function<void(FlushOutcome)> done);
+                std::function<void(FlushOutcome)> done);
     ~FlushWriter();
 
     // `position`: what the destination holds already.
@@ -69,7 +69,8 @@ class FlushWriter {
     StoreGate& store_;
     Logger& log_;
     std::function<void(FlushOutcome)> done_;
-    BoundedQueue<Job> jobs_{64};
+    // One flush, and a call of each copy worker: there are at most 64 of them.
+    BoundedQueue<Job> jobs_{128};
     std::stop_source cancel_;
     std::atomic<std::uint64_t> flushes_{0};
     Lsn applied_;  // Position of the last flush; writer thread only.

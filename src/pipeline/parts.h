@@ -1,9 +1,5 @@
 #pragma once
 
-#include <map>
-#include <mutex>
-#include <set>
-
 #include "pipeline/copy_events.h"
 #include "pipeline/copy_gate.h"
 #include "pipeline/flush_writer.h"
@@ -13,6 +9,10 @@
 #include "telemetry/log.h"
 #include "walbrook/config.h"
 #include "walbrook/destination.h"
+
+#include <map>
+#include <mutex>
+#include <set>
 
 namespace walbrook {
 
@@ -31,6 +31,8 @@ struct Parts {
     // Tables that may have entered the publication after the slot was made: what a
     // prepared transaction wrote to them before is never sent.
     std::set<TableId> late_members;
+    // Tables that readers saw in the destination at the start.
+    std::set<TableId> visible;
     // Ends the pipeline with this error; the first one counts.
     std::function<void(Error)> fail;
 };

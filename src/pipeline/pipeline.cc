@@ -76,6 +76,7 @@ class PipelineImpl final : public Pipeline {
                  memory_,
                  log_,
                  {},
+                 {},
                  // Ends the pipeline.
                  [this](Error error) { fail(std::move(error)); }} {}
 
@@ -242,6 +243,7 @@ Status PipelineImpl::prepare_tables(const Recovered& recovered) {
         const auto held =
             std::find_if(recovered.tables.begin(), recovered.tables.end(),
                          [&](const RecoveredTable& t) { return t.table == schema->id; });
+        if (held != recovered.tables.end()) parts_.visible.insert(schema->id);
         const bool is_held = held != recovered.tables.end() && held->phase == TablePhase::ready;
         const bool is_stored = destination_->capabilities().forgets && known != stored.end() &&
                                known->phase == TablePhase::ready;

@@ -1,15 +1,15 @@
 #include "pipeline/stream_thread.h"
 
-#include <fmt/format.h>
-#include <poll.h>
-
-#include <array>
-#include <utility>
-
 #include "base/backoff.h"
 #include "base/failpoints.h"
 #include "pipeline/error_policy.h"
 #include "postgres/slots.h"
+
+#include <fmt/format.h>
+
+#include <array>
+#include <poll.h>
+#include <utility>
 
 namespace walbrook {
 namespace {
@@ -103,6 +103,10 @@ void StreamThread::work() {
         const Instant until = now() + backoff.next();
         while (now() < until && !stop.stop_requested()) {
             take_inputs();
+            // What has been received becomes visible without the source.
+            step(input::Tick{now()});
+            if (failed_) return parts_.fail(*failed_);
+            update_counters();
             wait_for_work();
             if (draining_ && is_drained()) break;
         }
@@ -173,7 +177,8 @@ Status StreamThread::read_frames() {
     for (int i = 0; i < kFramesPerRound && core_.wants_frames(); ++i) {
         WALBROOK_TRY(const StreamEvent event, stream_->next());
         switch (event.kind) {
-            case StreamEvent::Kind::none: return {};
+            case StreamEvent::Kind::none:
+                return {};
             case StreamEvent::Kind::frame:
                 frames_came_ = true;
                 step(input::Frame{event.payload});
@@ -190,6 +195,7 @@ Status StreamThread::read_frames() {
 }
 
 void StreamThread::take_inputs() {
+    settle_stopped();
     const MemoryState memory = parts_.memory.state();
     if (std::exchange(memory_told_, memory) != memory) step(input::Memory{memory});
     for (CoreInput& input : parts_.inbox.take_all()) {
@@ -222,25 +228,46 @@ void StreamThread::act(CoreAction& any) {
     } else if (const auto* holding = std::get_if<action::Holding>(&any)) {
         parts_.copy_events.tell(holding->table);
     } else if (const auto* published = std::get_if<action::Published>(&any)) {
-        parts_.copy_events.tell(published->table);
+        parts_.copy_events.tell_published(published->table);
     } else if (const auto* lost = std::get_if<action::CopyLost>(&any)) {
         parts_.copy_events.tell(lost->table, Error(ErrorCode::aborted, lost->reason));
     } else if (auto* stopped = std::get_if<action::TableStopped>(&any)) {
-        if (parts_.copy_events.is_open(stopped->table)) {
-            parts_.copy_events.tell(stopped->table, stopped->error);
-            return;
-        }
         parts_.log.failed(LogLevel::error, "a table stopped; the others go on", stopped->error,
                           {{"copy_again", stopped->copy_again}});
-        const Status status =
-            stopped->copy_again
-                ? parts_.tables.move(stopped->table, PhaseEvent::copy_again,
-                                     stopped->error.message())
-                : parts_.tables.fail(stopped->table, stopped->error, stopped->position);
-        if (!status) failed_ = status.error();
+        stopped_.push_back(std::move(*stopped));
+        settle_stopped();
     } else if (auto* fail = std::get_if<action::Fail>(&any)) {
         failed_ = std::move(fail->error);
     }
+}
+
+// A table that is being copied is the copy's to settle; one that has just been published
+// is nobody's until the copy has told the store so.
+void StreamThread::settle_stopped() {
+    std::erase_if(stopped_, [&](const action::TableStopped& stopped) {
+        switch (parts_.copy_events.stage(stopped.table)) {
+            case CopyEvents::Stage::copying:
+                parts_.copy_events.tell(stopped.table, stopped.error);
+                return true;
+            case CopyEvents::Stage::published:
+                return false;
+            case CopyEvents::Stage::none:
+                break;
+        }
+        const Status status =
+            stopped.copy_again
+                ? parts_.tables.move(stopped.table, PhaseEvent::copy_again, stopped.error.message())
+                : parts_.tables.fail(stopped.table, stopped.error, stopped.position);
+        if (status) return true;
+        if (reaction_to(status.error().code()) == Reaction::stop) {
+            failed_ = status.error();
+        } else {
+            parts_.log.failed(LogLevel::warn,
+                              "the store does not take a table's phase; trying again",
+                              status.error());
+        }
+        return false;
+    });
 }
 
 // Tells Postgres what it may forget: at once after a durable flush, at leisure while
@@ -294,8 +321,8 @@ void StreamThread::wait_for_work() {
     if (reads) stream_->expect_much(gathers);
     const milliseconds limit = gathers ? milliseconds(LargeReads::kPatienceMs)
                                : !core_.has_nothing_to_flush() ? kTick
-                               : waits_for_position()        ? kAskInterval
-                                                             : kIdleTick;
+                               : waits_for_position()          ? kAskInterval
+                                                               : kIdleTick;
     // A failed poll only means that we look again sooner.
     (void)poll(fds.data(), fds.size(), static_cast<int>(limit.count()));
 }

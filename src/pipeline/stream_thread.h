@@ -1,12 +1,12 @@
 #pragma once
 
-#include <atomic>
-#include <memory>
-#include <thread>
-
 #include "pipeline/apply_core.h"
 #include "pipeline/parts.h"
 #include "source/replication_stream.h"
+
+#include <atomic>
+#include <memory>
+#include <thread>
 
 namespace walbrook {
 
@@ -63,6 +63,7 @@ class StreamThread {
     void take_inputs();
     void step(const CoreInput& input);
     void act(CoreAction& action);
+    void settle_stopped();
     Status confirm();
     Status send_status(bool ask_reply);
     void wait_for_work();
@@ -76,7 +77,8 @@ class StreamThread {
     ApplyCore core_;
     std::unique_ptr<ReplicationStream> stream_;
     std::vector<CoreAction> actions_;
-    std::deque<CoreInput> waiting_;  // Inputs that need a transaction boundary.
+    std::deque<CoreInput> waiting_;              // Inputs that need a transaction boundary.
+    std::vector<action::TableStopped> stopped_;  // Whose phase is not stored yet.
     std::optional<Error> failed_;
 
     Lsn confirmed_;      // What the server heard, since the start of the process.

@@ -44,6 +44,7 @@ Status TableCopy::run(const std::stop_token& stop) {
         return Error(std::move(status).error()).with_context("copy " + display_name_);
     }
     parts_.copy_events.close(id_);
+    parts_.inbox.wake();  // It may have stopped meanwhile.
     return {};
 }
 
@@ -102,6 +103,15 @@ Status TableCopy::read_table(const std::stop_token& stop) {
     WALBROOK_TRY(schema_now_, read_schema(*catalog_, stop));
     const std::vector<std::string> refusals = parts_.destination.refusals({schema_now_});
     if (!refusals.empty()) return Error(ErrorCode::unsupported_value, refusals.front());
+    // A copy without rows would take the place of what was streamed.
+    const bool is_visible = parts_.visible.contains(id_) || parts_.tables.was_published(id_);
+    if (is_visible &&
+        !is_copied(parts_.config.table_sync_copy, published_.schema, published_.name)) {
+        return Error(ErrorCode::schema_mismatch,
+                     "table_sync_copy says that its rows are not copied, and without them it "
+                     "cannot be brought up to date; let table_sync_copy include it, or drop it in "
+                     "the destination to begin with an empty table");
+    }
     return {};
 }
 

@@ -1,14 +1,13 @@
 #include "pipeline/table_registry.h"
 
-#include <fmt/format.h>
-
 #include "base/check.h"
+
+#include <fmt/format.h>
 
 namespace walbrook {
 
 Status TableRegistry::begin_with(std::vector<TableState> tables) {
-    WALBROOK_RETURN_IF_ERROR(
-        store_.with([&](Store& store) { return store.save_tables(tables); }));
+    WALBROOK_RETURN_IF_ERROR(store_.with([&](Store& store) { return store.save_tables(tables); }));
     const std::lock_guard lock(mutex_);
     for (TableState& table : tables) {
         const TableId id = table.table;
@@ -18,8 +17,8 @@ Status TableRegistry::begin_with(std::vector<TableState> tables) {
 }
 
 Status TableRegistry::store_entry(Entry& entry, TableState next) {
-    WALBROOK_RETURN_IF_ERROR(store_.with(
-        [&](Store& store) { return store.save_tables(std::span(&next, 1)); }));
+    WALBROOK_RETURN_IF_ERROR(
+        store_.with([&](Store& store) { return store.save_tables(std::span(&next, 1)); }));
     entry.state = std::move(next);
     entry.progress.waiting_for.clear();
     ++version_;
@@ -45,6 +44,7 @@ Status TableRegistry::move(TableId table, PhaseEvent event, std::string reason,
     }
     if (*phase != TablePhase::errored) next.next_retry_unix_ms = 0;
     if (event == PhaseEvent::copy_started) found->second.progress = {};
+    if (event == PhaseEvent::published) found->second.was_published = true;
     return store_entry(found->second, std::move(next));
 }
 
@@ -64,6 +64,12 @@ Status TableRegistry::fail(TableId table, const Error& error, Lsn position) {
     next.next_retry_unix_ms = again ? unix_time_us() / 1000 + retry_.delay.count() : 0;
     if (again) ++next.retries;
     return store_entry(found->second, std::move(next));
+}
+
+bool TableRegistry::was_published(TableId table) const {
+    const std::lock_guard lock(mutex_);
+    const auto found = entries_.find(table);
+    return found != entries_.end() && found->second.was_published;
 }
 
 void TableRegistry::note(TableId table, std::string waiting_for) {

@@ -1,5 +1,9 @@
 #pragma once
 
+#include "base/clock.h"
+#include "pipeline/phases.h"
+#include "walbrook/store.h"
+
 #include <chrono>
 #include <condition_variable>
 #include <cstdint>
@@ -11,10 +15,6 @@
 #include <string>
 #include <utility>
 #include <vector>
-
-#include "base/clock.h"
-#include "pipeline/phases.h"
-#include "walbrook/store.h"
 
 namespace walbrook {
 
@@ -57,6 +57,9 @@ class TableRegistry {
     // What a table waits for at the moment; not stored.
     void note(TableId table, std::string waiting_for);
 
+    // Whether a copy of it was published since the start of the process.
+    bool was_published(TableId table) const;
+
     // How the present copy goes on.
     void expect_rows(TableId table, std::uint64_t rows);
     void add_rows(TableId table, std::uint64_t rows);
@@ -92,6 +95,7 @@ class TableRegistry {
         Instant not_before{};
         CopyProgress progress;
         std::uint64_t changes_applied = 0;
+        bool was_published = false;
     };
 
     Status store_entry(Entry& entry, TableState next);

@@ -123,13 +123,14 @@ std::string printed_list(const ColumnSchema& column, std::string_view raw) {
 }
 
 duckdb_engine::Database& reader() {
-    // Loading the extensions takes longer than most cases, so one serves them all.
-    static const std::unique_ptr<duckdb_engine::Database> database = [] {
+    // Loading the extensions takes longer than most cases, so one serves them all. Never closed:
+    // at the end of the process DuckDB's own thread-local memory is gone before.
+    static duckdb_engine::Database* const database = [] {
         duckdb_engine::DatabaseOptions options;
         options.extensions = {"icu", "sqlite_scanner", "ducklake"};
         auto made = duckdb_engine::Database::create(options);
         if (!made) throw std::runtime_error(made.error().message());
-        return *std::move(made);
+        return (*made).release();
     }();
     return *database;
 }

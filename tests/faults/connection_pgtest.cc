@@ -147,6 +147,31 @@ TEST_P(BrokenConnection, ASilenceLosesNothing) {
     EXPECT_EQ(replica.stop().code, 0);
 }
 
+// What was received becomes visible though its source is away, and who drains does not wait
+// for the source.
+TEST_P(BrokenConnection, WithoutTheSourceWhatCameIsWritten) {
+    PgCluster own({.version = version()});
+    Database source(own);
+    source.exec("create table item(id int primary key); create publication shop for table item");
+    Replica replica(source);
+    replica.configure("batch: {max_fill_ms: 3000}");
+    replica.start();
+    ASSERT_TRUE(replica.catches_up());
+    source.exec("insert into item select generate_series(1, 1000)");
+    ASSERT_TRUE(eventually([&] {
+        const auto status = replica.status();
+        return status && status->changes_received >= 1000;
+    }));
+    own.kill();
+    EXPECT_TRUE(eventually(
+        [&] { return replica.reader().value("select count(*) from lake.public.item") == "1000"; }));
+    EXPECT_EQ(replica.stop().code, 0);
+    own.start();
+    replica.start();
+    ASSERT_TRUE(replica.catches_up());
+    EXPECT_EQ(replica.difference_of("item"), "");
+}
+
 // Cleanly, as a crash and without any chance, while tables are copied and streamed.
 TEST_P(BrokenConnection, TheServerIsRestartedUnderLoad) {
     PgCluster own({.version = version()});

@@ -80,6 +80,11 @@ Status FlushWriter::write(Flush& flush) {
     }
 }
 
+std::string FlushWriter::kind() const {
+    if (has_published_) return "publish";
+    return has_written() && !has_visible_ ? "slice" : "flush";
+}
+
 void FlushWriter::remove_files() {
     for (const std::string& path : files_) remove_file(path);
     files_.clear();
@@ -92,8 +97,13 @@ void FlushWriter::report_to(Upkeep& upkeep) const {
 }
 
 Status FlushWriter::write_item(const FlushItem& item) {
-    if (const auto* batch = std::get_if<ChangeBatch>(&item)) return fold(*batch);
-    if (const auto* emptied = std::get_if<Truncate>(&item)) {
+    if (const auto* batch = std::get_if<ChangeBatch>(&item)) {
+        has_visible_ = has_visible_ || !batch->copy;
+        return fold(*batch);
+    }
+    const auto* const emptied = std::get_if<Truncate>(&item);
+    has_visible_ = has_visible_ || emptied == nullptr || !emptied->copy;
+    if (emptied != nullptr) {
         WALBROOK_RETURN_IF_ERROR(write_all_folded());
         for (const TableSchemaPtr& table : emptied->tables) {
             WALBROOK_RETURN_IF_ERROR(changes_.truncate(table, emptied->copy));
@@ -101,6 +111,7 @@ Status FlushWriter::write_item(const FlushItem& item) {
         return {};
     }
     if (const auto* publish = std::get_if<Publish>(&item)) {
+        has_published_ = true;
         WALBROOK_RETURN_IF_ERROR(write_folded_of(publish->copy->schema->id));
         return changes_.publish(*publish);
     }

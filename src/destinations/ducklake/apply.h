@@ -31,6 +31,9 @@ class FlushWriter {
     bool makes_snapshot() const {
         return changes_.has_written() || (has_written_ && !may_cancel_out_);
     }
+    // "publish" if it makes a copy visible, "slice" if all of it goes to copies that nobody
+    // sees yet, else "flush".
+    std::string kind() const;
     // After a rollback: removes the files that were written for it.
     void remove_files();
     // Tells the upkeep what was written, once it is committed.
@@ -67,6 +70,8 @@ class FlushWriter {
     std::map<Key, Folded> folded_;
     std::size_t folded_bytes_ = 0;
     bool has_written_ = false;
+    bool has_published_ = false;
+    bool has_visible_ = false;
     bool may_cancel_out_ = false;  // A table was written to twice.
     struct Written {
         std::uint32_t oid;

@@ -2,6 +2,7 @@
 
 #include "base/failpoints.h"
 #include "destinations/duckdb_engine/sql.h"
+#include "destinations/ducklake/data_folder.h"
 #include "destinations/ducklake/floats.h"
 #include "destinations/ducklake/new_files.h"
 #include "destinations/ducklake/own_files.h"
@@ -212,6 +213,7 @@ Result<std::size_t> sweep_files(Lake& lake) {
     for (fs::recursive_directory_iterator it(lake.options().data_path, error), end;
          !error && it != end; it.increment(error)) {
         const std::string name = it->path().filename().string();
+        if (it->is_directory() && is_data_folder(it->path())) it.disable_recursion_pending();
         if (it->is_regular_file() && is_own_file(name) && !names.contains(name)) {
             stray.push_back(it->path());
         }

@@ -5,6 +5,7 @@
 #include "destinations/ducklake/apply.h"
 #include "destinations/ducklake/catalog.h"
 #include "destinations/ducklake/copies.h"
+#include "destinations/ducklake/data_folder.h"
 #include "destinations/ducklake/lake.h"
 #include "destinations/ducklake/records.h"
 #include "destinations/ducklake/table_ddl.h"
@@ -73,7 +74,7 @@ class DuckLakeDestination final : public Destination {
     Status refresh();
     Status write_flush(Flush& flush, const std::stop_token& stop);
     // A transaction that may change tables_. `work` returns the note of the snapshot.
-    Status transact(std::string_view what, std::stop_token stop,
+    Status transact(const std::string& what, std::stop_token stop,
                     const std::function<Result<Note>(Tables&)>& work);
 
     const DuckLakeConfig config_;
@@ -118,6 +119,7 @@ Result<Recovered> DuckLakeDestination::open(const PipelineIdentity& who, std::st
         WALBROOK_TRY(fence_, ducklake::Fence::take(options.catalog.target));
     }
     WALBROOK_TRY(lake_, Lake::open(std::move(options)));
+    WALBROOK_RETURN_IF_ERROR(ducklake::claim_data_folder(*lake_));
     copies_ = std::make_unique<Copies>(*lake_);
     upkeep_ = std::make_unique<ducklake::Upkeep>(*lake_);
     const std::lock_guard lock(mutex_);
@@ -137,7 +139,10 @@ Result<Recovered> DuckLakeDestination::open(const PipelineIdentity& who, std::st
     WALBROOK_RETURN_IF_ERROR(ducklake::inline_records(lake_->session()));
     // There is nothing to remember; and files beside a new catalog may belong to one that
     // was moved away by mistake.
-    if (is_new) return Recovered{};
+    if (is_new) {
+        upkeep_->expect_nothing();
+        return Recovered{};
+    }
     WALBROOK_RETURN_IF_ERROR(refresh());
     WALBROOK_RETURN_IF_ERROR(sweep_shadow_tables(stop));
     WALBROOK_RETURN_IF_ERROR(ducklake::sweep_files(*lake_).status());
@@ -163,7 +168,7 @@ Status DuckLakeDestination::refresh() {
     return {};
 }
 
-Status DuckLakeDestination::transact(std::string_view what, std::stop_token stop,
+Status DuckLakeDestination::transact(const std::string& what, std::stop_token stop,
                                      const std::function<Result<Note>(Tables&)>& work) {
     if (is_stale_) WALBROOK_RETURN_IF_ERROR(refresh());
     Tables changed = tables_;
@@ -290,9 +295,11 @@ Status DuckLakeDestination::write_flush(Flush& flush, const std::stop_token& sto
     // The transaction is rolled back when there is nothing in it.
     bool has_nothing_to_write = false;
     std::optional<ducklake::FlushWriter> writer;
-    Status status = transact("flush", stop, [&](Tables& tables) -> Result<Note> {
+    std::string what;
+    Status status = transact(what, stop, [&](Tables& tables) -> Result<Note> {
         writer.emplace(*lake_, tables, stop);
         WALBROOK_RETURN_IF_ERROR(writer->write(flush));
+        what = writer->kind();
         if (!writer->has_written() && note.position == note_.position) {
             has_nothing_to_write = true;
             return Error(ErrorCode::cancelled, "nothing to write");

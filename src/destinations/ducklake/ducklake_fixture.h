@@ -263,13 +263,14 @@ class LakeTest : public ::testing::Test {
 
     // "1|a|x; 2|b|NULL", sorted; from a DuckDB of its own that only reads.
     std::string rows(const std::string& sql) {
-        // Loading the extensions takes longer than most tests.
-        static std::unique_ptr<duckdb_engine::Database> reader = [] {
+        // Loading the extensions takes longer than most tests. Never closed: at the end of the
+        // process DuckDB's own thread-local memory is gone before.
+        static duckdb_engine::Database* const reader = [] {
             duckdb_engine::DatabaseOptions options;
             options.extensions = {"icu", "sqlite_scanner", "ducklake"};
             auto database = duckdb_engine::Database::create(options);
             EXPECT_TRUE(database) << database.error().message();
-            return database ? *std::move(database) : nullptr;
+            return database ? (*database).release() : nullptr;
         }();
         auto session = reader->connect();
         if (!session) return session.error().message();

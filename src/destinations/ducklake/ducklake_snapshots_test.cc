@@ -89,6 +89,24 @@ TEST_F(DuckLakeSnapshots, OldOnesAreThinnedBetweenFlushes) {
     EXPECT_EQ(reopen().position, Lsn{1510});
 }
 
+// Runs of a moment, as from cron, tidy as well.
+TEST_F(DuckLakeSnapshots, ShortRunsTidyToo) {
+    open();
+    given(schema_, {{"0", "a", "x"}});
+    const std::string files =
+        "SELECT count(*) < 20 FROM __ducklake_metadata_lake.ducklake_data_file WHERE end_snapshot "
+        "IS NULL";
+    for (int number = 1; number <= 30; ++number) {
+        if (number == 20) make_older();
+        reopen();
+        flush(number);
+        for (int i = 0; i < 3; ++i) expect_ok(lake_->maintain({}));
+    }
+    EXPECT_EQ(rows(files), "true");
+    EXPECT_LE(count("snapshot_time < now() - INTERVAL 1 HOUR"), 3);
+    EXPECT_EQ(rows("SELECT count(*), max(id) FROM public.t"), "31|30");
+}
+
 TEST_F(DuckLakeSnapshots, FilesThatEndedHaveNoStatistics) {
     open();
     given(schema_, {{"0", "a", "x"}});

@@ -1,5 +1,7 @@
 #include "destinations/ducklake/ducklake_fixture.h"
 
+#include <gmock/gmock.h>
+
 #include <map>
 #include <random>
 #include <thread>
@@ -276,6 +278,26 @@ TEST_F(DuckLake, ThePositionOfAFlushThatCancelsOut) {
         apply(300, list_of(inserts(schema, {large}), gone(), inserts(schema, {large}), gone())));
     EXPECT_EQ(rows("SELECT count(*) FROM public.t"), "1");
     EXPECT_EQ(reopen().position, Lsn{300});
+}
+
+// What a catalog does not know in its data_path is swept at a start, so that is for one lake.
+TEST_F(DuckLake, AnotherLakesFilesAreNotTouched) {
+    open();
+    given(TableMaker{}.make(), {{"0", "a", "x"}});
+    const auto open_other = [&](const std::string& catalog, const std::string& data) {
+        const auto other = make_ducklake_destination({folder_ / catalog, folder_ / data});
+        const auto recovered = other->open(who(), {});
+        EXPECT_TRUE(other->close());
+        return recovered ? std::string() : recovered.error().message();
+    };
+    EXPECT_THAT(open_other("other.sqlite", "data"),
+                ::testing::HasSubstr("belongs to another lake"));
+    // Of folders one in the other each has its own.
+    EXPECT_EQ(open_other("above.sqlite", "."), "");
+    EXPECT_EQ(open_other("above.sqlite", "."), "");
+    EXPECT_EQ(rows("SELECT count(*) FROM public.t"), "1");
+    EXPECT_EQ(reopen().position, Lsn{100});
+    EXPECT_EQ(rows("SELECT count(*) FROM public.t"), "1");
 }
 
 TEST_F(DuckLake, FollowsSchemaChangesInPlace) {

@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include <algorithm>
 #include <filesystem>
 #include <utility>
 
@@ -43,6 +44,14 @@ std::optional<Note> parse_note(const std::string& text) {
         note.commit_time_us = time->get<std::int64_t>();
     }
     return note;
+}
+
+// Those of each kind of transaction that has some.
+Status failpoint_of(std::string_view when, const std::string& what) {
+    const std::string name = fmt::format("lake.{}_{}", when, what);
+    const bool is_one =
+        std::find(kFailpoints.begin(), kFailpoints.end(), name) != kFailpoints.end();
+    return is_one ? failpoint(name) : Status();
 }
 
 std::vector<std::string> extensions_of(CatalogKind kind) {
@@ -151,7 +160,7 @@ Result<std::optional<Note>> Lake::newest_note() {
     return note;
 }
 
-Status Lake::transact(std::string_view what, const std::function<Result<Note>()>& work,
+Status Lake::transact(const std::string& what, const std::function<Result<Note>()>& work,
                       std::stop_token stop) {
     if (is_broken_) WALBROOK_RETURN_IF_ERROR(reattach());
     if (stop.stop_requested()) return Error(ErrorCode::cancelled, "stopped");
@@ -168,14 +177,14 @@ Status Lake::transact(std::string_view what, const std::function<Result<Note>()>
     return commit(what, *note);
 }
 
-Status Lake::commit(std::string_view what, const Note& note) {
+Status Lake::commit(const std::string& what, const Note& note) {
     const std::string id = fmt::format("{}-{}", commit_prefix_, ++commits_);
     const std::string message =
         fmt::format("CALL lake.set_commit_message('walbrook', {}, extra_info => {})",
                     quote_literal(what), quote_literal(extra_info(note, options_.pipeline_id, id)));
     Status status = session_->run(message);
     if (status) status = new_files_.sync();
-    if (status) status = failpoint("lake.before_commit");
+    if (status) status = failpoint_of("before", what);
     if (!status) {
         if (!session_->run("ROLLBACK")) reattach().ignore();
         return status;
@@ -183,7 +192,7 @@ Status Lake::commit(std::string_view what, const Note& note) {
     if (status = session_->run("COMMIT"); !status) {
         WALBROOK_RETURN_IF_ERROR(resolve(id, status.error()));
     }
-    if (status = failpoint("lake.after_commit"); !status) {
+    if (status = failpoint_of("after", what); !status) {
         return Error(ErrorCode::unknown_outcome, status.error().message());
     }
     return {};

@@ -51,10 +51,10 @@ class Lake {
     static std::string_view metadata() { return "__ducklake_metadata_lake"; }
 
     // Runs `work` in one transaction and commits it with the note; rolls back when it
-    // fails. `what` becomes the commit's message. After an error of the commit the
-    // catalog is attached again and asked whether it has the commit:
+    // fails. `what` is the commit's message as it is when `work` has ended. After an error of the
+    // commit the catalog is attached again and asked whether it has the commit:
     // ErrorCode::unknown_outcome only if it does not answer.
-    Status transact(std::string_view what, const std::function<Result<Note>()>& work,
+    Status transact(const std::string& what, const std::function<Result<Note>()>& work,
                     std::stop_token stop);
 
     // Folders into which the present transaction may write must be watched before.
@@ -72,7 +72,7 @@ class Lake {
     Result<std::unique_ptr<duckdb_engine::Database>> make_database() const;
     Status attach();
     Result<std::string> newest_extra_info();
-    Status commit(std::string_view what, const Note& note);
+    Status commit(const std::string& what, const Note& note);
     Status resolve(const std::string& commit_id, const Error& error);
 
     const LakeOptions options_;

@@ -72,9 +72,12 @@ Status NewFiles::begin() {
 }
 
 Status NewFiles::watch(const std::string& folder) {
-    if (!watched_.insert(folder).second || watches_.contains(folder)) return {};
+    if (!watched_.try_emplace(folder).second || watches_.contains(folder)) return {};
     const int number = add_watch(folder);
-    if (number < 0) return {};
+    if (number < 0) {
+        WALBROOK_TRY(watched_[folder], list_files(folder));
+        return {};
+    }
     Folder fresh{folder, false, {}};
     std::error_code error;
     fresh.was_empty = fs::is_empty(folder, error) && !error;
@@ -127,22 +130,22 @@ Status NewFiles::read_events() {
 
 Status NewFiles::sync() {
     WALBROOK_RETURN_IF_ERROR(read_events());
-    for (const std::string& path : watched_) {
-        const auto found = watches_.find(path);
-        Folder* seen = found == watches_.end() ? nullptr : &folders_.at(found->second);
-        WALBROOK_RETURN_IF_ERROR(sync_folder(path, seen));
+    for (const auto& [path, before] : watched_) {
+        WALBROOK_RETURN_IF_ERROR(sync_folder(path, before));
     }
     return {};
 }
 
-// `seen` is null if nobody watches the folder.
-Status NewFiles::sync_folder(const std::string& path, Folder* seen) {
+Status NewFiles::sync_folder(const std::string& path, const std::set<std::string>& before) {
+    const auto found = watches_.find(path);
+    Folder* const seen = found == watches_.end() ? nullptr : &folders_.at(found->second);
     const bool is_known = seen != nullptr && !is_overflown_;
     std::set<std::string> names;
     if (is_known) {
         names = std::exchange(seen->names, {});
     } else {
         WALBROOK_TRY(names, list_files(path));
+        std::erase_if(names, [&](const std::string& name) { return before.contains(name); });
     }
     if (names.empty()) return {};
     for (const std::string& name : names) {

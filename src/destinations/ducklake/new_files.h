@@ -15,7 +15,8 @@ Status sync_path(const std::string& path);
 // that outlives a power cut must not point to files that do not. So whoever lets DuckDB
 // write into a folder names it before, and the commit makes durable what came there since.
 // The kernel says what came (inotify(7)): listing a folder of many thousand files took
-// a fifth of a flush. Where it does not, everything in the folder is synced.
+// a fifth of a flush. Where it does not, lists tell, and where it says too much for its own
+// memory, everything in the folder is synced.
 // One thread at a time.
 class NewFiles {
  public:
@@ -40,12 +41,13 @@ class NewFiles {
 
     int add_watch(const std::string& folder);
     Status read_events();
-    Status sync_folder(const std::string& path, Folder* seen);
+    Status sync_folder(const std::string& path, const std::set<std::string>& before);
 
     int inotify_ = -1;
     std::map<int, Folder> folders_;       // By the kernel's number of the watch.
     std::map<std::string, int> watches_;  // By path.
-    std::set<std::string> watched_;       // By the present transaction.
+    // By the present transaction; with the files that were there before where nobody tells.
+    std::map<std::string, std::set<std::string>> watched_;
     bool is_overflown_ = false;
 };
 

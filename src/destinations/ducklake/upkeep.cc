@@ -39,19 +39,20 @@ bool has_column(const TableSchema& schema, std::string_view name) {
 }  // namespace
 
 void Upkeep::count_change(std::uint32_t oid, bool has_inserted, std::size_t deleted) {
-    // What an earlier process left is not counted; half of the limit stands for it.
-    const auto [found, is_new] = due_.try_emplace(oid, Due{kFilesOfOneSize / 2, 0});
+    // What earlier processes left is not counted: it is looked at once.
+    const auto [found, is_new] = due_.try_emplace(oid, Due{kFilesOfOneSize, 0});
     if (has_inserted) ++found->second.files;
     found->second.deleted += deleted;
 }
 
 Status Upkeep::step(const Tables& tables, const Note& note, const std::stop_token& stop) {
     const Instant present = now();
+    // Once in each process, however short it lives.
     if (commits_ >= kCommitsBetweenThinnings ||
-        (commits_ != 0 && present - thinned_ >= kTimeBetweenThinnings)) {
+        (commits_ != 0 && (!thinned_ || present - *thinned_ >= kTimeBetweenThinnings))) {
         return thin(stop);
     }
-    if (present - cleaned_ >= kDeletionGrace) return clean(stop);
+    if (commits_ != 0 && (!cleaned_ || present - *cleaned_ >= kDeletionGrace)) return clean(stop);
     if (quiet_flushes_ >= kQuietFlushesMax) return flush_records(note, stop);
     // Tables take turns: under a steady load there is one step a flush.
     auto turn = due_.upper_bound(last_);
@@ -70,7 +71,9 @@ Status Upkeep::step(const Tables& tables, const Note& note, const std::stop_toke
 }
 
 Status Upkeep::thin(const std::stop_token& stop) {
-    commits_ = 0;
+    if (std::exchange(commits_, 0) >= kCommitsBetweenThinnings) {
+        WALBROOK_RETURN_IF_ERROR(lake_.reopen());
+    }
     thinned_ = now();
     WALBROOK_TRY(
         const QueryResult rows,
@@ -85,7 +88,6 @@ Status Upkeep::thin(const std::stop_token& stop) {
         snapshots.push_back({rows.number(i, 0).value_or(0), rows.number(i, 1).value_or(0),
                              rows.number(i, 2).value_or(0) != 0});
     }
-    WALBROOK_RETURN_IF_ERROR(lake_.reopen());
     std::vector<std::int64_t> expired = choose_expired(snapshots, unix_time_us(), {});
     if (expired.empty()) return {};
     if (expired.size() > kExpiredAtOnceMax) {

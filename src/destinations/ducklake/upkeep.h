@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <stop_token>
 #include <vector>
 
@@ -23,6 +24,8 @@ class Upkeep {
 
     // A flush wrote to this table: a new file if it inserted.
     void count_change(std::uint32_t oid, bool has_inserted, std::size_t deleted);
+    // The lake is new: nobody left anything to be done.
+    void expect_nothing() { thinned_ = cleaned_ = now(); }
     void count_quiet_flush() { ++quiet_flushes_; }
     void count_commit() { ++commits_; }
 
@@ -49,8 +52,8 @@ class Upkeep {
     std::uint32_t last_ = 0;            // Whose turn it was.
     std::size_t quiet_flushes_ = 0;
     std::size_t commits_ = 0;
-    Instant thinned_ = now();
-    Instant cleaned_ = now();
+    std::optional<Instant> thinned_;
+    std::optional<Instant> cleaned_;
 };
 
 }  // namespace walbrook::ducklake
