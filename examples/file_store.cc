@@ -28,7 +28,8 @@ Json json_of(const TableState& table) {
             {"reason", table.reason},
             {"remedy", table.remedy},
             {"retries", table.retries},
-            {"next_retry_unix_ms", table.next_retry_unix_ms}};
+            {"next_retry_unix_ms", table.next_retry_unix_ms},
+            {"membership", table.membership}};
 }
 
 TableState table_of(const Json& json) {
@@ -45,6 +46,7 @@ TableState table_of(const Json& json) {
     table.remedy = json.at("remedy");
     table.retries = json.at("retries");
     table.next_retry_unix_ms = json.at("next_retry_unix_ms");
+    table.membership = json.at("membership");
     return table;
 }
 

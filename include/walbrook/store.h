@@ -1,13 +1,13 @@
 #pragma once
 
+#include "walbrook/batch.h"
+#include "walbrook/result.h"
+
 #include <cstdint>
 #include <optional>
 #include <span>
 #include <string>
 #include <vector>
-
-#include "walbrook/batch.h"
-#include "walbrook/result.h"
 
 namespace walbrook {
 
@@ -24,12 +24,16 @@ struct TableState {
     std::string name;
     TablePhase phase = TablePhase::queued;
     bool paused = false;
-    std::uint32_t attempt = 0;          // Of the newest copy.
-    Lsn position;                       // Of a table that is frozen.
-    std::string reason;                 // Why errored or queued again.
-    std::string remedy;                 // What the operator can do.
-    std::uint32_t retries = 0;          // Automatic retries so far.
+    std::uint32_t attempt = 0;            // Of the newest copy.
+    Lsn position;                         // Of a table that is frozen.
+    std::string reason;                   // Why errored or queued again.
+    std::string remedy;                   // What the operator can do.
+    std::uint32_t retries = 0;            // Automatic retries so far.
     std::int64_t next_retry_unix_ms = 0;  // 0: none is planned.
+    // By what it belonged to the publication when it was last read, and what that publishes of
+    // it. Another one at a start: it was removed meanwhile and added again, so changes may
+    // be missing, and it is copied again. Empty: not known.
+    std::string membership;
     bool operator==(const TableState&) const = default;
 };
 

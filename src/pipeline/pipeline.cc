@@ -99,7 +99,7 @@ class PipelineImpl final : public Pipeline {
     Status prepare_tables(const Recovered& recovered);
     Status prepare_slot(const Recovered& recovered, bool has_data);
     Status create_slot();
-    Status freeze_ready_tables(Lsn position, const std::string& reason);
+    Status freeze(const std::vector<ReadyTable>& tables, Lsn position, const std::string& reason);
     Status choose_start(const Recovered& recovered);
     StreamSettings stream_settings() const;
     bool is_caught_up() const;
@@ -228,6 +228,7 @@ Result<Recovered> PipelineImpl::open_destination() {
 Status PipelineImpl::prepare_tables(const Recovered& recovered) {
     WALBROOK_TRY(const std::vector<TableState> stored, store_->load_tables());
     std::vector<TableState> states;
+    std::vector<ReadyTable> returned;
     for (const TableSchemaPtr& schema : facts_.schemas) {
         TableState state;
         const auto known = std::find_if(stored.begin(), stored.end(),
@@ -247,7 +248,20 @@ Status PipelineImpl::prepare_tables(const Recovered& recovered) {
         const bool is_held = held != recovered.tables.end() && held->phase == TablePhase::ready;
         const bool is_stored = destination_->capabilities().forgets && known != stored.end() &&
                                known->phase == TablePhase::ready;
-        if (is_held || is_stored) {
+        const std::string membership = facts_.membership(schema->id);
+        const bool was_away =
+            known != stored.end() && !known->membership.empty() && known->membership != membership;
+        state.membership = membership;
+        if ((is_held || is_stored) && was_away) {
+            log_.warn(
+                "a table was removed from the publication and added again, or it is "
+                "published in another way: it is copied again",
+                {{"table", state.schema + "." + state.name}});
+            returned.push_back({is_held ? held->schema : schema});
+            parts_.late_members.insert(schema->id);
+            state.phase = TablePhase::queued;
+            state.reason = "its place in the publication has changed";
+        } else if (is_held || is_stored) {
             state.phase = TablePhase::ready;
             ready_.push_back({is_held ? held->schema : schema});
         } else if (state.phase != TablePhase::errored) {
@@ -260,6 +274,8 @@ Status PipelineImpl::prepare_tables(const Recovered& recovered) {
         }
         states.push_back(std::move(state));
     }
+    WALBROOK_RETURN_IF_ERROR(
+        freeze(returned, recovered.position, "its place in the publication has changed"));
     return tables_.begin_with(std::move(states));
 }
 
@@ -294,7 +310,8 @@ Status PipelineImpl::prepare_slot(const Recovered& recovered, bool has_data) {
                                  config_.slot_name(), lost));
     }
     log_.warn("the slot was lost: all tables are copied again", {{"reason", lost}});
-    WALBROOK_RETURN_IF_ERROR(freeze_ready_tables(recovered.position, lost));
+    WALBROOK_RETURN_IF_ERROR(
+        freeze(ready_, recovered.position, "the replication slot was lost: " + lost));
     std::vector<TableState> states = tables_.all();
     for (TableState& state : states) state.phase = TablePhase::queued;
     ready_.clear();
@@ -304,14 +321,15 @@ Status PipelineImpl::prepare_slot(const Recovered& recovered, bool has_data) {
     return create_slot();
 }
 
-// Before the new slot exists: a start after a crash would else find tables that look ready
-// beside a slot that looks sound, and go on without the changes between.
-Status PipelineImpl::freeze_ready_tables(Lsn position, const std::string& reason) {
-    if (ready_.empty()) return {};
+// Before the store forgets why: before the new slot exists, before the new membership is known. A
+// start after a crash would else find tables that look ready and go on without the changes
+// between.
+Status PipelineImpl::freeze(const std::vector<ReadyTable>& tables, Lsn position,
+                            const std::string& reason) {
+    if (tables.empty()) return {};
     ChangeLog log({config_.work_dir});
-    for (const ReadyTable& table : ready_) {
-        log.add(Freeze{table.schema, TablePhase::queued, position,
-                       "the replication slot was lost: " + reason});
+    for (const ReadyTable& table : tables) {
+        log.add(Freeze{table.schema, TablePhase::queued, position, reason});
     }
     const auto flush = log.finish(position);
     return destination_->apply(*flush, Ack::durable, stop_start_.get_token()).status();

@@ -1,13 +1,13 @@
 #include "pipeline/source_check.h"
 
-#include <fmt/format.h>
-#include <sys/stat.h>
-
-#include <filesystem>
-
 #include "batch/spill.h"
 #include "decode/type_table.h"
 #include "decode/value.h"
+
+#include <fmt/format.h>
+
+#include <filesystem>
+#include <sys/stat.h>
 
 namespace walbrook {
 namespace {
@@ -55,6 +55,18 @@ Status read_tables(Connection& connection, SourceFacts& facts) {
 }
 
 }  // namespace
+
+std::string SourceFacts::membership(TableId table) const {
+    std::string how;
+    for (const PublishedTable& published : tables) {
+        if (published.id == table) how = published.membership;
+    }
+    const auto flag = [](bool is_set, char letter) { return is_set ? letter : '-'; };
+    return fmt::format("{} of {}:{} {}{}{}{}", how, publication.oid, publication.xmin,
+                       flag(publication.publish_insert, 'i'), flag(publication.publish_update, 'u'),
+                       flag(publication.publish_delete, 'd'),
+                       flag(publication.publish_truncate, 't'));
+}
 
 Result<SourceFacts> check_source(const PipelineConfig& config) {
     SourceFacts facts;

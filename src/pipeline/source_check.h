@@ -1,11 +1,11 @@
 #pragma once
 
-#include <string>
-#include <vector>
-
 #include "postgres/catalog.h"
 #include "postgres/slots.h"
 #include "walbrook/config.h"
+
+#include <string>
+#include <vector>
 
 namespace walbrook {
 
@@ -17,6 +17,9 @@ struct SourceFacts {
     std::vector<PublishedTable> tables;
     std::vector<TableSchemaPtr> schemas;  // As they are now, in the order of `tables`.
     bool all_binary = false;              // Every column has an exact binary decoder.
+
+    // Another text when the table was away, or is published in another way, than before.
+    std::string membership(TableId table) const;
 };
 
 // Connects and checks what can be checked without changing anything: reachable, logical

@@ -30,6 +30,7 @@ constexpr auto kMigrations = std::to_array<const char*>({
     "create table walbrook.table_schemas(pipeline_id int8, destination text, table_oid int8,"
     " from_lsn pg_lsn, schema text not null,"
     " primary key (pipeline_id, destination, table_oid, from_lsn));",
+    "alter table walbrook.tables add column membership text not null default ''",
 });
 
 // "walbrook" as a number: keeps two processes from migrating at once.
@@ -47,7 +48,8 @@ nlohmann::json to_record(const TableState& state) {
             {"reason", state.reason},
             {"remedy", state.remedy},
             {"retries", state.retries},
-            {"next_retry_unix_ms", state.next_retry_unix_ms}};
+            {"next_retry_unix_ms", state.next_retry_unix_ms},
+            {"membership", state.membership}};
 }
 
 Result<TableState> table_from(const Rows& rows, std::size_t row) {
@@ -64,6 +66,7 @@ Result<TableState> table_from(const Rows& rows, std::size_t row) {
     state.remedy = fields.text();
     state.retries = fields.u32();
     state.next_retry_unix_ms = fields.i64();
+    state.membership = fields.text();
     WALBROOK_RETURN_IF_ERROR(fields.finish("read the state of a table"));
     const auto parsed = parse_table_phase(phase);
     if (!parsed) {
@@ -230,7 +233,7 @@ Result<std::vector<TableState>> PostgresStore::load_tables() {
     WALBROOK_TRY(const Rows rows,
                  run("load the tables",
                      "select table_oid, schema_name, table_name, phase, paused, attempt, position,"
-                     " reason, remedy, retries, next_retry_unix_ms from walbrook.tables"
+                     " reason, remedy, retries, next_retry_unix_ms, membership from walbrook.tables"
                      " where pipeline_id = $1 and destination = $2 order by table_oid"));
     std::vector<TableState> tables;
     for (std::size_t i = 0; i < rows.size(); ++i) {
@@ -247,13 +250,14 @@ Status PostgresStore::save_tables(std::span<const TableState> tables) {
                "insert into walbrook.tables select $1::int8, $2, r.* from json_to_recordset($3) as"
                " r(table_oid int8, schema_name text, table_name text, phase text, paused bool,"
                " attempt int8, position pg_lsn, reason text, remedy text, retries int8,"
-               " next_retry_unix_ms int8)"
+               " next_retry_unix_ms int8, membership text)"
                " on conflict (pipeline_id, destination, table_oid) do update set"
                " schema_name = excluded.schema_name, table_name = excluded.table_name,"
                " phase = excluded.phase, paused = excluded.paused, attempt = excluded.attempt,"
                " position = excluded.position, reason = excluded.reason,"
                " remedy = excluded.remedy, retries = excluded.retries,"
-               " next_retry_unix_ms = excluded.next_retry_unix_ms",
+               " next_retry_unix_ms = excluded.next_retry_unix_ms,"
+               " membership = excluded.membership",
                records.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace))
         .status();
 }

@@ -28,6 +28,7 @@ constexpr auto kMigrations = std::to_array<const char*>({
     "create table table_schemas(pipeline_id integer not null, destination text not null,"
     " table_oid integer not null, from_lsn text not null, schema text not null,"
     " primary key (pipeline_id, destination, table_oid, from_lsn)) without rowid;",
+    "alter table tables add column membership text not null default ''",
 });
 
 constexpr std::int64_t kApplicationId = 0x57'4c'42'4b;  // "WLBK": tells a file of ours.
@@ -164,7 +165,7 @@ Result<std::vector<TableState>> SqliteStore::load_tables() {
     WALBROOK_RETURN_IF_ERROR(check_open());
     auto statement = scoped(
         "select table_oid, schema_name, table_name, phase, paused, attempt, position, reason,"
-        " remedy, retries, next_retry_unix_ms from tables"
+        " remedy, retries, next_retry_unix_ms, membership from tables"
         " where pipeline_id = ? and destination = ? order by table_oid");
     std::vector<TableState> tables;
     for (;;) {
@@ -187,12 +188,13 @@ Result<std::vector<TableState>> SqliteStore::load_tables() {
         state.remedy = statement.text(8);
         state.retries = narrow<std::uint32_t>(statement.integer(9));
         state.next_retry_unix_ms = statement.integer(10);
+        state.membership = statement.text(11);
         tables.push_back(std::move(state));
     }
 }
 
 Status SqliteStore::save_table(const TableState& state) {
-    return scoped("insert or replace into tables values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")
+    return scoped("insert or replace into tables values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")
         .add(std::int64_t{state.table.oid})
         .add(std::string_view(state.schema))
         .add(std::string_view(state.name))
@@ -204,6 +206,7 @@ Status SqliteStore::save_table(const TableState& state) {
         .add(std::string_view(state.remedy))
         .add(std::int64_t{state.retries})
         .add(state.next_retry_unix_ms)
+        .add(std::string_view(state.membership))
         .done();
 }
 

@@ -272,5 +272,34 @@ TEST_P(Copy, ATableThatIsNotCopiedKeepsWhatWasStreamed) {
     EXPECT_EQ(replica.reader().value("select string_agg(note, ',') from lake.public.item"), "new");
 }
 
+// What changed while a table was out of the publication is in no stream.
+TEST_P(Copy, ATableThatWasAwayIsCopiedAgain) {
+    database().exec(
+        "create table item(id int primary key, note text); create table stays(id int primary key);"
+        "insert into item values (1, 'a'); insert into stays values (1);"
+        "create publication shop for table item, stays");
+    Replica replica(database());
+    ASSERT_EQ(replica.run_until_caught_up().code, 0);
+    database().exec("alter publication shop drop table item");
+    database().exec(
+        "update item set note = 'changed' where id = 1; insert into item values (2, 'b')");
+    database().exec("alter publication shop add table item");
+    database().exec("insert into item values (3, 'c'); insert into stays values (2)");
+    ASSERT_EQ(replica.run_until_caught_up().code, 0);
+    EXPECT_EQ(replica.difference_of_tables({"item", "stays"}), "");
+    // Only that one, and only once.
+    const int copies = replica.snapshots();
+    database().exec("insert into item values (4, 'd')");
+    ASSERT_EQ(replica.run_until_caught_up().code, 0);
+    EXPECT_EQ(replica.difference_of_tables({"item", "stays"}), "");
+    EXPECT_LE(replica.snapshots(), copies + 3);
+    // What is published changed for a while.
+    database().exec("alter publication shop set (publish = 'insert')");
+    database().exec("update item set note = 'unseen' where id = 4");
+    database().exec("alter publication shop set (publish = 'insert, update, delete, truncate')");
+    ASSERT_EQ(replica.run_until_caught_up().code, 0);
+    EXPECT_EQ(replica.difference_of_tables({"item", "stays"}), "");
+}
+
 }  // namespace
 }  // namespace walbrook::testing
