@@ -1,14 +1,14 @@
 #pragma once
 
-#include <functional>
-#include <memory>
-#include <string>
-#include <vector>
-
 #include "walbrook/config.h"
 #include "walbrook/destination.h"
 #include "walbrook/result.h"
 #include "walbrook/store.h"
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
 
 namespace walbrook {
 
@@ -29,30 +29,32 @@ struct TableStatus {
     std::string schema;
     std::string name;
     TablePhase phase = TablePhase::queued;
-    std::uint64_t rows_copied = 0;        // Of the present or last copy.
-    std::uint64_t rows_estimated = 0;     // What the copy expects, by the source's statistics.
-    std::uint64_t changes_applied = 0;    // Row changes since the start.
-    std::uint64_t held_bytes = 0;         // Changes that wait for the copy.
-    std::string reason;                   // Why errored, or what it waits for.
+    std::uint64_t rows_copied = 0;      // Of the present or last copy.
+    std::uint64_t rows_estimated = 0;   // What the copy expects, by the source's statistics.
+    std::uint64_t changes_applied = 0;  // Row changes since the start.
+    std::uint64_t held_bytes = 0;       // Changes that wait for the copy.
+    std::string reason;                 // Why errored, or what it waits for.
     std::string remedy;
 };
 
 // A consistent picture of a running pipeline.
 struct PipelineStatus {
-    std::string state;  // starting, streaming, reconnecting, draining, stopped
+    // starting, streaming, reconnecting (to the source), retrying (a flush that the
+    // destination refused), draining, stopped
+    std::string state;
     Lsn received, durable, confirmed, source_end;
-    std::uint64_t lag_bytes = 0;        // source_end - durable.
-    std::int64_t lag_ms = 0;            // Age of the oldest change that is not durable.
+    std::uint64_t lag_bytes = 0;  // source_end - durable.
+    std::int64_t lag_ms = 0;      // Age of the oldest change that is not durable.
     std::uint64_t changes_received = 0;
     std::uint64_t flushes = 0;
     std::uint64_t transactions = 0;
-    std::uint64_t memory_bytes = 0;     // In batches.
-    std::string memory_state;           // ample, paused (nothing is read), scarce (small steps)
+    std::uint64_t memory_bytes = 0;        // In batches.
+    std::string memory_state;              // ample, paused (nothing is read), scarce (small steps)
     std::uint64_t memory_limit_bytes = 0;  // Of the container or the machine, or as asked for.
     std::uint64_t memory_used_bytes = 0;   // Of the container or the process, at the last look.
     std::uint64_t memory_short_ms = 0;     // How long it was not ample, since the start.
     std::uint64_t memory_short_times = 0;  // And how often.
-    std::vector<std::string> problems;  // What an operator should look at.
+    std::vector<std::string> problems;     // What an operator should look at.
     std::vector<TableStatus> tables;
 };
 

@@ -218,7 +218,8 @@ void Run::watch_reach(const std::stop_token& stop) {
     Instant reached = now();
     while (sleep_for(kWatchInterval, stop)) {
         const auto running = pipeline();
-        if (running->status().state != "reconnecting") reached = now();
+        const std::string state = running->status().state;
+        if (state != "reconnecting" && state != "retrying") reached = now();
         const std::chrono::duration<double> away = now() - reached;
         if (away.count() < *options_.timeout) continue;
         out_of_reach_ = true;

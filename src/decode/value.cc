@@ -1,9 +1,9 @@
 #include "decode/value.h"
 
-#include <fmt/format.h>
-
 #include "decode/decoders.h"
 #include "decode/type_table.h"
+
+#include <fmt/format.h>
 
 namespace walbrook {
 namespace internal {
@@ -17,8 +17,9 @@ constexpr std::uint32_t kNumericOid = 1700;
 Error unfit(Fit fit, const ColumnSchema& column) {
     if (fit == Fit::unsupported) {
         return Error(ErrorCode::unsupported_value,
-                     fmt::format("decode column {} ({}): a value does not fit {}; hold the column "
-                                 "as text or set its on_unrepresentable",
+                     fmt::format("decode column {} ({}): a value does not fit {}; change the "
+                                 "value or the column's type at the source, or leave the column "
+                                 "out of the publication by a column list",
                                  column.name, column.type_name, to_string(column.type)));
     }
     return Error(ErrorCode::malformed,
@@ -36,23 +37,40 @@ Error column_full(const ColumnSchema& column) {
 
 DecodeValue text_decoder(std::uint32_t type_oid, TypeKind kind) {
     switch (kind) {
-        case TypeKind::boolean: return decode_bool_text;
-        case TypeKind::int16: return decode_int2_text;
-        case TypeKind::int32: return decode_int4_text;
-        case TypeKind::int64: return decode_int8_text;
-        case TypeKind::uint32: return decode_oid_text;
-        case TypeKind::float32: return decode_float4_text;
-        case TypeKind::float64: return decode_float8_text;
-        case TypeKind::decimal: return decode_decimal_text;
-        case TypeKind::text: return type_oid == kCharOid ? decode_char_text : decode_verbatim;
-        case TypeKind::bytes: return decode_bytea_text;
-        case TypeKind::date: return decode_date_text;
-        case TypeKind::time: return decode_time_text;
-        case TypeKind::timestamp: return decode_timestamp_text;
-        case TypeKind::timestamptz: return decode_timestamptz_text;
-        case TypeKind::uuid: return decode_uuid_text;
-        case TypeKind::json: return decode_verbatim;
-        case TypeKind::list: return decode_array_text;
+        case TypeKind::boolean:
+            return decode_bool_text;
+        case TypeKind::int16:
+            return decode_int2_text;
+        case TypeKind::int32:
+            return decode_int4_text;
+        case TypeKind::int64:
+            return decode_int8_text;
+        case TypeKind::uint32:
+            return decode_oid_text;
+        case TypeKind::float32:
+            return decode_float4_text;
+        case TypeKind::float64:
+            return decode_float8_text;
+        case TypeKind::decimal:
+            return decode_decimal_text;
+        case TypeKind::text:
+            return type_oid == kCharOid ? decode_char_text : decode_verbatim;
+        case TypeKind::bytes:
+            return decode_bytea_text;
+        case TypeKind::date:
+            return decode_date_text;
+        case TypeKind::time:
+            return decode_time_text;
+        case TypeKind::timestamp:
+            return decode_timestamp_text;
+        case TypeKind::timestamptz:
+            return decode_timestamptz_text;
+        case TypeKind::uuid:
+            return decode_uuid_text;
+        case TypeKind::json:
+            return decode_verbatim;
+        case TypeKind::list:
+            return decode_array_text;
     }
     return decode_verbatim;
 }

@@ -160,6 +160,16 @@ Status FlushWriter::settle_unknown(const Flush& flush, const Error& error) {
                  "cannot tell whether a flush landed; restart walbrook: " + error.message());
 }
 
+std::string FlushWriter::trouble() const {
+    const std::lock_guard lock(mutex_);
+    return trouble_;
+}
+
+void FlushWriter::set_trouble(std::string text) {
+    const std::lock_guard lock(mutex_);
+    trouble_ = std::move(text);
+}
+
 FlushOutcome FlushWriter::apply(FlushJob& job) {
     FlushOutcome outcome;
     Backoff backoff({std::chrono::milliseconds(100), std::chrono::milliseconds(10'000)});
@@ -178,7 +188,10 @@ FlushOutcome FlushWriter::apply(FlushJob& job) {
         }
         if (status) status = store_position(flush->position());
         if (status) status = failpoint("flush.after_store");
-        if (status) return outcome;
+        if (status) {
+            set_trouble({});
+            return outcome;
+        }
 
         const Error& error = status.error();
         if (!applied && error.table_oid() != 0) {
@@ -195,6 +208,7 @@ FlushOutcome FlushWriter::apply(FlushJob& job) {
             return outcome;
         }
         const auto delay = backoff.next();
+        set_trouble(error.message());
         log_.warn("a flush failed; it is tried again",
                   {{"error", error.message()},
                    {"code", std::string(name_of(error.code()))},

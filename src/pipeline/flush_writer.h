@@ -10,6 +10,8 @@
 #include <future>
 #include <map>
 #include <memory>
+#include <mutex>
+#include <string>
 #include <thread>
 #include <variant>
 #include <vector>
@@ -46,6 +48,8 @@ class FlushWriter {
     Status run(std::function<Status(Destination&, std::stop_token)> call);
 
     std::uint64_t flushes() const { return flushes_.load(); }
+    // Why the flush in flight is being repeated; empty: it is not.
+    std::string trouble() const;
 
  private:
     struct FlushJob {
@@ -71,7 +75,11 @@ class FlushWriter {
     std::function<void(FlushOutcome)> done_;
     // One flush, and a call of each copy worker: there are at most 64 of them.
     BoundedQueue<Job> jobs_{128};
+    void set_trouble(std::string text);
+
     std::stop_source cancel_;
+    mutable std::mutex mutex_;  // Guards trouble_.
+    std::string trouble_;
     std::atomic<std::uint64_t> flushes_{0};
     Lsn applied_;  // Position of the last flush; writer thread only.
     std::jthread thread_;

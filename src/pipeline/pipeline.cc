@@ -28,6 +28,8 @@ constexpr seconds kDeadline{30};
 // and again, so that nothing stays on the source if we die meanwhile.
 constexpr milliseconds kSlotLockTimeout{10'000};
 constexpr milliseconds kCaughtUpInterval{10};
+// Of a stop; service managers kill after 30 to 90 s.
+constexpr seconds kDrainMax{60};
 
 MachineLimits machine_limits(const PipelineOptions& options) {
     MachineLimits limits = read_machine_limits();
@@ -402,6 +404,7 @@ StreamSettings PipelineImpl::stream_settings() const {
     settings.ready = ready_;
     settings.binary = facts_.all_binary;
     settings.system_identifier = facts_.system.system_identifier;
+    settings.wal_sender_timeout = facts_.server.wal_sender_timeout;
     return settings;
 }
 
@@ -444,10 +447,22 @@ void PipelineImpl::stop_threads() {
         failed = error_.has_value();
         running_ = false;
     }
+    // A destination that refuses for ever does not keep us for ever.
+    std::jthread watchdog;
     if (stream_) {
         if (failed) {
             stream_->stop();
             writer_.cancel();
+        } else {
+            watchdog = std::jthread([this](const std::stop_token& done) {
+                if (!sleep_for(kDrainMax, done)) return;
+                fail(Error(ErrorCode::unavailable,
+                           "stopped, but the destination did not take what was left (" +
+                               writer_.trouble() +
+                               "); the next start goes on from what is durable"));
+                stream_->stop();
+                writer_.cancel();
+            });
         }
         // Copies are given up: they need the writer for that, and the stream for nothing.
         if (copies_) copies_->stop();
@@ -492,6 +507,10 @@ PipelineStatus PipelineImpl::status() const {
         out.transactions = counters.transactions;
         out.memory_bytes = counters.memory_bytes;
         out.flushes = writer_.flushes();
+        if (const std::string trouble = writer_.trouble(); !trouble.empty()) {
+            if (out.state == "streaming") out.state = "retrying";
+            out.problems.push_back("the destination refuses a flush: " + trouble);
+        }
         const std::int64_t oldest = counters.oldest_waiting_us;
         out.lag_ms = oldest == 0 ? 0 : std::max<std::int64_t>(0, (unix_time_us() - oldest) / 1000);
         out.source_end = std::max(source_end_, Lsn{counters.source_end});

@@ -7,6 +7,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <poll.h>
 #include <utility>
@@ -30,6 +31,9 @@ constexpr milliseconds kHeldReportInterval{100};
 constexpr milliseconds kIdleTick{500};
 constexpr int kFramesPerRound = 2048;
 constexpr seconds kConnectDeadline{30};
+// An idle server speaks each half of its wal_sender_timeout.
+constexpr seconds kSilenceMin{3};
+constexpr seconds kSilenceMax{120};
 
 }  // namespace
 
@@ -37,6 +41,10 @@ StreamThread::StreamThread(Parts& parts, StreamSettings settings)
     : parts_(parts),
       settings_(std::move(settings)),
       core_(settings_.core, std::move(settings_.ready)),
+      silence_max_(settings_.wal_sender_timeout.count() == 0
+                       ? milliseconds(kSilenceMax)
+                       : std::clamp<milliseconds>(2 * settings_.wal_sender_timeout, kSilenceMin,
+                                                  kSilenceMax)),
       confirmed_(settings_.core.position),
       confirm_bound_(settings_.core.position) {}
 
@@ -141,6 +149,7 @@ Status StreamThread::connect() {
     options.start = core_.received();
     options.binary = settings_.binary;
     WALBROOK_TRY(stream_, ReplicationStream::start(std::move(connection), options, deadline));
+    heard_ = now();
     parts_.log.info("streaming", {{"slot", options.slot}, {"from", options.start}});
     return send_status(false);
 }
@@ -153,7 +162,12 @@ Status StreamThread::stream(End& end) {
             cut_for_drain_ = true;
             step(input::Disconnected{});
         }
-        if (!draining_ && core_.wants_frames()) WALBROOK_RETURN_IF_ERROR(read_frames());
+        if (!draining_ && core_.wants_frames()) {
+            WALBROOK_RETURN_IF_ERROR(read_frames());
+        } else {
+            heard_ = now();
+        }
+        WALBROOK_RETURN_IF_ERROR(watch_silence());
         step(input::Tick{now()});
         if (failed_) return {};
         WALBROOK_RETURN_IF_ERROR(confirm());
@@ -176,6 +190,7 @@ bool StreamThread::is_drained() const {
 Status StreamThread::read_frames() {
     for (int i = 0; i < kFramesPerRound && core_.wants_frames(); ++i) {
         WALBROOK_TRY(const StreamEvent event, stream_->next());
+        if (event.kind != StreamEvent::Kind::none) heard_ = now();
         switch (event.kind) {
             case StreamEvent::Kind::none:
                 return {};
@@ -291,12 +306,26 @@ Status StreamThread::confirm() {
     }
     const Lsn next = std::min(target, confirm_bound_);
     const bool news = next > confirmed_;
-    const bool asks = waits_for_position() && at - last_status_ >= kAskInterval;
+    const bool is_silent = at - heard_ > silence_max_ / 2;
+    const bool asks = (is_silent && at - last_status_ >= kIdleConfirmInterval) ||
+                      (waits_for_position() && at - last_status_ >= kAskInterval);
     if (!news && !reply_due_ && !asks && at - last_status_ < kStatusInterval) return {};
     WALBROOK_FAILPOINT("confirm.before_send");
     confirmed_ = std::max(confirmed_, next);
     WALBROOK_RETURN_IF_ERROR(send_status(asks));
     return news ? failpoint("confirm.after_send") : Status();
+}
+
+// TCP notices a peer that is gone, but not a proxy that lives on before a server that hangs.
+Status StreamThread::watch_silence() {
+    const auto silence = now() - heard_;
+    if (silence < silence_max_) return {};
+    // A server may be silent while it decodes what it does not send: it gets longer each time.
+    silence_max_ *= 2;
+    return Error(ErrorCode::unavailable,
+                 fmt::format("the server has said nothing for {} s, though it was asked to; is "
+                             "there a proxy that lost it?",
+                             std::chrono::duration_cast<seconds>(silence).count()));
 }
 
 bool StreamThread::waits_for_position() const {

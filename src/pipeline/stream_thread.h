@@ -31,6 +31,7 @@ struct StreamSettings {
     // The system that the position belongs to; another one behind the same address
     // stops the pipeline.
     std::string system_identifier;
+    std::chrono::milliseconds wal_sender_timeout{0};  // The server's; 0: none.
 };
 
 // Owns the core and the replication connection: reads frames, hands them to the core,
@@ -65,6 +66,8 @@ class StreamThread {
     void act(CoreAction& action);
     void settle_stopped();
     Status confirm();
+    // An error when the server says nothing for too long.
+    Status watch_silence();
     Status send_status(bool ask_reply);
     void wait_for_work();
     void update_counters();
@@ -81,10 +84,13 @@ class StreamThread {
     std::vector<action::TableStopped> stopped_;  // Whose phase is not stored yet.
     std::optional<Error> failed_;
 
+    std::chrono::milliseconds silence_max_;
+
     Lsn confirmed_;      // What the server heard, since the start of the process.
     Lsn confirm_bound_;  // What the store holds.
     Lsn server_end_;     // Of the last keepalive.
     Instant last_status_{};
+    Instant heard_{};  // When the server last said something, or we did not listen.
     Instant last_held_report_{};
     MemoryState memory_told_ = MemoryState::ample;  // What the core knows.
     bool holds_shown_ = false;

@@ -98,12 +98,11 @@ TEST(Metrics, FollowThePrometheusTextFormat) {
     EXPECT_THAT(text, HasSubstr("walbrook_state{pipeline=\"7\",state=\"streaming\"} 1\n"));
     EXPECT_THAT(text, HasSubstr("walbrook_table_phase{pipeline=\"7\",schema=\"public\","
                                 "table=\"a\\\"b\\\\c\\nd\",phase=\"ready\"} 1\n"));
-    for (const char* line :
-         {"walbrook_memory_backpressure_active{pipeline=\"7\"} 1\n",
-          "walbrook_memory_backpressure_activations_total{pipeline=\"7\"} 3\n",
-          "walbrook_memory_backpressure_seconds_total{pipeline=\"7\"} 2.5\n",
-          "walbrook_memory_used_bytes{pipeline=\"7\"} 900\n",
-          "walbrook_memory_limit_bytes{pipeline=\"7\"} 1000\n"}) {
+    for (const char* line : {"walbrook_memory_backpressure_active{pipeline=\"7\"} 1\n",
+                             "walbrook_memory_backpressure_activations_total{pipeline=\"7\"} 3\n",
+                             "walbrook_memory_backpressure_seconds_total{pipeline=\"7\"} 2.5\n",
+                             "walbrook_memory_used_bytes{pipeline=\"7\"} 900\n",
+                             "walbrook_memory_limit_bytes{pipeline=\"7\"} 1000\n"}) {
         EXPECT_THAT(text, HasSubstr(line));
     }
     StatusReport ample = sample();
@@ -129,7 +128,7 @@ TEST(Api, ReadinessFollowsTheState) {
     const auto ask = [&](const char* path) { return answer(path, [&] { return report; }); };
     EXPECT_EQ(ask("/readyz").status, 200);
     EXPECT_EQ(ask("/livez").status, 200);
-    for (const char* state : {"starting", "reconnecting", "draining", "stopped"}) {
+    for (const char* state : {"starting", "reconnecting", "retrying", "draining", "stopped"}) {
         report.pipeline.state = state;
         EXPECT_EQ(ask("/readyz").status, 503);
         EXPECT_THAT(ask("/readyz").body, HasSubstr(state));

@@ -172,6 +172,26 @@ TEST_P(BrokenConnection, WithoutTheSourceWhatCameIsWritten) {
     EXPECT_EQ(replica.difference_of("item"), "");
 }
 
+// A proxy that lives on before a server that hangs: TCP notices nothing.
+TEST_P(BrokenConnection, AServerThatSaysNothingIsLeft) {
+    PgCluster own({.version = version(), .settings = {{"wal_sender_timeout", "2s"}}});
+    Database source(own);
+    TcpProxy silent(own.port());
+    source.exec("create table item(id int primary key); create publication shop for table item");
+    Replica replica(source);
+    replica.connect_through(silent.port());
+    replica.start();
+    ASSERT_TRUE(replica.catches_up());
+    silent.stall(":stream");
+    ASSERT_TRUE(eventually(
+        [&] { return replica.log().find("has said nothing for") != std::string::npos; }));
+    silent.resume();
+    source.exec("insert into item select generate_series(1, 1000)");
+    ASSERT_TRUE(replica.catches_up());
+    EXPECT_EQ(replica.difference_of("item"), "");
+    EXPECT_EQ(replica.stop().code, 0);
+}
+
 // Cleanly, as a crash and without any chance, while tables are copied and streamed.
 TEST_P(BrokenConnection, TheServerIsRestartedUnderLoad) {
     PgCluster own({.version = version()});
@@ -207,6 +227,32 @@ TEST_P(BrokenConnection, TheServerIsRestartedUnderLoad) {
         }
     }
     bank.expect_nothing_lost(replica);
+}
+
+class RefusingDestination : public PgTest {};
+INSTANTIATE_TEST_SUITE_P(Pg, RefusingDestination, ::testing::ValuesIn(newest_pg_version()),
+                         version_name);
+
+// For ever: nobody waits for ever for it.
+TEST_P(RefusingDestination, DoesNotKeepAProcessThatIsToStop) {
+    database().exec(
+        "create table item(id int primary key); create publication shop for table item");
+    Replica replica(database());
+    replica.set_environment("WALBROOK_FAILPOINTS", "flush.before_apply=error");
+    replica.start({"--timeout", "3"});
+    ASSERT_TRUE(replica.catches_up());
+    database().exec("insert into item select generate_series(1, 1000)");
+    ASSERT_TRUE(eventually([&] {
+        const auto status = replica.status();
+        return status && status->state == "retrying" && !status->problems.empty();
+    }));
+    const auto exit = replica.process().wait(seconds(100));
+    ASSERT_TRUE(exit.has_value());
+    EXPECT_EQ(exit->code, 69);
+    replica.clear_environment();
+    replica.start();
+    ASSERT_TRUE(replica.catches_up());
+    EXPECT_EQ(replica.difference_of("item"), "");
 }
 
 }  // namespace
