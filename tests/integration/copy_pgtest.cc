@@ -301,5 +301,27 @@ TEST_P(Copy, ATableThatWasAwayIsCopiedAgain) {
     EXPECT_EQ(replica.difference_of_tables({"item", "stays"}), "");
 }
 
+class SlotCreation : public PgTest {};
+INSTANTIATE_TEST_SUITE_P(Pg, SlotCreation, ::testing::ValuesIn(newest_pg_version()), version_name);
+
+// Postgres makes no slot while a transaction with an xid is open: it is named, and once it
+// has ended all goes on by itself.
+TEST_P(SlotCreation, NamesWhomItWaitsFor) {
+    database().exec(
+        "create table item(id int primary key); create publication shop for table item");
+    database().exec("begin; insert into item values (1); prepare transaction 'forgotten'");
+    Replica replica(database());
+    replica.start();
+    ASSERT_TRUE(eventually([&] {
+        return replica.log().find("the slot's creation waits for a transaction") !=
+               std::string::npos;
+    }));
+    EXPECT_NE(replica.log().find("forgotten"), std::string::npos) << replica.log();
+    database().exec("commit prepared 'forgotten'");
+    ASSERT_TRUE(replica.catches_up());
+    EXPECT_EQ(replica.difference_of("item"), "");
+    EXPECT_EQ(replica.stop().code, 0);
+}
+
 }  // namespace
 }  // namespace walbrook::testing
