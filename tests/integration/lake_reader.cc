@@ -31,7 +31,12 @@ struct Rendering {
 
 // As array_out() prints it: elements that could be misread are quoted.
 std::string array_rendering(const std::string& element) {
-    const std::string text = element == "BOOLEAN" ? "left(x::varchar, 1)" : "x::varchar";
+    std::string text = "x::varchar";
+    if (element == "BOOLEAN") text = "left(x::varchar, 1)";
+    if (element == "BLOB") text = "('\\x' || lower(hex(x)))";
+    if (element == "FLOAT" || element == "DOUBLE") {
+        text = "replace(replace(x::varchar, 'nan', 'NaN'), 'inf', 'Infinity')";
+    }
     return fmt::format(
         "case when {{0}} is null then null else '{{{{' || array_to_string(list_transform({{0}}, "
         "lambda x: case when x is null then 'NULL' when {0} = '' or lower({0}) = 'null' or "
