@@ -30,7 +30,7 @@ constexpr auto kMigrations = std::to_array<const char*>({
     "create table walbrook.table_schemas(pipeline_id int8, destination text, table_oid int8,"
     " from_lsn pg_lsn, schema text not null,"
     " primary key (pipeline_id, destination, table_oid, from_lsn));",
-    "alter table walbrook.tables add column membership text not null default ''",
+    "alter table walbrook.tables add column membership text not null default '';",
 });
 
 // "walbrook" as a number: keeps two processes from migrating at once.
