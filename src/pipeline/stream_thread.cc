@@ -31,7 +31,8 @@ constexpr milliseconds kHeldReportInterval{100};
 constexpr milliseconds kIdleTick{500};
 constexpr int kFramesPerRound = 2048;
 constexpr seconds kConnectDeadline{30};
-// An idle server speaks each half of its wal_sender_timeout.
+// A server that has nothing to say answers when it is asked; twice its wal_sender_timeout is
+// what it would give us.
 constexpr seconds kSilenceMin{3};
 constexpr seconds kSilenceMax{120};
 
