@@ -1,14 +1,14 @@
 #include "integration/replica.h"
 
+#include "server/status_report.h"
+#include "support/eventually.h"
+
 #include <fmt/format.h>
 #include <gtest/gtest.h>
-#include <signal.h>
 
 #include <atomic>
 #include <filesystem>
-
-#include "server/status_report.h"
-#include "support/eventually.h"
+#include <signal.h>
 
 namespace walbrook::testing {
 namespace {
@@ -109,8 +109,14 @@ Lsn Replica::position() {
 }
 
 int Replica::snapshots() {
-    return std::stoi(
-        lake().value("select count(*) from __ducklake_metadata_lake.ducklake_snapshot"));
+    if (!std::filesystem::exists(catalog())) return 0;
+    try {
+        return std::stoi(
+            lake().value("select count(*) from __ducklake_metadata_lake.ducklake_snapshot"));
+    } catch (const std::exception&) {
+        lake_.reset();  // The catalog is only being made.
+        return 0;
+    }
 }
 
 std::optional<PipelineStatus> Replica::status() {
@@ -157,9 +163,8 @@ std::string Replica::difference_of_tables(const std::vector<std::string>& tables
     try {
         LakeReader now = reader();
         for (const std::string& table : tables) {
-            const std::string one =
-                difference(table_rows(source_, {.schema = schema, .table = table}),
-                           now.rows(schema, table));
+            const std::string one = difference(
+                table_rows(source_, {.schema = schema, .table = table}), now.rows(schema, table));
             if (!one.empty()) all += fmt::format("{}: {}\n", table, one);
         }
     } catch (const std::exception& problem) {
@@ -169,9 +174,8 @@ std::string Replica::difference_of_tables(const std::vector<std::string>& tables
 }
 
 std::string Replica::leftovers_at_source() {
-    const std::string sessions =
-        fmt::format("select pid from pg_stat_activity where application_name like 'walbrook:{}:%'",
-                    id_);
+    const std::string sessions = fmt::format(
+        "select pid from pg_stat_activity where application_name like 'walbrook:{}:%'", id_);
     const std::string sql = fmt::format(
         "select 'slot ' || slot_name from pg_replication_slots where database = "
         "current_database() and (temporary or slot_name !~ '^walbrook_[0-9]+$') union all "
