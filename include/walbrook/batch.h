@@ -8,7 +8,6 @@
 #include <functional>
 #include <memory>
 #include <optional>
-#include <span>
 #include <string>
 #include <variant>
 #include <vector>
@@ -73,7 +72,7 @@ enum class ChangeKind : std::uint8_t { insert, update, remove };
 struct Change {
     ChangeKind kind = ChangeKind::insert;
     bool old_is_full = false;       // old_row holds the whole old row, else only its key.
-    std::uint32_t transaction = 0;  // Index into the flush's transactions.
+    std::uint32_t transaction = 0;  // Index into ChangeBatch::transactions.
     std::int32_t new_row = -1;      // In ChangeBatch::new_rows: inserts and updates.
     std::int32_t old_row =
         -1;  // In ChangeBatch::old_rows: deletes; updates that changed the key, or under FULL.
@@ -109,6 +108,7 @@ class ChangeBatch {
     bool has_unchanged() const { return !unchanged.empty(); }
 
     std::vector<Change> changes;
+    std::vector<Transaction> transactions;  // That made them, in the order of their commits.
     RowBatch new_rows;
     RowBatch old_rows;  // Same columns; those that were not sent are null.
     // Per column a bitmap over new_rows; empty where nothing is unchanged.
@@ -121,9 +121,9 @@ struct Truncate {
     std::vector<TableSchemaPtr> tables;
     bool cascade = false;  // What the statement said; the list is complete already.
     bool restart_identity = false;
-    std::uint32_t transaction = 0;  // Index into the flush's transactions.
-    std::uint64_t ordinal = 0;
-    CopyTargetPtr copy;  // Set when it empties a shadow table.
+    Transaction transaction;
+    std::uint64_t ordinal = 0;  // Within its transaction, from 1.
+    CopyTargetPtr copy;         // Set when it empties a shadow table.
 };
 
 // The shadow table becomes the visible one; an old visible table goes.
@@ -159,9 +159,9 @@ class Flush {
     virtual ~Flush() = default;
     // Everything up to here is in the destination once this flush is.
     virtual Lsn position() const = 0;
-    // Commit time of the newest transaction, microseconds since 1970; 0 if none.
+    // Commit time of the newest transaction that becomes visible, microseconds since 1970;
+    // 0 if none.
     virtual std::int64_t commit_time_us() const = 0;
-    virtual std::span<const Transaction> transactions() const = 0;
     // The next item, valid until the next call; nullptr at the end. Large flushes
     // are read from disk here, so this may fail.
     virtual Result<const FlushItem*> next() = 0;

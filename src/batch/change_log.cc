@@ -1,13 +1,13 @@
 #include "batch/change_log.h"
 
+#include "base/check.h"
+#include "base/narrow.h"
+#include "batch/spill.h"
+
 #include <algorithm>
 #include <limits>
 #include <unordered_map>
 #include <utility>
-
-#include "base/check.h"
-#include "base/narrow.h"
-#include "batch/spill.h"
 
 namespace walbrook {
 
@@ -19,42 +19,76 @@ struct ChangeLog::Item {
     std::shared_ptr<SpillFile> file;
     std::size_t index_in_file = 0;
     CopyTargetPtr copy;
-    std::uint32_t transaction_offset = 0;
-    std::shared_ptr<const std::vector<bool>> skipped;  // By transaction of the old log.
-    // Changes from this transaction on were taken back after they went to disk.
-    std::uint32_t dropped_from = std::numeric_limits<std::uint32_t>::max();
+    std::vector<std::shared_ptr<const Skip>> skips;
+    std::uint64_t number = 0;         // Of the transaction of its last change; 0 after a move.
+    std::optional<Transaction> last;  // That transaction, as its commit told it.
+    bool last_dropped = false;        // It was taken back after it went to disk.
     std::size_t bytes = 0;
     bool open = false;
 
     bool is_batch() const { return schema != nullptr; }
     ChangeBatch& batch() { return std::get<ChangeBatch>(*value); }
     TableId table() const { return schema ? schema->id : TableId{}; }
+    bool skipped(const Transaction& transaction) const {
+        return std::any_of(skips.begin(), skips.end(),
+                           [&](const auto& skip) { return (*skip)(transaction); });
+    }
+    void settle(ChangeBatch& batch);
+    void settle(Truncate& truncate);
 };
 
 namespace {
 
-// Applies to a batch what moves between logs asked for.
-void settle(ChangeBatch& batch, const CopyTargetPtr& copy, std::uint32_t offset,
-            const std::vector<bool>* skipped) {
-    batch.copy = copy;
-    if (skipped != nullptr) {
-        std::erase_if(batch.changes, [&](const Change& c) { return (*skipped)[c.transaction]; });
+// What an entry takes besides the rows.
+constexpr std::size_t kItemBytes = 256;
+
+// Cuts the changes of the last transaction off the end of a batch.
+void cut_last_transaction(ChangeBatch& batch) {
+    const auto last = narrow<std::uint32_t>(batch.transactions.size() - 1);
+    std::size_t new_rows = batch.new_rows.rows();
+    std::size_t old_rows = batch.old_rows.rows();
+    while (!batch.changes.empty() && batch.changes.back().transaction == last) {
+        const Change& change = batch.changes.back();
+        if (change.new_row >= 0) new_rows = static_cast<std::size_t>(change.new_row);
+        if (change.old_row >= 0) old_rows = static_cast<std::size_t>(change.old_row);
+        batch.changes.pop_back();
     }
-    if (offset == 0) return;
-    for (Change& change : batch.changes) change.transaction += offset;
+    batch.transactions.pop_back();
+    batch.new_rows.truncate(new_rows);
+    batch.old_rows.truncate(old_rows);
+    for (auto& bitmap : batch.unchanged) {
+        if (bitmap.size() > new_rows) bitmap.resize(new_rows);
+    }
 }
 
 }  // namespace
+
+// Applies to a batch what became known after it, and what moves between logs asked for.
+void ChangeLog::Item::settle(ChangeBatch& batch) {
+    batch.copy = copy;
+    if (last_dropped) {
+        cut_last_transaction(batch);
+    } else if (last) {
+        batch.transactions.back() = *last;
+    }
+    if (skips.empty()) return;
+    std::vector<bool> leave_out;
+    for (const Transaction& each : batch.transactions) leave_out.push_back(skipped(each));
+    std::erase_if(batch.changes, [&](const Change& c) { return leave_out[c.transaction]; });
+}
+
+void ChangeLog::Item::settle(Truncate& truncate) {
+    truncate.copy = copy;
+    if (last) truncate.transaction = *last;
+    if (skipped(truncate.transaction)) truncate.tables.clear();
+}
 
 class ChangeLog::BuiltFlush final : public Flush {
  public:
     BuiltFlush(ChangeLog log, Lsn position) : log_(std::move(log)), position_(position) {}
 
     Lsn position() const override { return position_; }
-    std::int64_t commit_time_us() const override {
-        return log_.transactions_.empty() ? 0 : log_.transactions_.back().commit_time_us;
-    }
-    std::span<const Transaction> transactions() const override { return log_.transactions_; }
+    std::int64_t commit_time_us() const override { return log_.newest_.commit_time_us; }
     void rewind() override { next_ = 0; }
 
     Result<const FlushItem*> next() override {
@@ -68,28 +102,19 @@ class ChangeLog::BuiltFlush final : public Flush {
         if (next_ == log_.items_.size()) return nullptr;
         Item& item = *log_.items_[next_];
         WALBROOK_TRY(ChangeBatch batch, item.file->read(item.index_in_file, item.schema));
-        std::erase_if(batch.changes,
-                      [&](const Change& c) { return c.transaction >= item.dropped_from; });
-        settle(batch, item.copy, item.transaction_offset, item.skipped.get());
+        item.settle(batch);
         loaded_ = std::move(batch);
         ++next_;
         return &*loaded_;
     }
 
  private:
+    // Once: the item stays in memory and is read again after a rewind().
     static void settle_once(Item& item) {
-        if (auto* truncate = std::get_if<Truncate>(&*item.value)) {
-            truncate->copy = item.copy;
-            const auto skipped = std::exchange(item.skipped, nullptr);
-            // One without tables may belong to a transaction that was taken back.
-            if (skipped && !truncate->tables.empty() && (*skipped)[truncate->transaction]) {
-                truncate->tables.clear();
-            }
-            truncate->transaction += std::exchange(item.transaction_offset, 0);
-        }
-        if (!item.is_batch()) return;
-        settle(item.batch(), item.copy, std::exchange(item.transaction_offset, 0),
-               std::exchange(item.skipped, nullptr).get());
+        if (auto* truncate = std::get_if<Truncate>(&*item.value)) item.settle(*truncate);
+        if (item.is_batch()) item.settle(item.batch());
+        item.last.reset();
+        item.skips.clear();
     }
 
     ChangeLog log_;
@@ -103,9 +128,26 @@ ChangeLog::~ChangeLog() = default;
 ChangeLog::ChangeLog(ChangeLog&&) noexcept = default;
 ChangeLog& ChangeLog::operator=(ChangeLog&&) noexcept = default;
 
-std::uint32_t ChangeLog::begin_transaction(const Transaction& transaction) {
-    transactions_.push_back(transaction);
-    return narrow<std::uint32_t>(transactions_.size() - 1);
+void ChangeLog::begin_transaction(const Transaction& transaction) {
+    present_ = transaction;
+    ++number_;
+    of_present_.clear();
+}
+
+void ChangeLog::commit_transaction(const Transaction& transaction) {
+    if (oldest_commit_time_us_ == 0) oldest_commit_time_us_ = transaction.commit_time_us;
+    newest_ = transaction;
+    // Only its end may not have been known at its begin; changes may be on disk already.
+    for (Item* item : of_present_) {
+        if (item->number == number_) item->last = transaction;
+    }
+    of_present_.clear();
+}
+
+void ChangeLog::count(Item& item, std::size_t bytes) {
+    item.bytes += bytes;
+    bytes_ += bytes;
+    memory_bytes_ += bytes;
 }
 
 ChangeLog::Item* ChangeLog::find_open(TableId table) {
@@ -121,44 +163,55 @@ void ChangeLog::close(TableId table) {
 }
 
 ChangeBatch& ChangeLog::open_batch(const TableSchemaPtr& schema) {
+    WALBROOK_CHECK(number_ != 0);
     Item* item = find_open(schema->id);
-    if (item != nullptr && item->schema == schema) return item->batch();
-    close(schema->id);
-    items_.push_back(std::make_unique<Item>());
-    item = items_.back().get();
-    item->value.emplace(std::in_place_type<ChangeBatch>, schema);
-    item->schema = schema;
-    item->open = true;
-    open_[schema->id.oid] = item;
+    if (item == nullptr || item->schema != schema) {
+        close(schema->id);
+        items_.push_back(std::make_unique<Item>());
+        item = items_.back().get();
+        item->value.emplace(std::in_place_type<ChangeBatch>, schema);
+        item->schema = schema;
+        item->open = true;
+        open_[schema->id.oid] = item;
+        count(*item, kItemBytes);
+    }
+    if (item->number != number_) {
+        ChangeBatch& batch = item->batch();
+        if (item->last) batch.transactions.back() = *std::exchange(item->last, std::nullopt);
+        item->number = number_;
+        of_present_.push_back(item);
+        batch.transactions.push_back(present_);
+        count(*item, sizeof(Transaction));
+    }
     return item->batch();
 }
 
 void ChangeLog::add(FlushItem value) {
-    if (const auto* truncate = std::get_if<Truncate>(&value)) {
+    items_.push_back(std::make_unique<Item>());
+    Item& item = *items_.back();
+    std::size_t bytes = kItemBytes;
+    if (auto* truncate = std::get_if<Truncate>(&value)) {
         for (const TableSchemaPtr& table : truncate->tables) close(table->id);
+        truncate->transaction = present_;
+        item.number = number_;
+        of_present_.push_back(&item);
     } else if (const auto* publish = std::get_if<Publish>(&value)) {
         close(publish->copy->schema->id);
     } else if (const auto* freeze = std::get_if<Freeze>(&value)) {
         close(freeze->schema->id);
-    }
-    items_.push_back(std::make_unique<Item>());
-    Item& item = *items_.back();
-    if (const auto* batch = std::get_if<ChangeBatch>(&value)) {
+    } else if (const auto* batch = std::get_if<ChangeBatch>(&value)) {
         item.schema = batch->schema();
         item.copy = batch->copy;
-        item.bytes = batch->bytes();
-        bytes_ += item.bytes;
-        memory_bytes_ += item.bytes;
+        bytes += batch->bytes();
     }
+    count(item, bytes);
     item.value = std::move(value);
 }
 
 Status ChangeLog::add_bytes(TableId table, std::size_t bytes) {
-    bytes_ += bytes;
-    memory_bytes_ += bytes;
     Item* item = find_open(table);
-    if (item == nullptr) return {};
-    item->bytes += bytes;
+    WALBROOK_CHECK(item != nullptr);
+    count(*item, bytes);
     if (item->bytes < policy_.chunk_bytes) return {};
     close(table);
     if (memory_bytes_ <= policy_.memory_bytes_max) return {};
@@ -188,67 +241,37 @@ Status ChangeLog::spill_closed_items() {
     return {};
 }
 
-namespace {
-
-// Cuts the changes of the last transaction off the end of a batch.
-void cut_transaction(ChangeBatch& batch, std::uint32_t transaction) {
-    std::size_t new_rows = batch.new_rows.rows();
-    std::size_t old_rows = batch.old_rows.rows();
-    while (!batch.changes.empty() && batch.changes.back().transaction == transaction) {
-        const Change& change = batch.changes.back();
-        if (change.new_row >= 0) new_rows = static_cast<std::size_t>(change.new_row);
-        if (change.old_row >= 0) old_rows = static_cast<std::size_t>(change.old_row);
-        batch.changes.pop_back();
-    }
-    batch.new_rows.truncate(new_rows);
-    batch.old_rows.truncate(old_rows);
-    for (auto& bitmap : batch.unchanged) {
-        if (bitmap.size() > new_rows) bitmap.resize(new_rows);
-    }
-}
-
-}  // namespace
-
 void ChangeLog::drop_from_transaction(TableId table) {
-    WALBROOK_CHECK(!transactions_.empty());
-    const auto present = narrow<std::uint32_t>(transactions_.size() - 1);
-    for (const auto& each : items_) {
-        Item& item = *each;
-        if (!item.is_batch() || item.table() != table || item.transaction_offset != 0) continue;
-        if (item.value) {
-            cut_transaction(item.batch(), present);
-        } else {
-            item.dropped_from = std::min(item.dropped_from, present);
-        }
-    }
-    for (const auto& each : items_) {
-        Item& item = *each;
-        auto* truncate = item.value ? std::get_if<Truncate>(&*item.value) : nullptr;
-        if (truncate == nullptr || truncate->transaction != present) continue;
+    for (Item* item : of_present_) {
+        if (item->is_batch() && item->table() == table) drop_present(*item);
+        auto* truncate = item->value ? std::get_if<Truncate>(&*item->value) : nullptr;
+        if (truncate == nullptr) continue;
         std::erase_if(truncate->tables, [&](const TableSchemaPtr& t) { return t->id == table; });
     }
 }
 
 void ChangeLog::drop_transaction() {
-    WALBROOK_CHECK(!transactions_.empty());
-    const auto present = narrow<std::uint32_t>(transactions_.size() - 1);
-    for (const auto& each : items_) {
-        Item& item = *each;
-        if (item.transaction_offset != 0) continue;
-        if (!item.value) {
-            item.dropped_from = std::min(item.dropped_from, present);
-            continue;
-        }
-        if (item.is_batch()) cut_transaction(item.batch(), present);
-        if (auto* truncate = std::get_if<Truncate>(&*item.value)) {
-            if (truncate->transaction == present) truncate->tables.clear();
-        }
+    for (Item* item : of_present_) {
+        if (item->is_batch()) drop_present(*item);
+        auto* truncate = item->value ? std::get_if<Truncate>(&*item->value) : nullptr;
+        if (truncate != nullptr) truncate->tables.clear();
     }
-    transactions_.pop_back();
+    of_present_.clear();
+}
+
+void ChangeLog::drop_present(Item& item) {
+    if (item.number != number_) return;
+    item.number = 0;
+    if (item.value) {
+        cut_last_transaction(item.batch());
+    } else {
+        item.last_dropped = true;
+    }
 }
 
 void ChangeLog::drop_table(TableId table) {
     close(table);
+    std::erase_if(of_present_, [&](Item* item) { return item->table() == table; });
     for (const auto& each : items_) {
         Item& item = *each;
         if (item.is_batch() && item.table() == table) {
@@ -270,42 +293,17 @@ void ChangeLog::drop_table(TableId table) {
     });
 }
 
-namespace {
-
-using SkipList = std::shared_ptr<const std::vector<bool>>;
-
-SkipList skip_list(const std::vector<Transaction>& transactions, const ChangeLog::Skip& skip) {
-    if (!skip) return nullptr;
-    auto list = std::make_shared<std::vector<bool>>();
-    for (const Transaction& t : transactions) list->push_back(skip(t));
-    return list;
-}
-
-// An item that moves a second time: `next` counts transactions of the log it leaves,
-// `first` and the item's changes those of the log it was made in, `offset` less.
-SkipList compose(const SkipList& first, const SkipList& next, std::uint32_t offset) {
-    if (!next) return first;
-    if (!first && offset == 0) return next;
-    auto list = std::make_shared<std::vector<bool>>(next->begin() + offset, next->end());
-    for (std::size_t i = 0; first && i < first->size() && i < list->size(); ++i) {
-        if ((*first)[i]) (*list)[i] = true;
-    }
-    return list;
-}
-
-}  // namespace
-
 void ChangeLog::move_items(ChangeLog& other, std::size_t count, const CopyTargetPtr& copy,
-                           const Skip& skip) {
-    const auto offset = narrow<std::uint32_t>(transactions_.size());
-    const std::shared_ptr<const std::vector<bool>> skipped = skip_list(other.transactions_, skip);
+                           Skip skip) {
+    const auto shared = skip ? std::make_shared<const Skip>(std::move(skip)) : nullptr;
+    other.of_present_.clear();
     for (std::size_t i = 0; i < count; ++i) {
         Item& item = *other.items_.front();
         if (item.open) other.close(item.table());
         close(item.table());
         item.copy = copy ? copy : item.copy;
-        item.skipped = compose(item.skipped, skipped, item.transaction_offset);
-        item.transaction_offset += offset;
+        item.number = 0;
+        if (shared) item.skips.push_back(shared);
         other.bytes_ -= std::min(other.bytes_, item.bytes);
         bytes_ += item.bytes;
         if (item.value) {
@@ -315,12 +313,12 @@ void ChangeLog::move_items(ChangeLog& other, std::size_t count, const CopyTarget
         items_.push_back(std::move(other.items_.front()));
         other.items_.pop_front();
     }
-    transactions_.insert(transactions_.end(), other.transactions_.begin(),
-                         other.transactions_.end());
+    if (oldest_commit_time_us_ == 0) oldest_commit_time_us_ = other.oldest_commit_time_us_;
 }
 
 void ChangeLog::append(ChangeLog other, const CopyTargetPtr& copy, Skip skip) {
-    move_items(other, other.items_.size(), copy, skip);
+    move_items(other, other.items_.size(), copy, std::move(skip));
+    if (newest_.commit_lsn < other.newest_.commit_lsn) newest_ = other.newest_;
 }
 
 void ChangeLog::append_front(ChangeLog& other, std::size_t bytes, const CopyTargetPtr& copy,
@@ -330,7 +328,7 @@ void ChangeLog::append_front(ChangeLog& other, std::size_t bytes, const CopyTarg
     while (count < other.items_.size() && (count == 0 || sum < bytes)) {
         sum += other.items_[count++]->bytes;
     }
-    move_items(other, count, copy, skip);
+    move_items(other, count, copy, std::move(skip));
 }
 
 std::unique_ptr<Flush> ChangeLog::finish(Lsn position) {

@@ -1,5 +1,7 @@
 #pragma once
 
+#include "walbrook/batch.h"
+
 #include <cstdint>
 #include <deque>
 #include <functional>
@@ -8,8 +10,6 @@
 #include <string>
 #include <unordered_map>
 #include <vector>
-
-#include "walbrook/batch.h"
 
 namespace walbrook {
 
@@ -34,21 +34,21 @@ class ChangeLog {
     ChangeLog(ChangeLog&&) noexcept;
     ChangeLog& operator=(ChangeLog&&) noexcept;
 
-    bool empty() const { return items_.empty() && transactions_.empty(); }
-    bool has_items() const { return !items_.empty(); }
+    bool empty() const { return items_.empty(); }
     std::size_t items() const { return items_.size(); }
     // Approximate bytes: what arrived, not what the columns take.
     std::size_t bytes() const { return bytes_; }
     std::size_t memory_bytes() const { return memory_bytes_; }
-    const std::vector<Transaction>& transactions() const { return transactions_; }
+    // Of the first transaction since the log was empty; 0 before its commit.
+    std::int64_t oldest_commit_time_us() const { return oldest_commit_time_us_; }
 
     // Changes that follow belong to this transaction, until the next call.
-    std::uint32_t begin_transaction(const Transaction& transaction);
-    // Commit facts that were not known at its begin.
-    void set_transaction(const Transaction& transaction) { transactions_.back() = transaction; }
+    void begin_transaction(const Transaction& transaction);
+    // At its commit, with all that is known then.
+    void commit_transaction(const Transaction& transaction);
 
-    // The batch to which changes of this table version are to be appended; valid until
-    // the next call that is not add_bytes.
+    // The batch to which changes of this table version are to be appended; its last
+    // transaction is the present one. Valid until the next call that is not add_bytes.
     ChangeBatch& open_batch(const TableSchemaPtr& schema);
     // Something that must come after what the table has so far.
     void add(FlushItem item);
@@ -66,10 +66,11 @@ class ChangeLog {
 
     // Moves everything of `other` behind what is here. Its changes go to `copy` where
     // given, and those for which `skip` says true (by their transaction) are left out
-    // when they are read.
+    // when they are read. Between transactions of both.
     using Skip = std::function<bool(const Transaction&)>;
     void append(ChangeLog other, const CopyTargetPtr& copy, Skip skip);
-    // As append, with at most about `bytes` from the front of `other`.
+    // As append, with at most about `bytes` from the front of `other`. A flush of these
+    // makes no commit of the source visible: it has no commit time.
     void append_front(ChangeLog& other, std::size_t bytes, const CopyTargetPtr& copy, Skip skip);
 
     // Everything so far as a flush; the log is empty afterwards.
@@ -81,13 +82,18 @@ class ChangeLog {
 
     Item* find_open(TableId table);
     void close(TableId table);
-    void move_items(ChangeLog& other, std::size_t count, const CopyTargetPtr& copy,
-                    const Skip& skip);
+    void count(Item& item, std::size_t bytes);
+    void drop_present(Item& item);
+    void move_items(ChangeLog& other, std::size_t count, const CopyTargetPtr& copy, Skip skip);
     Status spill_closed_items();
 
     SpillPolicy policy_;
-    std::vector<Transaction> transactions_;
     std::deque<std::unique_ptr<Item>> items_;
+    Transaction present_;
+    std::uint64_t number_ = 0;       // Of the present transaction, within this log.
+    std::vector<Item*> of_present_;  // Batches with changes of it.
+    Transaction newest_;             // Of those that have committed.
+    std::int64_t oldest_commit_time_us_ = 0;
     std::size_t bytes_ = 0;
     std::size_t memory_bytes_ = 0;
     std::shared_ptr<SpillFile> file_;

@@ -1,14 +1,14 @@
 #include "batch/change_log.h"
 
+#include "walbrook/testing/rows.h"
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <filesystem>
 #include <string>
+#include <unistd.h>
 #include <vector>
-
-#include "walbrook/testing/rows.h"
 
 namespace walbrook {
 namespace {
@@ -39,7 +39,7 @@ class ChangeLogTest : public ::testing::TestWithParam<bool> {
         ChangeBatch& batch = log.open_batch(table);
         append_text_row(batch.new_rows, {std::to_string(id)});
         Change change;
-        change.transaction = static_cast<std::uint32_t>(log.transactions().size() - 1);
+        change.transaction = static_cast<std::uint32_t>(batch.transactions.size() - 1);
         change.new_row = static_cast<std::int32_t>(batch.new_rows.rows() - 1);
         batch.changes.push_back(change);
         ASSERT_TRUE(log.add_bytes(table->id, 10));
@@ -47,14 +47,13 @@ class ChangeLogTest : public ::testing::TestWithParam<bool> {
     static void truncate(ChangeLog& log, std::vector<TableSchemaPtr> tables) {
         Truncate item;
         item.tables = std::move(tables);
-        item.transaction = static_cast<std::uint32_t>(log.transactions().size() - 1);
         log.add(std::move(item));
     }
     // What the flush does, in words: "u 3 @702" is an insert into u by transaction 702.
     static std::vector<std::string> read(Flush& flush) {
         std::vector<std::string> out;
-        const auto by = [&](std::uint32_t index) {
-            return " @" + std::to_string(flush.transactions()[index].xid);
+        const auto by = [](const Transaction& transaction) {
+            return " @" + std::to_string(transaction.xid);
         };
         flush.rewind();
         for (;;) {
@@ -66,7 +65,7 @@ class ChangeLogTest : public ::testing::TestWithParam<bool> {
                     const auto row = static_cast<std::size_t>(change.new_row);
                     const auto id = batch->new_rows.columns()[0].fixed_at<std::int64_t>(row);
                     out.push_back(batch->schema()->name + (batch->copy ? "' " : " ") +
-                                  std::to_string(id) + by(change.transaction));
+                                  std::to_string(id) + by(batch->transactions[change.transaction]));
                 }
             } else if (const auto* truncated = std::get_if<Truncate>(*item)) {
                 for (const auto& table : truncated->tables) {
@@ -80,8 +79,7 @@ class ChangeLogTest : public ::testing::TestWithParam<bool> {
 
     const TableSchemaPtr t_ = TableMaker(1, "t").key("id").make();
     const TableSchemaPtr u_ = TableMaker(2, "u").key("id").make();
-    const CopyTargetPtr copy_ =
-        std::make_shared<const CopyTarget>(CopyTarget{t_, 1, Lsn{100}});
+    const CopyTargetPtr copy_ = std::make_shared<const CopyTarget>(CopyTarget{t_, 1, Lsn{100}});
     SpillPolicy policy_;
 
  private:
@@ -161,8 +159,8 @@ TEST_P(ChangeLogTest, MovedChangesLeaveOutSkippedTransactions) {
     log.begin_transaction(transaction(703));
     insert(log, t_, 4);
     const auto flush = log.finish({80'000});
-    const std::vector<std::string> all{"u 9 @690",         "t' 1 @700", "truncate t @702",
-                                       "t' 3 @702", "t 4 @703"};
+    const std::vector<std::string> all{"u 9 @690", "t' 1 @700", "truncate t @702", "t' 3 @702",
+                                       "t 4 @703"};
     EXPECT_EQ(read(*flush), all);
     EXPECT_EQ(read(*flush), all);
 }
@@ -189,7 +187,7 @@ TEST_P(ChangeLogTest, SlicesFromTheFrontAndTheRestAreTheWhole) {
     }
     const auto is_even = [](const Transaction& t) { return t.xid % 2 == 0; };
     std::vector<std::string> seen;
-    while (held.has_items()) {
+    while (!held.empty()) {
         const std::size_t before = held.items();
         ChangeLog slice(policy_);
         slice.append_front(held, 1, copy_, is_even);
@@ -201,6 +199,68 @@ TEST_P(ChangeLogTest, SlicesFromTheFrontAndTheRestAreTheWhole) {
     EXPECT_THAT(seen, ElementsAre("t' 701 @701", "t' 703 @703", "t' 705 @705"));
     EXPECT_EQ(held.bytes(), 0U);
     EXPECT_EQ(held.memory_bytes(), 0U);
+}
+
+// A table may be held for hours, with a transaction a row.
+TEST_P(ChangeLogTest, TransactionsGoWithTheirChanges) {
+    policy_.chunk_bytes = 10'000;
+    policy_.memory_bytes_max = GetParam() ? 20'000 : 1'000'000;
+    ChangeLog held(policy_);
+    for (std::uint32_t xid = 1; xid <= 5000; ++xid) {
+        held.begin_transaction(transaction(xid));
+        insert(held, t_, static_cast<int>(xid));
+        held.commit_transaction(transaction(xid));
+        EXPECT_LE(held.memory_bytes(), policy_.memory_bytes_max + policy_.chunk_bytes);
+    }
+    EXPECT_GE(held.bytes(), 5000 * (10 + sizeof(Transaction)));
+    std::uint32_t seen = 0;
+    while (!held.empty()) {
+        ChangeLog slice(policy_);
+        slice.append_front(held, 30'000, copy_, nullptr);
+        const auto flush = slice.finish({800'000});
+        EXPECT_EQ(flush->commit_time_us(), 0);  // The table cannot be seen yet.
+        for (;;) {
+            const auto item = flush->next();
+            ASSERT_TRUE(item);
+            if (*item == nullptr) break;
+            const auto& batch = std::get<ChangeBatch>(**item);
+            EXPECT_LE(batch.transactions.size(), 300U);
+            for (const Change& change : batch.changes) {
+                EXPECT_EQ(batch.transactions[change.transaction].xid, ++seen);
+            }
+        }
+    }
+    EXPECT_EQ(seen, 5000U);
+}
+
+TEST_P(ChangeLogTest, WhatTheCommitTellsReachesChangesOnDisk) {
+    ChangeLog log(policy_);
+    log.begin_transaction(transaction(700));
+    insert(log, t_, 1);
+    truncate(log, {t_});
+    insert(log, t_, 2);
+    Transaction whole = transaction(700);
+    whole.end_lsn = {77'777};
+    log.commit_transaction(whole);
+    log.begin_transaction(transaction(701));
+    insert(log, t_, 3);
+    log.commit_transaction(transaction(701));
+    const auto flush = log.finish({80'000});
+    EXPECT_EQ(flush->commit_time_us(), transaction(701).commit_time_us);
+    std::vector<std::uint64_t> ends;
+    for (;;) {
+        const auto item = flush->next();
+        ASSERT_TRUE(item);
+        if (*item == nullptr) break;
+        if (const auto* batch = std::get_if<ChangeBatch>(*item)) {
+            for (const Transaction& each : batch->transactions) ends.push_back(each.end_lsn.value);
+        } else {
+            ends.push_back(std::get<Truncate>(**item).transaction.end_lsn.value);
+        }
+    }
+    const std::uint64_t last = transaction(701).end_lsn.value;
+    // Where nothing goes to disk, both transactions are in the batch behind the truncate.
+    EXPECT_THAT(ends, ElementsAre(77'777, 77'777, 77'777, last));
 }
 
 INSTANTIATE_TEST_SUITE_P(, ChangeLogTest, ::testing::Bool(),

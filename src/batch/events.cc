@@ -170,6 +170,7 @@ namespace {
 ChangeBatch copy_of(const ChangeBatch& batch) {
     ChangeBatch copy(batch.schema());
     copy.changes = batch.changes;
+    copy.transactions = batch.transactions;
     copy.unchanged = batch.unchanged;
     copy.copy = batch.copy;
     for (std::size_t row = 0; row < batch.new_rows.rows(); ++row) {
@@ -184,7 +185,7 @@ ChangeBatch copy_of(const ChangeBatch& batch) {
 // Where the events of a window come from: a change of a batch, or a truncate.
 struct Place {
     EventKey key;
-    std::uint32_t transaction = 0;
+    const Transaction* transaction = nullptr;
     const ChangeBatch* batch = nullptr;
     const Change* change = nullptr;
     const Truncate* truncate = nullptr;
@@ -225,8 +226,8 @@ struct FlushEvents::State {
     std::deque<Truncate> truncates;
     std::vector<Place> places;  // In the order of commits.
     std::size_t at = 0;
-    std::optional<std::uint32_t> open;  // The transaction whose commit is due.
-    std::optional<Event> after;         // Publish, Freeze or Retire that ends the window.
+    std::optional<Transaction> open;  // Whose commit is due.
+    std::optional<Event> after;       // Publish, Freeze or Retire that ends the window.
     bool at_end = false;
     std::optional<Event> current;
 
@@ -237,10 +238,6 @@ struct FlushEvents::State {
     const Event* give(Event event) {
         current.emplace(std::move(event));
         return &*current;
-    }
-    const Transaction& transaction(std::uint32_t index) const {
-        WALBROOK_CHECK(index < flush.transactions().size());
-        return flush.transactions()[index];
     }
     void clear() {
         places.clear();
@@ -253,22 +250,18 @@ struct FlushEvents::State {
 std::size_t FlushEvents::State::add(const ChangeBatch& batch) {
     const ChangeBatch& kept = batches.emplace_back(copy_of(batch));
     for (const Change& change : kept.changes) {
-        places.push_back({{transaction(change.transaction).commit_lsn, change.ordinal},
-                          change.transaction,
-                          &kept,
-                          &change,
-                          nullptr});
+        WALBROOK_CHECK(change.transaction < kept.transactions.size());
+        const Transaction& transaction = kept.transactions[change.transaction];
+        places.push_back(
+            {{transaction.commit_lsn, change.ordinal}, &transaction, &kept, &change, nullptr});
     }
     return kept.bytes();
 }
 
 void FlushEvents::State::add(const Truncate& truncate) {
     const Truncate& kept = truncates.emplace_back(truncate);
-    places.push_back({{transaction(kept.transaction).commit_lsn, kept.ordinal},
-                      kept.transaction,
-                      nullptr,
-                      nullptr,
-                      &kept});
+    places.push_back(
+        {{kept.transaction.commit_lsn, kept.ordinal}, &kept.transaction, nullptr, nullptr, &kept});
 }
 
 Status FlushEvents::State::read_window() {
@@ -301,14 +294,14 @@ Result<const Event*> FlushEvents::next() {
     State& s = *state_;
     for (;;) {
         const bool more = s.at < s.places.size();
-        if (s.open && (!more || s.places[s.at].transaction != *s.open)) {
-            const std::uint32_t done = *s.open;
+        if (s.open && (!more || s.places[s.at].key.commit_lsn != s.open->commit_lsn)) {
+            const Transaction done = *s.open;
             s.open.reset();
-            return s.give(CommitEvent{s.transaction(done)});
+            return s.give(CommitEvent{done});
         }
         if (more && !s.open) {
-            s.open = s.places[s.at].transaction;
-            return s.give(BeginEvent{s.transaction(*s.open)});
+            s.open = *s.places[s.at].transaction;
+            return s.give(BeginEvent{*s.open});
         }
         if (more) return s.give(event_of(s.places[s.at++]));
         if (s.after) {

@@ -66,24 +66,6 @@ std::vector<std::string> walk(Flush& flush, std::size_t window = 1 << 20) {
     }
 }
 
-// Two transactions over two tables; TestFlush has one, so it is wrapped.
-class TwoTransactions final : public Flush {
- public:
-    TwoTransactions() : inner_(Lsn{300}) {
-        transactions_ = {{{100}, {110}, 1, 1}, {{200}, {210}, 2, 2}};
-    }
-    TestFlush& items() { return inner_; }
-    Lsn position() const override { return inner_.position(); }
-    std::int64_t commit_time_us() const override { return 2; }
-    std::span<const Transaction> transactions() const override { return transactions_; }
-    Result<const FlushItem*> next() override { return inner_.next(); }
-    void rewind() override { inner_.rewind(); }
-
- private:
-    TestFlush inner_;
-    std::vector<Transaction> transactions_;
-};
-
 TableSchemaPtr table(std::uint32_t oid, const std::string& name) {
     return TableMaker(oid, name).key("id").column("note").make();
 }
@@ -92,18 +74,18 @@ TableSchemaPtr table(std::uint32_t oid, const std::string& name) {
 ChangeBatch changes(const TableSchemaPtr& schema, std::initializer_list<std::pair<int, int>> keys) {
     ChangeRecorder recorder(schema);
     for (const auto& [transaction, ordinal] : keys) {
+        const auto number = static_cast<std::uint32_t>(transaction);
+        recorder.transaction({{number * 100ULL}, {number * 100ULL + 10}, transaction, number});
         recorder.insert({std::to_string(transaction * 10 + ordinal), "x"});
-        Change& change = recorder.batch().changes.back();
-        change.transaction = static_cast<std::uint32_t>(transaction - 1);
-        change.ordinal = static_cast<std::uint64_t>(ordinal);
+        recorder.batch().changes.back().ordinal = static_cast<std::uint64_t>(ordinal);
     }
     return recorder.take();
 }
 
 TEST(FlushEvents, MergesTablesInTheOrderOfCommits) {
-    TwoTransactions flush;
-    flush.items().add(changes(table(1, "a"), {{1, 1}, {1, 3}, {2, 2}}));
-    flush.items().add(changes(table(2, "b"), {{1, 2}, {2, 1}}));
+    TestFlush flush({300});
+    flush.add(changes(table(1, "a"), {{1, 1}, {1, 3}, {2, 2}}));
+    flush.add(changes(table(2, "b"), {{1, 2}, {2, 1}}));
     const std::vector<std::string> expected = {
         "begin 1", "a insert (11,x)", "b insert (12,x)", "a insert (13,x)", "commit 1",
         "begin 2", "b insert (21,x)", "a insert (22,x)", "commit 2"};
@@ -116,10 +98,10 @@ TEST(FlushEvents, MergesTablesInTheOrderOfCommits) {
 }
 
 TEST(FlushEvents, ASmallWindowKeepsTheOrderOfEachTable) {
-    TwoTransactions flush;
-    flush.items().add(changes(table(1, "a"), {{1, 1}}));
-    flush.items().add(changes(table(2, "b"), {{1, 2}}));
-    flush.items().add(changes(table(1, "a"), {{1, 3}, {2, 1}}));
+    TestFlush flush({300});
+    flush.add(changes(table(1, "a"), {{1, 1}}));
+    flush.add(changes(table(2, "b"), {{1, 2}}));
+    flush.add(changes(table(1, "a"), {{1, 3}, {2, 1}}));
     EXPECT_THAT(walk(flush, 1),
                 ElementsAre("begin 1", "a insert (11,x)", "commit 1", "begin 1", "b insert (12,x)",
                             "commit 1", "begin 1", "a insert (13,x)", "commit 1", "begin 2",
@@ -136,7 +118,7 @@ TEST(FlushEvents, TellsEveryKindOfChange) {
                   .update({"1", "b"}, {"2", "c"}, {1})
                   .remove({"2", "c"})
                   .take());
-    flush.add(Truncate{{key, full}, false, false, 0, 5, nullptr});
+    flush.add(Truncate{{key, full}, false, false, {}, 5, nullptr});
     ChangeBatch last = ChangeRecorder(full).remove({"x"}).take();
     last.changes[0].ordinal = 6;
     flush.add(std::move(last));

@@ -1,6 +1,7 @@
 // A batch, in the byte order of the machine:
 //
-//   u64 changes, u64 rows of new_rows, u64 rows of old_rows, u64 columns
+//   u64 changes, u64 transactions, u64 rows of new_rows, u64 rows of old_rows, u64 columns
+//   transactions: commit_lsn u64, end_lsn u64, commit_time_us i64, xid u32 each
 //   changes: kind u8 each, old_is_full u8 each, transaction u32 each, new_row i32 each,
 //            old_row i32 each, ordinal u64 each
 //   new_rows, old_rows: per column a *column*
@@ -32,6 +33,15 @@ template <class Get>
 void put_each(const std::vector<Change>& changes, Buffer& out, Get get) {
     out.reserve(changes.size() * sizeof(get(changes[0])));
     for (const Change& change : changes) out.append_value_unchecked(get(change));
+}
+
+constexpr std::size_t kTransactionBytes = 28;
+
+void put_transaction(const Transaction& transaction, Buffer& out) {
+    out.append_value(transaction.commit_lsn.value);
+    out.append_value(transaction.end_lsn.value);
+    out.append_value(transaction.commit_time_us);
+    out.append_value(transaction.xid);
 }
 
 void put_column(const Column& column, Buffer& out) {
@@ -198,6 +208,18 @@ void take_rows(Input& in, std::uint64_t rows, RowBatch& to) {
     for (std::uint64_t i = 0; to.columns().empty() && i < rows; ++i) to.append_empty_row();
 }
 
+void take_transactions(Input& in, std::uint64_t count, std::vector<Transaction>& to) {
+    Input from(in.take_array(count, kTransactionBytes));
+    if (in.failed()) return;
+    to.resize(static_cast<std::size_t>(count));
+    for (Transaction& each : to) {
+        each.commit_lsn = {from.value<std::uint64_t>()};
+        each.end_lsn = {from.value<std::uint64_t>()};
+        each.commit_time_us = from.value<std::int64_t>();
+        each.xid = from.value<std::uint32_t>();
+    }
+}
+
 void take_changes(Input& in, std::uint64_t count, std::vector<Change>& to) {
     const auto kinds = in.take_array(count, 1);
     const auto fulls = in.take_array(count, 1);
@@ -233,9 +255,9 @@ void take_unchanged(Input& in, ChangeBatch& batch) {
     }
 }
 
-bool are_rows_good(const ChangeBatch& batch) {
+bool are_references_good(const ChangeBatch& batch) {
     for (const Change& change : batch.changes) {
-        if (change.new_row < -1 ||
+        if (change.transaction >= batch.transactions.size() || change.new_row < -1 ||
             std::cmp_less_equal(batch.new_rows.rows(), change.new_row + 0LL) ||
             change.old_row < -1 ||
             std::cmp_less_equal(batch.old_rows.rows(), change.old_row + 0LL)) {
@@ -249,9 +271,11 @@ bool are_rows_good(const ChangeBatch& batch) {
 
 void encode_batch(const ChangeBatch& batch, Buffer& out) {
     out.append_value<std::uint64_t>(batch.changes.size());
+    out.append_value<std::uint64_t>(batch.transactions.size());
     out.append_value<std::uint64_t>(batch.new_rows.rows());
     out.append_value<std::uint64_t>(batch.old_rows.rows());
     out.append_value<std::uint64_t>(batch.new_rows.columns().size());
+    for (const Transaction& transaction : batch.transactions) put_transaction(transaction, out);
     put_each(batch.changes, out, [](const Change& c) { return static_cast<std::uint8_t>(c.kind); });
     put_each(batch.changes, out, [](const Change& c) { return std::uint8_t{c.old_is_full}; });
     put_each(batch.changes, out, [](const Change& c) { return c.transaction; });
@@ -268,9 +292,11 @@ Result<ChangeBatch> decode_batch(std::span<const std::byte> bytes, const TableSc
     Input in(bytes);
     ChangeBatch batch(schema);
     const auto changes = in.value<std::uint64_t>();
+    const auto transactions = in.value<std::uint64_t>();
     const auto new_rows = in.value<std::uint64_t>();
     const auto old_rows = in.value<std::uint64_t>();
     if (in.value<std::uint64_t>() != schema->columns.size()) in.fail();
+    take_transactions(in, transactions, batch.transactions);
     take_changes(in, changes, batch.changes);
     // A table without columns has no bytes that would bound its rows; Change does.
     constexpr std::uint64_t kRowsMax = std::numeric_limits<std::int32_t>::max();
@@ -278,7 +304,7 @@ Result<ChangeBatch> decode_batch(std::span<const std::byte> bytes, const TableSc
     if (!in.failed()) take_rows(in, new_rows, batch.new_rows);
     if (!in.failed()) take_rows(in, old_rows, batch.old_rows);
     if (!in.failed()) take_unchanged(in, batch);
-    if (in.failed() || !in.at_end() || !are_rows_good(batch)) {
+    if (in.failed() || !in.at_end() || !are_references_good(batch)) {
         return Error(ErrorCode::corrupt_state,
                      fmt::format("read changes of {} from a spill file: the record does not hold "
                                  "changes of this table's columns",

@@ -77,7 +77,13 @@ ChangeBatch random_batch(const TableSchemaPtr& schema, std::size_t changes, std:
         Change change;
         change.kind = static_cast<ChangeKind>(random() % 3);
         change.old_is_full = random() % 2 == 0;
-        change.transaction = static_cast<std::uint32_t>(random());
+        if (i % 3 == 0) {
+            batch.transactions.push_back({{random()},
+                                          {random()},
+                                          static_cast<std::int64_t>(random()),
+                                          static_cast<std::uint32_t>(random())});
+        }
+        change.transaction = static_cast<std::uint32_t>(random() % batch.transactions.size());
         change.ordinal = random();
         if (change.kind != ChangeKind::remove) change.new_row = add(batch.new_rows);
         if (change.kind != ChangeKind::insert) change.old_row = add(batch.old_rows);
@@ -101,6 +107,13 @@ void expect_equal_rows(const RowBatch& a, const RowBatch& b) {
 }
 
 void expect_equal(const ChangeBatch& a, const ChangeBatch& b) {
+    ASSERT_EQ(a.transactions.size(), b.transactions.size());
+    for (std::size_t i = 0; i < a.transactions.size(); ++i) {
+        EXPECT_EQ(a.transactions[i].commit_lsn, b.transactions[i].commit_lsn);
+        EXPECT_EQ(a.transactions[i].end_lsn, b.transactions[i].end_lsn);
+        EXPECT_EQ(a.transactions[i].commit_time_us, b.transactions[i].commit_time_us);
+        EXPECT_EQ(a.transactions[i].xid, b.transactions[i].xid);
+    }
     ASSERT_EQ(a.changes.size(), b.changes.size());
     for (std::size_t i = 0; i < a.changes.size(); ++i) {
         EXPECT_EQ(a.changes[i].kind, b.changes[i].kind);

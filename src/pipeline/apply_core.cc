@@ -1,6 +1,7 @@
 #include "pipeline/apply_core.h"
 
 #include "base/check.h"
+#include "base/narrow.h"
 #include "batch/row_append.h"
 
 #include <fmt/format.h>
@@ -18,6 +19,13 @@ constexpr std::size_t kReplayFramesPerStep = 16'384;
 
 // What one change costs beside its values.
 constexpr std::size_t kChangeOverhead = sizeof(Change);
+
+// Changes of these transactions are in the copy already.
+ChangeLog::Skip shown_by(SnapshotXids snapshot) {
+    return [snapshot = std::move(snapshot)](const Transaction& transaction) {
+        return snapshot.visible(transaction.xid);
+    };
+}
 
 // Up to 64 times the configured size: 1 GiB by default, on disk if need be.
 constexpr unsigned kSliceDoublingsMax = 6;
@@ -297,11 +305,11 @@ void ApplyCore::begin(const Transaction& transaction) {
 void ApplyCore::commit() {
     in_transaction_ = false;
     ++transactions_;
-    if (pending_begun_) pending_.set_transaction(transaction_);
+    if (pending_begun_) pending_.commit_transaction(transaction_);
     pending_begun_ = false;
     for (Table* table : begun_holds_) {
         if (!table->held || !table->held_begun) continue;
-        table->held->set_transaction(transaction_);
+        table->held->commit_transaction(transaction_);
         table->held_begun = false;
         table->held_up_to = transaction_.end_lsn;
     }
@@ -493,7 +501,7 @@ Status ApplyCore::append_change(ChangeLog& log, Relation& relation, const RowCha
     Change change;
     change.kind = in.kind;
     change.ordinal = ordinal_;
-    change.transaction = static_cast<std::uint32_t>(log.transactions().size() - 1);
+    change.transaction = narrow<std::uint32_t>(batch.transactions.size() - 1);
     const std::size_t old_before = batch.old_rows.rows();
     if (in.old_row != nullptr) {
         change.old_row = static_cast<std::int32_t>(old_before);
@@ -532,13 +540,11 @@ Status ApplyCore::on_truncate(const TruncateMessage& message) {
         } else if (table->route == Route::hold && begin_held(*table)) {
             Truncate held = visible;
             held.tables = {table->schema};
-            held.transaction = static_cast<std::uint32_t>(table->held->transactions().size() - 1);
             table->held->add(std::move(held));
         }
     }
     if (visible.tables.empty()) return {};
     begin_pending();
-    visible.transaction = static_cast<std::uint32_t>(pending_.transactions().size() - 1);
     pending_.add(std::move(visible));
     return {};
 }
@@ -686,9 +692,7 @@ void ApplyCore::publish_ready_copies() {
         }
     }
     for (Table* table : complete) {
-        const SnapshotXids& snapshot = table->snapshot;
-        pending_.append(std::move(*table->held), table->copy,
-                        [&](const Transaction& t) { return snapshot.visible(t.xid); });
+        pending_.append(std::move(*table->held), table->copy, shown_by(table->snapshot));
         pending_.add(Publish{table->copy});
         table->schema = table->copy->schema;
         release_hold(*table);
@@ -705,27 +709,23 @@ bool ApplyCore::submit_catch_up_slice() {
         const std::size_t limit = slice_limit(*table);
         if (!table->copy || table->held->bytes() <= limit) continue;
         ChangeLog slice(options_.spill);
-        const SnapshotXids& snapshot = table->snapshot;
-        slice.append_front(*table->held, limit, table->copy,
-                           [&](const Transaction& t) { return snapshot.visible(t.xid); });
+        slice.append_front(*table->held, limit, table->copy, shown_by(table->snapshot));
         ++table->slices;
-        const std::size_t bytes = slice.memory_bytes();
-        submit(slice.finish(submitted_), FlushKind::slice, bytes);
+        submit(slice, submitted_, FlushKind::slice);
         return true;
     }
     return false;
 }
 
-void ApplyCore::submit(std::shared_ptr<Flush> flush, FlushKind kind, std::size_t bytes) {
+void ApplyCore::submit(ChangeLog& log, Lsn position, FlushKind kind) {
     WALBROOK_CHECK(!in_flight_);
-    WALBROOK_CHECK(flush->position() >= submitted_);
+    WALBROOK_CHECK(position >= submitted_);
     in_flight_ = true;
     last_submit_ = clock_;
-    const auto transactions = flush->transactions();
-    in_flight_oldest_us_ = transactions.empty() ? 0 : transactions.front().commit_time_us;
-    in_flight_bytes_ = bytes;
-    submitted_ = flush->position();
-    out_->emplace_back(action::SubmitFlush{std::move(flush), kind});
+    in_flight_oldest_us_ = log.oldest_commit_time_us();
+    in_flight_bytes_ = log.memory_bytes();
+    submitted_ = position;
+    out_->emplace_back(action::SubmitFlush{log.finish(position), kind});
 }
 
 void ApplyCore::advance() {
@@ -741,8 +741,7 @@ void ApplyCore::advance() {
     if (!is_flush_due()) return;
     const FlushKind kind = publishing_.empty() ? FlushKind::common : FlushKind::publish;
     publishing_in_flight_ = std::exchange(publishing_, {});
-    const std::size_t bytes = pending_.memory_bytes();
-    submit(pending_.finish(received_), kind, bytes);
+    submit(pending_, received_, kind);
 }
 
 // At once after a pause; under steady traffic once every max_fill, so that the number
@@ -857,7 +856,7 @@ std::uint64_t ApplyCore::held_bytes(TableId id) const {
 
 std::int64_t ApplyCore::oldest_waiting_commit_us() const {
     if (in_flight_oldest_us_ != 0) return in_flight_oldest_us_;
-    return pending_.transactions().empty() ? 0 : pending_.transactions().front().commit_time_us;
+    return pending_.oldest_commit_time_us();
 }
 
 }  // namespace walbrook

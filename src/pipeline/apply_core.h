@@ -232,7 +232,7 @@ class ApplyCore {
     std::size_t slice_limit(const Table& table) const;
     void publish_ready_copies();
     bool submit_catch_up_slice();
-    void submit(std::shared_ptr<Flush> flush, FlushKind kind, std::size_t bytes);
+    void submit(ChangeLog& log, Lsn position, FlushKind kind);
     void on_acked(const input::Acked& acked);
     Status on_disconnected();
     bool at_boundary() const { return !in_transaction_ && !replay_; }

@@ -21,7 +21,6 @@ class Counted final : public Flush {
 
     Lsn position() const override { return inner_.position(); }
     std::int64_t commit_time_us() const override { return inner_.commit_time_us(); }
-    std::span<const Transaction> transactions() const override { return inner_.transactions(); }
     void rewind() override {
         inner_.rewind();
         changes_.clear();

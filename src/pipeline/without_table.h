@@ -18,7 +18,6 @@ class WithoutTable final : public Flush {
 
     Lsn position() const override { return inner_->position(); }
     std::int64_t commit_time_us() const override { return inner_->commit_time_us(); }
-    std::span<const Transaction> transactions() const override { return inner_->transactions(); }
     void rewind() override;
     Result<const FlushItem*> next() override;
 

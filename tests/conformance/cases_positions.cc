@@ -114,7 +114,6 @@ class EndlessFlush final : public Flush {
         : position_(position), schema_(schema), stop_(stop), item_(std::in_place_type<Truncate>) {}
     Lsn position() const override { return position_; }
     std::int64_t commit_time_us() const override { return 0; }
-    std::span<const Transaction> transactions() const override { return {}; }
     void rewind() override {}
     Result<const FlushItem*> next() override {
         if (++items_ == kBeforeStop) stop_.request_stop();

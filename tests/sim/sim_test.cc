@@ -70,7 +70,7 @@ Coverage run(Seeds seeds) {
         }
     }
     fmt::print(
-        "seeds {}..{}: {} flushes ({} slices) of {} transactions ({} streamed, {} aborts), "
+        "seeds {}..{}: {} flushes ({} slices), {} transactions and {} streamed ones ({} aborts), "
         "{} truncates, {} tables published, {} copies lost, {} tables stopped, {} refused, "
         "{} crashes, {} disconnects\n",
         seeds.first, seeds.last, coverage.flushes, coverage.slices, coverage.transactions,

@@ -104,7 +104,7 @@ void World::choose_rates() {
 
     SourceOptions source;
     source.clients = random_.between(2, 7);
-    source.ledger_identity = random_.percent(50) ? ReplicaIdentity::default_key
+    source.ledger_identity = random_.percent(50)   ? ReplicaIdentity::default_key
                              : random_.percent(50) ? ReplicaIdentity::full
                                                    : ReplicaIdentity::nothing;
     // Around the turn of the 32-bit xid, too.
@@ -206,6 +206,7 @@ void World::deliver(std::uint64_t messages) {
             continue;
         }
         trace("frame {}", message->frame[0]);
+        coverage_.transactions += message->frame[0] == 'C';
         coverage_.streamed += message->frame[0] == 'c';
         coverage_.stream_aborts += message->frame[0] == 'A';
         coverage_.truncates += message->frame[0] == 'T';
@@ -215,9 +216,9 @@ void World::deliver(std::uint64_t messages) {
 
 // As MemoryPressure moves: a pause ends in small steps or well.
 void World::change_memory() {
-    memory_ = memory_ == MemoryState::ample                             ? MemoryState::paused
+    memory_ = memory_ == MemoryState::ample                           ? MemoryState::paused
               : memory_ == MemoryState::paused && random_.percent(50) ? MemoryState::scarce
-                                                                        : MemoryState::ample;
+                                                                      : MemoryState::ample;
     trace("memory is {}", name_of(memory_));
     feed(input::Memory{memory_});
 }
@@ -250,7 +251,8 @@ void World::take_inputs() {
 
 void World::write() {
     switch (process_->writer.step(faults_ ? rates_.writer : WriterFaults{})) {
-        case Writer::Step::nothing: return;
+        case Writer::Step::nothing:
+            return;
         case Writer::Step::landed:
             trace("landed up to {}", to_string(view_.position));
             ++coverage_.flushes;
@@ -290,7 +292,6 @@ void World::act(CoreAction& any) {
         trace("submit {} up to {}", static_cast<int>(flush->kind),
               to_string(flush->flush->position()));
         coverage_.slices += flush->kind == FlushKind::slice;
-        coverage_.transactions += flush->flush->transactions().size();
         process_->writer.submit(std::move(flush->flush), flush->kind);
     } else if (const auto* holding = std::get_if<action::Holding>(&any)) {
         trace("holding {}", holding->table.oid);
@@ -348,17 +349,21 @@ void World::step() {
     std::size_t choice = 0;
     while (dice >= weights[choice]) dice -= weights[choice++];
     switch (choice) {
-        case 0: return source_->step();
+        case 0:
+            return source_->step();
         case 1:
             if (!walsender_) return connect();
             return deliver(random_.between(1, 25));
-        case 2: return tick(static_cast<std::int64_t>(random_.below(60)));
-        case 3: return write();
+        case 2:
+            return tick(static_cast<std::int64_t>(random_.below(60)));
+        case 3:
+            return write();
         case 4:
-            return process_->copier.step(random_.below(kTables), now_ms_,
-                                         rates_.give_up_per_mille);
-        case 5: return take_inputs();
-        default: return confirm();
+            return process_->copier.step(random_.below(kTables), now_ms_, rates_.give_up_per_mille);
+        case 5:
+            return take_inputs();
+        default:
+            return confirm();
     }
 }
 
@@ -453,9 +458,8 @@ void World::check_table(std::size_t table, const Rows& rows, Lsn position) {
     const std::size_t columns = lake.empty() ? 99 : lake.front().size();
     std::vector<MemoryDestination::Row> source;
     for (const auto& [row, values] : rows) {
-        source.emplace_back(values.begin(),
-                            values.begin() + static_cast<std::ptrdiff_t>(
-                                                 std::min(columns, values.size())));
+        source.emplace_back(values.begin(), values.begin() + static_cast<std::ptrdiff_t>(
+                                                                 std::min(columns, values.size())));
     }
     std::sort(source.begin(), source.end());
     if (source == lake) return;

@@ -16,14 +16,13 @@ class Watched final : public Flush {
     Watched(Flush& inner, LakeView& lake) : inner_(inner), lake_(lake) {}
     Lsn position() const override { return inner_.position(); }
     std::int64_t commit_time_us() const override { return inner_.commit_time_us(); }
-    std::span<const Transaction> transactions() const override { return inner_.transactions(); }
     void rewind() override { inner_.rewind(); }
     Result<const FlushItem*> next() override {
         WALBROOK_TRY(const FlushItem* item, inner_.next());
         if (item == nullptr) return item;
         if (const auto* publish = std::get_if<Publish>(item)) {
-            lake_.tables[Source::table_of(publish->copy->schema->id.oid)] = {TablePhase::ready, {},
-                                                                             true};
+            lake_.tables[Source::table_of(publish->copy->schema->id.oid)] = {
+                TablePhase::ready, {}, true};
         } else if (const auto* freeze = std::get_if<Freeze>(item)) {
             LakeTable& table = lake_.tables[Source::table_of(freeze->schema->id.oid)];
             table.phase = freeze->phase;
@@ -73,8 +72,7 @@ Writer::Step Writer::step(const WriterFaults& faults) {
 }
 
 void Writer::refuse(TableId table, Error error) {
-    job_->flush =
-        std::make_shared<WithoutTable>(job_->flush, table, applied_, error.message());
+    job_->flush = std::make_shared<WithoutTable>(job_->flush, table, applied_, error.message());
     job_->refused.emplace_back(table, std::move(error));
 }
 

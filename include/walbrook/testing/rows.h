@@ -198,9 +198,9 @@ class ChangeRecorder {
         for (const std::size_t column : key_) key[column] = row[column];
         return key;
     }
-    // Changes that follow belong to this one of the flush's transactions.
-    ChangeRecorder& transaction(std::uint32_t index) {
-        transaction_ = index;
+    // Changes that follow belong to this transaction.
+    ChangeRecorder& transaction(const Transaction& transaction) {
+        transaction_ = transaction;
         ordinal_ = 0;
         return *this;
     }
@@ -224,7 +224,10 @@ class ChangeRecorder {
         change.old_row = append(batch_.old_rows, is_full() ? row : key_of(row));
     }
     ChangeRecorder& add(Change change) {
-        change.transaction = transaction_;
+        if (batch_.transactions.empty() || batch_.transactions.back().xid != transaction_.xid) {
+            batch_.transactions.push_back(transaction_);
+        }
+        change.transaction = static_cast<std::uint32_t>(batch_.transactions.size() - 1);
         change.ordinal = ++ordinal_;
         batch_.changes.push_back(change);
         return *this;
@@ -234,21 +237,22 @@ class ChangeRecorder {
     std::vector<std::size_t> key_;
     CopyTargetPtr copy_;
     ChangeBatch batch_;
-    std::uint32_t transaction_ = 0;
+    Transaction transaction_;  // None: that of the flush.
     std::uint64_t ordinal_ = 0;
 };
 
-// A flush of what was added, as one transaction unless told otherwise.
+// A flush of what was added. What was recorded without a transaction is of one that
+// ended at the flush's position.
 class TestFlush final : public Flush {
  public:
-    explicit TestFlush(Lsn position) : position_(position) {
-        transactions_.push_back({.commit_lsn = {position.value == 0 ? 0 : position.value - 1},
-                                 .end_lsn = position,
-                                 .commit_time_us = 1'700'000'000'000'000,
-                                 .xid = 700});
-    }
+    explicit TestFlush(Lsn position) : position_(position) {}
     template <class Item>
     TestFlush& add(Item item) {
+        if constexpr (std::is_same_v<Item, ChangeBatch>) {
+            for (Transaction& transaction : item.transactions) stamp(transaction);
+        } else if constexpr (std::is_same_v<Item, Truncate>) {
+            stamp(item.transaction);
+        }
         items_.emplace_back(std::in_place_type<Item>, std::move(item));
         return *this;
     }
@@ -261,8 +265,7 @@ class TestFlush final : public Flush {
     std::vector<FlushItem>& items() { return items_; }
 
     Lsn position() const override { return position_; }
-    std::int64_t commit_time_us() const override { return transactions_.back().commit_time_us; }
-    std::span<const Transaction> transactions() const override { return transactions_; }
+    std::int64_t commit_time_us() const override { return 1'700'000'000'000'000; }
     Result<const FlushItem*> next() override {
         if (next_ < items_.size()) return &items_[next_++];
         if (failure_) return *failure_;
@@ -274,8 +277,15 @@ class TestFlush final : public Flush {
     }
 
  private:
+    void stamp(Transaction& transaction) const {
+        if (transaction.xid != 0) return;
+        transaction = {.commit_lsn = {position_.value == 0 ? 0 : position_.value - 1},
+                       .end_lsn = position_,
+                       .commit_time_us = 1'700'000'000'000'000,
+                       .xid = 700};
+    }
+
     Lsn position_;
-    std::vector<Transaction> transactions_;
     std::vector<FlushItem> items_;
     std::optional<Error> failure_;
     std::size_t next_ = 0;

@@ -155,7 +155,6 @@ class ListFlush : public Flush {
         : position_{position}, items_(std::move(items)) {}
     Lsn position() const override { return position_; }
     std::int64_t commit_time_us() const override { return 1'700'000'000'000'000; }
-    std::span<const Transaction> transactions() const override { return {}; }
     Result<const FlushItem*> next() override {
         return at_ == items_.size() ? nullptr : &items_[at_++];
     }

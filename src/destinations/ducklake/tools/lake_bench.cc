@@ -124,7 +124,6 @@ class OneFlush : public Flush {
         : position_{position}, item_(std::move(item)) {}
     Lsn position() const override { return position_; }
     std::int64_t commit_time_us() const override { return unix_time_us(); }
-    std::span<const Transaction> transactions() const override { return {}; }
     Result<const FlushItem*> next() override {
         return std::exchange(is_read_, true) ? nullptr : &item_;
     }
