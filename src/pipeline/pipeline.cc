@@ -8,6 +8,7 @@
 #include "pipeline/source_check.h"
 #include "pipeline/stream_thread.h"
 #include "postgres/slots.h"
+#include "source/timeline.h"
 
 #include <fmt/format.h>
 
@@ -95,6 +96,10 @@ class PipelineImpl final : public Pipeline {
     PipelineStatus status() const override;
 
  private:
+    Lineage lineage() const {
+        return {facts_.system.system_identifier, facts_.system.timeline, facts_.system.database_oid,
+                config_.slot_name()};
+    }
     Status open_store();
     Status take_lease();
     Result<Recovered> open_destination();
@@ -133,6 +138,7 @@ class PipelineImpl final : public Pipeline {
     bool destination_open_ = false;
     std::stop_source stop_start_;
 
+    std::uint32_t timeline_ = 0;  // That the store knew; 0: none.
     Lsn start_position_;
     Lsn catch_up_target_;
     std::vector<ReadyTable> ready_;
@@ -192,8 +198,7 @@ Status PipelineImpl::take_lease() {
 Status PipelineImpl::open_store() {
     WALBROOK_RETURN_IF_ERROR(store_->open({config_.id, std::string(destination_->name())}));
     WALBROOK_TRY(const std::optional<Lineage> known, store_->load_lineage());
-    const Lineage present{facts_.system.system_identifier, facts_.system.timeline,
-                          facts_.system.database_oid, config_.slot_name()};
+    Lineage present = lineage();
     if (known && (known->system_identifier != present.system_identifier ||
                   known->database_oid != present.database_oid)) {
         return Error(ErrorCode::corrupt_state,
@@ -203,6 +208,8 @@ Status PipelineImpl::open_store() {
                                  known->system_identifier, known->database_oid,
                                  present.system_identifier, present.database_oid));
     }
+    // A new timeline is one to go on with only once it is known where the destination stands.
+    if (known) timeline_ = present.timeline = known->timeline;
     WALBROOK_RETURN_IF_ERROR(store_->save_lineage(present));
     return failpoint("start.before_slot");
 }
@@ -292,6 +299,15 @@ Status PipelineImpl::prepare_slot(const Recovered& recovered, bool has_data) {
         if (has_data || recovered.position) lost = "it does not exist";
     } else if (slot->is_lost()) {
         lost = "the server invalidated it";
+    } else if (!stored.confirm_bound && recovered.position &&
+               slot->confirmed_flush > recovered.position) {
+        // Nothing lies between if it was us, who confirm what holds no changes for us.
+        log_.warn(
+            "the store knows nothing of this pipeline: that nobody else moved its slot cannot be "
+            "checked",
+            {{"slot", config_.slot_name()},
+             {"slot_position", slot->confirmed_flush},
+             {"destination_position", recovered.position}});
     } else if (stored.confirm_bound && slot->confirmed_flush > stored.confirm_bound &&
                slot->confirmed_flush > recovered.position) {
         lost = fmt::format(
@@ -374,6 +390,17 @@ Status PipelineImpl::choose_start(const Recovered& recovered) {
     const Lsn position = destination_->capabilities().exactly_once
                              ? recovered.position
                              : std::max(stored.durable, recovered.position);
+    if (timeline_ != 0 && timeline_ != facts_.system.timeline) {
+        WALBROOK_TRY(Connection walsender, connect("start", true));
+        // Where every table is copied again there is nothing to be continued.
+        if (!ready_.empty()) {
+            WALBROOK_RETURN_IF_ERROR(
+                check_timeline(walsender, deadline, timeline_, facts_.system, position));
+        }
+        log_.info("the server is on a new timeline",
+                  {{"timeline", facts_.system.timeline}, {"before", timeline_}});
+        WALBROOK_RETURN_IF_ERROR(store_->save_lineage(lineage()));
+    }
     start_position_ = std::max(position, slot->confirmed_flush);
     WALBROOK_RETURN_IF_ERROR(
         store_->advance({position, std::max(start_position_, stored.confirm_bound)}).status());
@@ -403,7 +430,7 @@ StreamSettings PipelineImpl::stream_settings() const {
     settings.core.spill.chunk_bytes = budget_.chunk_bytes;
     settings.ready = ready_;
     settings.binary = facts_.all_binary;
-    settings.system_identifier = facts_.system.system_identifier;
+    settings.lineage = lineage();
     settings.wal_sender_timeout = facts_.server.wal_sender_timeout;
     return settings;
 }

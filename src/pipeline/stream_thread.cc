@@ -4,6 +4,7 @@
 #include "base/failpoints.h"
 #include "pipeline/error_policy.h"
 #include "postgres/slots.h"
+#include "source/timeline.h"
 
 #include <fmt/format.h>
 
@@ -47,7 +48,8 @@ StreamThread::StreamThread(Parts& parts, StreamSettings settings)
                        : std::clamp<milliseconds>(2 * settings_.wal_sender_timeout, kSilenceMin,
                                                   kSilenceMax)),
       confirmed_(settings_.core.position),
-      confirm_bound_(settings_.core.position) {}
+      confirm_bound_(settings_.core.position),
+      lineage_(settings_.lineage) {}
 
 StreamThread::~StreamThread() {
     stop();
@@ -131,11 +133,23 @@ Status StreamThread::connect() {
     WALBROOK_TRY(Connection connection,
                  Connection::open(parts_.config.pg_connection, purpose, deadline));
     WALBROOK_TRY(const SystemIdentity system, identify_system(connection, deadline));
-    if (system.system_identifier != settings_.system_identifier) {
+    if (system.system_identifier != lineage_.system_identifier) {
         return Error(ErrorCode::corrupt_state,
                      fmt::format("the server is another database system than at the start ({} "
                                  "instead of {}); point pg_connection at the right one",
-                                 system.system_identifier, settings_.system_identifier));
+                                 system.system_identifier, lineage_.system_identifier));
+    }
+    if (system.timeline != lineage_.timeline) {
+        WALBROOK_RETURN_IF_ERROR(
+            check_timeline(connection, deadline, lineage_.timeline, system, core_.received()));
+        parts_.log.info("the server is on a new timeline",
+                        {{"timeline", system.timeline}, {"before", lineage_.timeline}});
+        Lineage next = lineage_;
+        next.timeline = system.timeline;
+        // Before anything of it is received: the next start asks whether its server continues it.
+        WALBROOK_RETURN_IF_ERROR(
+            parts_.store.with([&](Store& store) { return store.save_lineage(next); }));
+        lineage_ = next;
     }
     if (core_.received() > system.position) {
         return Error(ErrorCode::corrupt_state,

@@ -30,7 +30,7 @@ struct StreamSettings {
     bool binary = false;
     // The system that the position belongs to; another one behind the same address
     // stops the pipeline.
-    std::string system_identifier;
+    Lineage lineage;
     std::chrono::milliseconds wal_sender_timeout{0};  // The server's; 0: none.
 };
 
@@ -88,6 +88,7 @@ class StreamThread {
 
     Lsn confirmed_;      // What the server heard, since the start of the process.
     Lsn confirm_bound_;  // What the store holds.
+    Lineage lineage_;    // Of the server at the last connection.
     Lsn server_end_;     // Of the last keepalive.
     Instant last_status_{};
     Instant heard_{};  // When the server last said something, or we did not listen.
