@@ -29,6 +29,7 @@ enum class ErrorCode {
     unsupported_value,  // A value that the column cannot hold exactly.
     schema_mismatch,    // Rows do not fit the schema we know.
     // Stop and tell the operator.
+    fenced,  // Another process owns the pipeline or writes to its destination.
     permission,
     config,
     missing_slot,

@@ -4,21 +4,38 @@ namespace walbrook {
 
 std::string_view name_of(ErrorCode code) {
     switch (code) {
-        case ErrorCode::unavailable: return "unavailable";
-        case ErrorCode::timed_out: return "timed_out";
-        case ErrorCode::throttled: return "throttled";
-        case ErrorCode::aborted: return "aborted";
-        case ErrorCode::conflict: return "conflict";
-        case ErrorCode::unknown_outcome: return "unknown_outcome";
-        case ErrorCode::cancelled: return "cancelled";
-        case ErrorCode::malformed: return "malformed";
-        case ErrorCode::unsupported_value: return "unsupported_value";
-        case ErrorCode::schema_mismatch: return "schema_mismatch";
-        case ErrorCode::permission: return "permission";
-        case ErrorCode::config: return "config";
-        case ErrorCode::missing_slot: return "missing_slot";
-        case ErrorCode::corrupt_state: return "corrupt_state";
-        case ErrorCode::internal: return "internal";
+        case ErrorCode::unavailable:
+            return "unavailable";
+        case ErrorCode::timed_out:
+            return "timed_out";
+        case ErrorCode::throttled:
+            return "throttled";
+        case ErrorCode::aborted:
+            return "aborted";
+        case ErrorCode::conflict:
+            return "conflict";
+        case ErrorCode::unknown_outcome:
+            return "unknown_outcome";
+        case ErrorCode::cancelled:
+            return "cancelled";
+        case ErrorCode::malformed:
+            return "malformed";
+        case ErrorCode::unsupported_value:
+            return "unsupported_value";
+        case ErrorCode::schema_mismatch:
+            return "schema_mismatch";
+        case ErrorCode::permission:
+            return "permission";
+        case ErrorCode::config:
+            return "config";
+        case ErrorCode::fenced:
+            return "fenced";
+        case ErrorCode::missing_slot:
+            return "missing_slot";
+        case ErrorCode::corrupt_state:
+            return "corrupt_state";
+        case ErrorCode::internal:
+            return "internal";
     }
     return "internal";
 }

@@ -9,6 +9,7 @@ ExitCode exit_code_of(ErrorCode code) {
         case ErrorCode::throttled:
             return ExitCode::unreachable;
         case ErrorCode::conflict:
+        case ErrorCode::fenced:
             return ExitCode::try_again;
         case ErrorCode::permission:
             return ExitCode::permission;

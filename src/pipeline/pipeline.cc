@@ -190,7 +190,7 @@ Status PipelineImpl::take_lease() {
     WALBROOK_TRY(const bool taken, try_lease(*lease_, deadline, config_.id));
     if (taken) return {};
     WALBROOK_TRY(const std::string holder, lease_holder(*lease_, deadline, config_.id));
-    return Error(ErrorCode::conflict,
+    return Error(ErrorCode::fenced,
                  fmt::format("pipeline {} is already running: {}; stop it first", config_.id,
                              holder.empty() ? "another session has its lock" : holder));
 }

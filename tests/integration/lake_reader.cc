@@ -13,6 +13,13 @@
 namespace walbrook::testing {
 namespace {
 
+// From what walbrook.yaml says.
+std::string attach_uri(const std::string& catalog) {
+    if (catalog.starts_with("postgres:")) return "ducklake:" + catalog;
+    if (catalog.starts_with("duckdb:")) return "ducklake:" + catalog.substr(7);
+    return "ducklake:sqlite:" + catalog;
+}
+
 template <class T>
 T must(Result<T> result) {
     if (!result) throw std::runtime_error(result.error().message());
@@ -104,12 +111,12 @@ std::string postgres_text(TypeKind kind, const std::string& text) {
 
 LakeReader::LakeReader(std::string catalog) {
     duckdb_engine::DatabaseOptions options;
-    options.extensions = {"sqlite_scanner", "ducklake", "icu"};
+    options.extensions = {"sqlite_scanner", "postgres_scanner", "ducklake", "icu"};
     database_ = must(duckdb_engine::Database::create(options));
     session_ = must(database_->connect());
     must(session_->run("set timezone = 'UTC'"));
     must(session_->run(fmt::format("attach {} as lake (read_only)",
-                                   duckdb_engine::quote_literal("ducklake:sqlite:" + catalog))));
+                                   duckdb_engine::quote_literal(attach_uri(catalog)))));
 }
 
 std::vector<std::vector<std::string>> LakeReader::query(const std::string& sql) {

@@ -48,9 +48,10 @@ void Replica::write_config() {
         port_ == 0 ? source_.url()
                    : fmt::format("postgres://postgres@127.0.0.1:{}/{}", port_, source_.name()));
     for (const std::string& key : keys_) text += "  " + key + "\n";
-    text +=
-        "destination: {ducklake: {catalog: \"lake/catalog.sqlite\", data_path: \"lake/data\"}}\n"
-        "server: {listen: off}\n";
+    text += fmt::format(
+        "destination: {{ducklake: {{catalog: \"{}\", data_path: \"lake/data\"}}}}\n"
+        "server: {{listen: off}}\n",
+        catalog_.empty() ? "lake/catalog.sqlite" : catalog_);
     std::filesystem::create_directories(folder_.path() / "lake");
     write_file(folder_.path() / "walbrook.yaml", text);
 }
@@ -91,8 +92,12 @@ LakeReader& Replica::lake() {
     return *lake_;
 }
 
+bool Replica::is_lake_there() const {
+    return !catalog_.empty() || std::filesystem::exists(catalog());
+}
+
 Lsn Replica::position() {
-    if (!std::filesystem::exists(catalog())) return {};
+    if (!is_lake_there()) return {};
     try {
         const auto rows = lake().query(
             "select commit_extra_info from __ducklake_metadata_lake.ducklake_snapshot_changes "
@@ -109,7 +114,7 @@ Lsn Replica::position() {
 }
 
 int Replica::snapshots() {
-    if (!std::filesystem::exists(catalog())) return 0;
+    if (!is_lake_there()) return 0;
     try {
         return std::stoi(
             lake().value("select count(*) from __ducklake_metadata_lake.ducklake_snapshot"));

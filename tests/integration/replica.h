@@ -1,16 +1,16 @@
 #pragma once
 
-#include <map>
-#include <memory>
-#include <optional>
-#include <string>
-#include <vector>
-
 #include "integration/lake_reader.h"
 #include "support/child_process.h"
 #include "support/database.h"
 #include "support/temp_dir.h"
 #include "walbrook/pipeline.h"
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
 
 namespace walbrook::testing {
 
@@ -23,6 +23,8 @@ class Replica {
 
     // Lines for walbrook.yaml under `pipeline:`, for example "batch: {max_fill_ms: 20}".
     void configure(std::string pipeline_key) { keys_.push_back(std::move(pipeline_key)); }
+    // As walbrook.yaml names it, instead of a SQLite file.
+    void use_catalog(std::string catalog) { catalog_ = std::move(catalog); }
     void set_environment(std::string name, std::string value) { env_[name] = std::move(value); }
     void clear_environment() { env_.clear(); }
 
@@ -59,7 +61,9 @@ class Replica {
     LakeReader& lake();
     // Opens the lake anew (a reader of its own keeps what it has read).
     LakeReader reader() const { return LakeReader(catalog()); }
-    std::string catalog() const { return folder_.file("lake/catalog.sqlite"); }
+    std::string catalog() const {
+        return catalog_.empty() ? folder_.file("lake/catalog.sqlite") : catalog_;
+    }
     std::string folder() const { return folder_.path().string(); }
     // What is left at the source after the pipeline: slots other than ours, sessions (and
     // so transactions), advisory locks, prepared transactions. Empty when nothing is.
@@ -68,12 +72,14 @@ class Replica {
 
  private:
     void write_config();
+    bool is_lake_there() const;
 
     Database& source_;
     std::string publication_;
     std::uint64_t id_;
     std::uint16_t port_ = 0;  // 0: the server's own.
     TempDir folder_;
+    std::string catalog_;
     std::vector<std::string> keys_;
     std::map<std::string, std::string> env_;
     std::unique_ptr<ChildProcess> process_;

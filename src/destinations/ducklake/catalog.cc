@@ -163,6 +163,9 @@ std::string Catalog::attach_uri() const {
 
 Catalog parse_catalog(const std::string& text) {
     std::string_view rest = text;
+    if (rest.starts_with("postgres://") || rest.starts_with("postgresql://")) {
+        return {CatalogKind::postgres, std::string(rest)};
+    }
     if (take_prefix(rest, "postgres:")) return {CatalogKind::postgres, std::string(rest)};
     const bool is_duckdb = take_prefix(rest, "duckdb:");
     if (!is_duckdb) take_prefix(rest, "sqlite:");
@@ -193,9 +196,8 @@ Result<Fence> Fence::take(const std::string& catalog_path) {
     }
     Fence fence(descriptor);
     if (::flock(descriptor, LOCK_EX | LOCK_NB) != 0) {
-        return Error(
-            ErrorCode::conflict,
-            "another process writes to this lake: it holds the lock " + path + "; stop it first");
+        return Error(ErrorCode::fenced, "another process writes to this lake: it holds the lock " +
+                                            path + "; stop it first");
     }
     return fence;
 }
@@ -225,11 +227,11 @@ std::vector<std::string> DuckLakeConfig::problems() const {
         problems.emplace_back(
             "destination.ducklake.catalog: is missing; give a path, "
             "duckdb:PATH or postgres:DSN");
-    } else if (parsed.kind == ducklake::CatalogKind::postgres) {
+    } else if (parsed.kind == ducklake::CatalogKind::postgres && parsed.target.empty()) {
         problems.emplace_back(
-            "destination.ducklake.catalog: a Postgres catalog is not supported "
-            "yet, nothing would fence a second writer; give a path");
-    } else if (parsed.target.empty() || parsed.target.ends_with('/')) {
+            "destination.ducklake.catalog: names no database; give a connection string, for "
+            "example postgres:host=db.example dbname=lake user=walbrook");
+    } else if (parsed.is_file() && (parsed.target.empty() || parsed.target.ends_with('/'))) {
         problems.emplace_back("destination.ducklake.catalog: names no file");
     }
     if (data_path.empty()) {

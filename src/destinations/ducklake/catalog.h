@@ -40,7 +40,7 @@ Result<bool> prepare_catalog_file(const Catalog& catalog);
 // commit, and no epoch is needed in transactions.
 class Fence {
  public:
-    // ErrorCode::conflict when another process (or another object of this one) has it.
+    // ErrorCode::fenced when another process (or another object of this one) has it.
     static Result<Fence> take(const std::string& catalog_path);
     Fence(Fence&& other) noexcept;
     Fence& operator=(Fence&& other) noexcept;

@@ -119,6 +119,9 @@ Result<Recovered> DuckLakeDestination::open(const PipelineIdentity& who, std::st
         WALBROOK_TRY(fence_, ducklake::Fence::take(options.catalog.target));
     }
     WALBROOK_TRY(lake_, Lake::open(std::move(options)));
+    // A lake of another source stays with whoever writes to it.
+    WALBROOK_RETURN_IF_ERROR(ducklake::check_records(lake_->session(), who).status());
+    WALBROOK_RETURN_IF_ERROR(lake_->fence_others());
     WALBROOK_RETURN_IF_ERROR(ducklake::claim_data_folder(*lake_));
     copies_ = std::make_unique<Copies>(*lake_);
     upkeep_ = std::make_unique<ducklake::Upkeep>(*lake_);

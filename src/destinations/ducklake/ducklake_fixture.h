@@ -5,6 +5,7 @@
 
 #include "destinations/duckdb_engine/engine.h"
 #include "destinations/duckdb_engine/sql.h"
+#include "destinations/ducklake/catalog.h"
 #include "walbrook/destinations.h"
 
 #include <fmt/format.h>
@@ -215,7 +216,7 @@ class LakeTest : public ::testing::Test {
         result.work_dir = folder_ / "work";
         return result;
     }
-    DuckLakeConfig config() const { return {folder_ / "lake.sqlite", folder_ / "data"}; }
+    virtual DuckLakeConfig config() const { return {folder_ / "lake.sqlite", folder_ / "data"}; }
 
     Recovered open() {
         lake_ = make_ducklake_destination(config());
@@ -266,17 +267,17 @@ class LakeTest : public ::testing::Test {
         // process DuckDB's own thread-local memory is gone before.
         static duckdb_engine::Database* const reader = [] {
             duckdb_engine::DatabaseOptions options;
-            options.extensions = {"icu", "sqlite_scanner", "ducklake"};
+            options.extensions = {"icu", "sqlite_scanner", "postgres_scanner", "ducklake"};
             auto database = duckdb_engine::Database::create(options);
             EXPECT_TRUE(database) << database.error().message();
             return database ? (*database).release() : nullptr;
         }();
         auto session = reader->connect();
         if (!session) return session.error().message();
-        expect_ok(
-            (*session)->run("SET TimeZone='UTC'; ATTACH " +
-                            duckdb_engine::quote_literal("ducklake:sqlite:" + config().catalog) +
-                            " AS lake (READ_ONLY)"));
+        expect_ok((*session)->run(
+            "SET TimeZone='UTC'; ATTACH " +
+            duckdb_engine::quote_literal(ducklake::parse_catalog(config().catalog).attach_uri()) +
+            " AS lake (READ_ONLY)"));
         std::string text;
         if (auto result = (*session)->query("USE lake; SELECT COLUMNS(*)::VARCHAR FROM (" + sql +
                                             ") ORDER BY ALL")) {

@@ -3,6 +3,7 @@
 #include "base/failpoints.h"
 #include "destinations/duckdb_engine/sql.h"
 #include "destinations/ducklake/own_files.h"
+#include "destinations/ducklake/postgres_catalog.h"
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
@@ -25,12 +26,14 @@ namespace {
 // that matters in WAL mode, and only for moments.
 constexpr int kBusyTimeoutMs = 30'000;
 
-std::string extra_info(const Note& note, std::uint64_t pipeline_id, const std::string& commit_id) {
-    return nlohmann::json{{"lsn", to_string(note.position)},
-                          {"commit_time_us", note.commit_time_us},
-                          {"pipeline", pipeline_id},
-                          {"commit", commit_id}}
-        .dump();
+std::string extra_info(const Note& note, std::uint64_t pipeline_id, const std::string& commit_id,
+                       std::optional<std::int64_t> epoch) {
+    nlohmann::json info{{"lsn", to_string(note.position)},
+                        {"commit_time_us", note.commit_time_us},
+                        {"pipeline", pipeline_id},
+                        {"commit", commit_id}};
+    if (epoch) info["epoch"] = *epoch;
+    return info.dump();
 }
 
 std::optional<Note> parse_note(const std::string& text) {
@@ -52,6 +55,13 @@ Status failpoint_of(std::string_view when, const std::string& what) {
     const bool is_one =
         std::find(kFailpoints.begin(), kFailpoints.end(), name) != kFailpoints.end();
     return is_one ? failpoint(name) : Status();
+}
+
+std::string without(const std::string& secret, std::string text) {
+    for (std::size_t at = 0; (at = text.find(secret, at)) != std::string::npos;) {
+        text.replace(at, secret.size(), "…");
+    }
+    return text;
 }
 
 std::vector<std::string> extensions_of(CatalogKind kind) {
@@ -110,9 +120,18 @@ Status Lake::attach() {
         sql += fmt::format(", META_BUSY_TIMEOUT {}", kBusyTimeoutMs);
     }
     if (Status status = session_->run(sql + ")"); !status) {
-        return std::move(status).error().with_context("attach the lake's catalog");
+        // What DuckDB says about a connection repeats how it was asked for, password included.
+        Error error(status.error().code(),
+                    without(options_.catalog.target, status.error().message()));
+        return std::move(error).with_context("attach the lake's catalog");
     }
     is_broken_ = false;
+    return {};
+}
+
+Status Lake::fence_others() {
+    if (options_.catalog.kind != CatalogKind::postgres) return {};
+    WALBROOK_TRY(epoch_, take_epoch(*session_));
     return {};
 }
 
@@ -179,9 +198,9 @@ Status Lake::transact(const std::string& what, const std::function<Result<Note>(
 
 Status Lake::commit(const std::string& what, const Note& note) {
     const std::string id = fmt::format("{}-{}", commit_prefix_, ++commits_);
-    const std::string message =
-        fmt::format("CALL lake.set_commit_message('walbrook', {}, extra_info => {})",
-                    quote_literal(what), quote_literal(extra_info(note, options_.pipeline_id, id)));
+    const std::string message = fmt::format(
+        "CALL lake.set_commit_message('walbrook', {}, extra_info => {})", quote_literal(what),
+        quote_literal(extra_info(note, options_.pipeline_id, id, epoch_)));
     Status status = session_->run(message);
     if (status) status = new_files_.sync();
     if (status) status = failpoint_of("before", what);
@@ -212,6 +231,13 @@ Status Lake::resolve(const std::string& commit_id, const Error& error) {
     }
     const nlohmann::json json = nlohmann::json::parse(*newest, nullptr, false);
     if (json.is_object() && json.value("commit", "") == commit_id) return {};
+    if (epoch_) {
+        const Result<std::int64_t> present = newest_epoch(*session_);
+        if (present && *present != *epoch_) {
+            return Error(ErrorCode::fenced,
+                         "another process writes to this lake by now: it began after this one");
+        }
+    }
     return Error(error).with_context("commit to the lake");
 }
 

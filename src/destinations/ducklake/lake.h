@@ -18,7 +18,8 @@
 namespace walbrook::ducklake {
 
 // What every snapshot of ours says about itself, as JSON in its commit_extra_info:
-// {"lsn": "0/16B3748", "commit_time_us": 1, "pipeline": 1, "commit": "6f0c-1"}.
+// {"lsn": "0/16B3748", "commit_time_us": 1, "pipeline": 1, "commit": "6f0c-1"}, and with a
+// catalog in Postgres the writer's "epoch".
 struct Note {
     Lsn position;
     std::int64_t commit_time_us = 0;
@@ -39,6 +40,10 @@ struct LakeOptions {
 class Lake {
  public:
     static Result<std::unique_ptr<Lake>> open(LakeOptions options);
+
+    // From here on no other process can commit to a lake whose catalog is in Postgres. Before
+    // what the lake holds is read. Catalogs that are files are locked instead (Fence).
+    Status fence_others();
 
     duckdb_engine::Connection& session() { return *session_; }
     // What the session's statements may scan.
@@ -82,7 +87,8 @@ class Lake {
     NewFiles new_files_;
     std::string commit_prefix_;
     std::uint64_t commits_ = 0;
-    bool is_broken_ = false;  // A commit failed and attaching again did too.
+    std::optional<std::int64_t> epoch_;  // Of a catalog in Postgres.
+    bool is_broken_ = false;             // A commit failed and attaching again did too.
 };
 
 }  // namespace walbrook::ducklake

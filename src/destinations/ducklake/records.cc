@@ -110,19 +110,23 @@ Result<TableRecord> parse_record(const QueryResult& rows, std::size_t row) {
 
 }  // namespace
 
-Result<bool> open_records(Connection& session, const PipelineIdentity& who) {
+Result<bool> check_records(Connection& session, const PipelineIdentity& who) {
     WALBROOK_TRY(const QueryResult known,
                  session.query("SELECT count(*) FROM duckdb_tables() WHERE database_name = 'lake' "
                                "AND schema_name = '_walbrook'"));
-    if (known.number(0, 0).value_or(0) == 0) {
-        WALBROOK_RETURN_IF_ERROR(create_records(session, who));
-        return true;
-    }
+    if (known.number(0, 0).value_or(0) == 0) return false;
     WALBROOK_TRY(const QueryResult row,
                  session.query("SELECT pipeline_id, system_identifier, database_name, "
                                "database_oid, slot, format_version FROM lake._walbrook.pipeline"));
     WALBROOK_RETURN_IF_ERROR(check_lineage(row, who));
-    return false;
+    return true;
+}
+
+Result<bool> open_records(Connection& session, const PipelineIdentity& who) {
+    WALBROOK_TRY(const bool is_there, check_records(session, who));
+    if (is_there) return false;
+    WALBROOK_RETURN_IF_ERROR(create_records(session, who));
+    return true;
 }
 
 std::string records_folder(const Lake& lake, std::string_view table) {

@@ -32,9 +32,12 @@ struct TableRecord {
 
 using TableRecords = std::map<std::uint32_t, TableRecord>;  // By oid.
 
-// Makes the schema and its tables, or checks that they belong to this pipeline:
-// ErrorCode::corrupt_state for another lineage or a newer format. Within a transaction.
-// True if they were made, that is, if something was written.
+// False if the lake has no records yet. ErrorCode::corrupt_state if they are of another lineage
+// or of a newer format.
+Result<bool> check_records(duckdb_engine::Connection& session, const PipelineIdentity& who);
+
+// Makes the schema and its tables, or checks that they belong to this pipeline. Within a
+// transaction. True if they were made, that is, if something was written.
 Result<bool> open_records(duckdb_engine::Connection& session, const PipelineIdentity& who);
 
 // The folder of a table of the records.

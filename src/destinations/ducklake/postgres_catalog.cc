@@ -1,0 +1,87 @@
+#include "destinations/ducklake/postgres_catalog.h"
+
+#include "destinations/duckdb_engine/sql.h"
+#include "destinations/ducklake/lake.h"
+
+#include <fmt/format.h>
+
+#include <string>
+
+namespace walbrook::ducklake {
+
+using duckdb_engine::Connection;
+using duckdb_engine::quote_literal;
+
+namespace {
+
+// Of two processes that begin at once one waits, as does whoever begins during a commit: the
+// trigger holds the row until then. DuckLake keeps its tables in `public` unless told
+// otherwise. Statistics: see kTriggers in catalog.cc.
+constexpr const char* kTakeEpoch = R"sql(
+set local client_min_messages = warning;
+select pg_advisory_xact_lock(hashtext('walbrook_fence'));
+create table if not exists public.walbrook_fence(
+    id int primary key check (id = 1), epoch bigint not null);
+create or replace function public.walbrook_check_epoch() returns trigger language plpgsql as $$
+declare
+    newest bigint;
+begin
+    if new.author is distinct from 'walbrook' then
+        return new;
+    end if;
+    select epoch into newest from public.walbrook_fence where id = 1 for share;
+    if newest is distinct from (new.commit_extra_info::json ->> 'epoch')::bigint then
+        raise exception 'walbrook: another process writes to this lake by now'
+            using errcode = 'object_not_in_prerequisite_state';
+    end if;
+    return new;
+end $$;
+drop trigger if exists walbrook_check_epoch on public.ducklake_snapshot_changes;
+create trigger walbrook_check_epoch before insert on public.ducklake_snapshot_changes
+    for each row execute function public.walbrook_check_epoch();
+create index if not exists walbrook_file_stats
+    on public.ducklake_file_column_stats(data_file_id);
+create or replace function public.walbrook_forget_stats() returns trigger language plpgsql as $$
+begin
+    delete from public.ducklake_file_column_stats where data_file_id = new.data_file_id;
+    return null;
+end $$;
+drop trigger if exists walbrook_forget_stats on public.ducklake_data_file;
+create trigger walbrook_forget_stats after update of end_snapshot on public.ducklake_data_file
+    for each row when (new.end_snapshot is not null)
+    execute function public.walbrook_forget_stats();
+insert into public.walbrook_fence values (1, 1)
+    on conflict (id) do update set epoch = walbrook_fence.epoch + 1;
+)sql";
+
+Result<std::int64_t> take(Connection& session) {
+    WALBROOK_RETURN_IF_ERROR(session.run(fmt::format("CALL postgres_execute('{}', {})",
+                                                     Lake::metadata(), quote_literal(kTakeEpoch))));
+    return newest_epoch(session);
+}
+
+}  // namespace
+
+Result<std::int64_t> newest_epoch(Connection& session) {
+    WALBROOK_TRY(const auto rows,
+                 session.query(fmt::format("SELECT epoch FROM postgres_query('{}', 'select epoch "
+                                           "from public.walbrook_fence where id = 1')",
+                                           Lake::metadata())));
+    const auto epoch = rows.rows() == 1 ? rows.number(0, 0) : std::nullopt;
+    if (!epoch) return Error(ErrorCode::corrupt_state, "walbrook_fence has not one row");
+    return *epoch;
+}
+
+Result<std::int64_t> take_epoch(Connection& session) {
+    WALBROOK_RETURN_IF_ERROR(session.run("BEGIN"));
+    Result<std::int64_t> epoch = take(session);
+    if (epoch) {
+        if (Status status = session.run("COMMIT"); !status) epoch = std::move(status).error();
+    } else {
+        session.run("ROLLBACK").ignore();
+    }
+    if (!epoch) return Error(epoch.error()).with_context("fence the lake's catalog");
+    return epoch;
+}
+
+}  // namespace walbrook::ducklake

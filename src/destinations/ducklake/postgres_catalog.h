@@ -1,0 +1,23 @@
+#pragma once
+
+#include "destinations/duckdb_engine/engine.h"
+#include "walbrook/result.h"
+
+#include <cstdint>
+
+namespace walbrook::ducklake {
+
+// A catalog in a Postgres database has no lock that lasts as long as its holder: a process
+// that is cut off loses its session, and may still commit later on another. So who begins
+// takes the next epoch, each commit says under which epoch it was begun, and a trigger in the
+// catalog refuses every epoch but the newest.
+//
+// `session` has the lake attached; outside of a transaction. Makes what is missing in the
+// catalog: the table walbrook_fence, the triggers walbrook_check_epoch and
+// walbrook_forget_stats, and an index (docs/design/ducklake.md, "A catalog in Postgres").
+// Returns the epoch; no commit of an earlier one follows.
+Result<std::int64_t> take_epoch(duckdb_engine::Connection& session);
+// The one that may commit now.
+Result<std::int64_t> newest_epoch(duckdb_engine::Connection& session);
+
+}  // namespace walbrook::ducklake
