@@ -4,8 +4,6 @@
 #include "support/eventually.h"
 #include "support/pg_test.h"
 
-#include <fmt/format.h>
-
 namespace walbrook::testing {
 namespace {
 
@@ -15,11 +13,9 @@ INSTANTIATE_TEST_SUITE_P(Pg, Catalogs, ::testing::ValuesIn(newest_pg_version()),
 // A database for teams: several readers, the process killed now and then.
 TEST_P(Catalogs, APostgresDatabase) {
     Database lake(database().cluster());
-    const PgConnectionConfig at = lake.connection();
     Bank bank = Bank::small(database());
     Replica replica(database());
-    replica.use_catalog(fmt::format("postgres:host={} port={} user={} dbname={}", at.host, at.port,
-                                    at.username, at.name));
+    replica.use_catalog(catalog_in(lake));
     replica.configure("batch: {max_fill_ms: 50}");
     bank.start(4, 200);
     for (int i = 0; i < 5; ++i) {

@@ -25,6 +25,12 @@ bool is_past(const PipelineStatus& status, Lsn target) {
 
 }  // namespace
 
+std::string catalog_in(const Database& database) {
+    const PgConnectionConfig at = database.connection();
+    return fmt::format("postgres:host={} port={} user={} dbname={}", at.host, at.port, at.username,
+                       at.name);
+}
+
 Replica::Replica(Database& source, std::string publication)
     : source_(source),
       publication_(std::move(publication)),

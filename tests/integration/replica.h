@@ -14,6 +14,9 @@
 
 namespace walbrook::testing {
 
+// As walbrook.yaml names a catalog in this database.
+std::string catalog_in(const Database& database);
+
 // One pipeline as its users run it: a folder with walbrook.yaml and a lake, and the
 // program `walbrook`, which may be killed and started again.
 class Replica {
