@@ -7,10 +7,14 @@
 #include "support/pg_test.h"
 
 #include <gtest/gtest.h>
+#include <libpq-fe.h>
 
 #include <future>
 #include <map>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <signal.h>
+#include <sys/socket.h>
 
 namespace walbrook {
 namespace {
@@ -176,6 +180,24 @@ TEST_P(Sessions, CopyDataIsReadFromTheHandle) {
     Connection third = open();
     EXPECT_FALSE(third.query(soon(), "copy (select 1) to stdout"));
     EXPECT_FALSE(third.is_open());
+}
+
+// How soon a peer that is gone is noticed.
+TEST_P(Sessions, KeepTheirSocketAliveAsConfigured) {
+    PgConnectionConfig config = database().connection();
+    config.keepalive = {.idle_secs = 7, .interval_secs = 3, .retries = 4};
+    const Connection session = value_of(
+        Connection::open(config, {.application_name = application_name(7, "test")}, soon()));
+    const auto setting = [&](int level, int name) {
+        int value = -1;
+        socklen_t size = sizeof value;
+        EXPECT_EQ(getsockopt(PQsocket(session.handle()), level, name, &value, &size), 0);
+        return value;
+    };
+    EXPECT_NE(setting(SOL_SOCKET, SO_KEEPALIVE), 0);
+    EXPECT_EQ(setting(IPPROTO_TCP, TCP_KEEPIDLE), 7);
+    EXPECT_EQ(setting(IPPROTO_TCP, TCP_KEEPINTVL), 3);
+    EXPECT_EQ(setting(IPPROTO_TCP, TCP_KEEPCNT), 4);
 }
 
 // ---- Tls and passwords, on a server of their own ---------------------------
