@@ -13,8 +13,8 @@ constexpr std::string_view kIntroduction = R"(# Types
 
 Every Postgres type has exactly one way to be held. A value is stored exactly or it is
 refused, which makes its table errored and names the column; it is never changed in
-silence. A column that refuses a value can be told to hold text instead
-(`tables.<name>.columns.<column>.type: text`).
+silence. What can be done then: change the value or the column's type at the source (`text`
+holds everything), or leave the column out of the publication by a column list.
 
 - **Text** means: exactly what Postgres prints under `DateStyle ISO`,
   `IntervalStyle postgres`, `TimeZone UTC`, `extra_float_digits 3`, `bytea_output hex` and

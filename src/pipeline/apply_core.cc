@@ -473,7 +473,9 @@ Status ApplyCore::on_change(const RowChange& change) {
             return {};
         case ErrorCode::unsupported_value:
         case ErrorCode::malformed:
-            stop_table(*table, false, std::move(status).error());
+            stop_table(*table, false,
+                       std::move(status).error().with_context("read changes of " +
+                                                              table->schema->display_name()));
             return {};
         default:
             return status;  // Disk full and the like: not about one table.
