@@ -108,39 +108,89 @@ TEST_P(Copy, ForgottenTransactionsDelayNothing) {
     database().exec("rollback prepared 'forgotten'");
 }
 
-// Each of them takes an xid and ends without a commit, at the table that is copied too.
+// Inserts that fail on several sessions, at least 300 a second together: each takes an xid and
+// ends without a commit.
+class FailingInserts {
+ public:
+    FailingInserts(Database& source, std::vector<std::string> tables) : source_(source) {
+        for (int i = 0; i < 4; ++i) {
+            sessions_.emplace_back([this, tables](const std::stop_token& stop) {
+                Connection session = source_.session();
+                // More than is asked for below: a session that falls behind hurries afterwards.
+                Pace pace(100);
+                for (std::size_t n = 0; !stop.stop_requested(); ++n) {
+                    const Status refused = session.exec(
+                        within(std::chrono::seconds(30)),
+                        fmt::format("insert into {} values (1)", tables[n % tables.size()]));
+                    if (refused || refused.error().sqlstate() != "23505") return;
+                    ++count_;
+                    pace.wait();
+                }
+            });
+        }
+    }
+    int count() const { return count_; }
+
+    // What came since `from`, by our count and by the source's.
+    struct Reading {
+        int failures;
+        long xids;
+        std::chrono::steady_clock::time_point at;
+    };
+    Reading read() {
+        return {count_,
+                std::stol(source_.value("select txid_snapshot_xmax(txid_current_snapshot())")),
+                std::chrono::steady_clock::now()};
+    }
+    void expect_rate_since(const Reading& from) {
+        const Reading now = read();
+        const std::chrono::duration<double> seconds = now.at - from.at;
+        const double rate = (now.failures - from.failures) / seconds.count();
+        ::testing::Test::RecordProperty("failing_inserts_per_second", std::to_string(rate));
+        EXPECT_GE(rate, 300) << "the load was too weak to show anything";
+        // One of each session may have its xid on one side of a reading only.
+        EXPECT_GE(now.xids - from.xids, now.failures - from.failures - 4);
+    }
+
+ private:
+    Database& source_;
+    std::atomic<int> count_{0};
+    std::vector<std::jthread> sessions_;
+};
+
 TEST_P(Copy, FailingInsertsDelayNothing) {
     database().exec(
-        "create table one(id int primary key); insert into one values (1);"
-        "create table two(id int primary key); insert into two select generate_series(1, 1000);"
+        "create table one(id int primary key, pad text); insert into one values (1);"
+        "create table two(id int primary key, pad text);"
+        "insert into two select g, repeat('x', 200) from generate_series(1, 100000) g;"
         "create publication shop for table one");
+    TcpProxy slow(cluster().port());
     Replica replica(database());
+    replica.connect_through(slow.port());
     replica.start();
     ASSERT_TRUE(replica.catches_up());
     EXPECT_EQ(replica.stop().code, 0);
     database().exec("alter publication shop add table two");
 
-    Connection session = database().session();
-    std::atomic<int> failures{0};
-    std::jthread application([&](const std::stop_token& stop) {
-        Pace pace(300);
-        while (!stop.stop_requested()) {
-            const char* table = failures % 2 == 0 ? "one" : "two";
-            const Status refused = session.exec(within(std::chrono::seconds(30)),
-                                                fmt::format("insert into {} values (1)", table));
-            if (refused.ok()) return;
-            ++failures;
-            pace.wait();
-        }
-    });
-    ASSERT_TRUE(eventually([&] { return failures > 300; }));
+    FailingInserts application(database(), {"one", "two"});
+    ASSERT_TRUE(eventually([&] { return application.count() > 300; }));
+    // The copy lasts until the load has been seen.
+    slow.slow_down(":copy", 1'000'000);
     replica.start();
-    ASSERT_TRUE(replica.catches_up(std::chrono::seconds(20)));
+    const auto is_copying = [&] {
+        const auto now = replica.status();
+        return now && now->tables.size() == 2 && now->tables[1].phase == TablePhase::copying;
+    };
+    ASSERT_TRUE(eventually(is_copying));
+    const FailingInserts::Reading before = application.read();
+    ASSERT_TRUE(eventually([&] { return application.count() > before.failures + 1200; }));
+    application.expect_rate_since(before);
+    EXPECT_TRUE(is_copying()) << "the copy was too short for this";
+    slow.slow_down("", 0);
+    ASSERT_TRUE(replica.catches_up());
     EXPECT_EQ(replica.difference_of_tables({"one", "two"}), "");
-    const int during = failures;
-    EXPECT_TRUE(eventually([&] { return failures > during; })) << "the application has stopped";
-    application.request_stop();
-    application.join();
+    const int during = application.count();
+    EXPECT_TRUE(eventually([&] { return application.count() > during; })) << "it has stopped";
     EXPECT_EQ(replica.stop().code, 0);
 }
 
