@@ -1,64 +1,89 @@
-// The disk of work_dir is full when a transaction must spill: the log says so and what to
-// do; once there is space, everything arrives.
-
-#include <fmt/format.h>
+// Disks that are full: that of work_dir when something must spill, that of the lake while
+// it is copied to and streamed to. The log and the status say so and what to do; once there
+// is space, everything arrives.
 
 #include "integration/replica.h"
 #include "support/eventually.h"
 #include "support/pg_test.h"
 #include "support/small_disk.h"
 
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+
+#include <filesystem>
+#include <functional>
+#include <set>
+#include <tuple>
+
 namespace walbrook::testing {
 namespace {
 
-class DiskFull : public PgTest {
+using ::testing::HasSubstr;
+
+constexpr std::uint64_t kPlenty = 1 << 30;
+
+class DiskFull : public ::testing::TestWithParam<std::tuple<int, SmallDisk::Kind>> {
  protected:
-    void TearDown() override {
-        disk_.reset();
-        PgTest::TearDown();
+    Database& database() { return source_; }
+    // A folder of the replica is on a disk of its own.
+    SmallDisk& give(Replica& replica, const std::string& folder, std::uint64_t bytes) {
+        disk_ = std::make_unique<SmallDisk>(replica.folder() + "/" + folder, bytes,
+                                            std::get<1>(GetParam()));
+        for (auto& [name, value] : disk_->environment()) replica.set_environment(name, value);
+        return *disk_;
     }
-    // Spills from 400 kB on.
-    void give(Replica& replica) {
-        replica.configure("batch: {max_fill_ms: 20, max_bytes: 65536}");
-        disk_ = std::make_unique<SmallDisk>(replica.folder() + "/work", 2 << 20);
-        // Where nothing can be mounted, the write itself is made to fail.
-        if (!disk_->is_real()) {
-            replica.set_environment("WALBROOK_FAILPOINTS", "spill.before_write=error");
-        }
-    }
-    std::string complaint() const {
-        return disk_->is_real() ? "free some space there" : "spill.before_write";
-    }
-    // The program ends, for a service manager to start it again.
-    void make_space(Replica& replica) {
-        const auto exit = replica.process().wait(std::chrono::seconds(30));
-        ASSERT_TRUE(exit.has_value()) << "neither ended nor went on";
-        EXPECT_EQ(exit->code, 69);
-        disk_->resize(1 << 30);
-        replica.clear_environment();
-        replica.start();
+    SmallDisk& disk() { return *disk_; }
+    static bool complains(const Replica& replica, const std::string& text) {
+        return eventually([&] { return replica.log().find(text) != std::string::npos; });
     }
 
  private:
+    Database source_{PgCluster::shared(std::get<0>(GetParam()))};
     std::unique_ptr<SmallDisk> disk_;
 };
-INSTANTIATE_TEST_SUITE_P(Pg, DiskFull, ::testing::ValuesIn(newest_pg_version()), version_name);
+
+std::string disk_name(const ::testing::TestParamInfo<std::tuple<int, SmallDisk::Kind>>& info) {
+    return fmt::format("Pg{}{}", std::get<0>(info.param),
+                       std::get<1>(info.param) == SmallDisk::Kind::mounted ? "Mounted" : "Counted");
+}
 
 // 10 MB that do not compress.
 constexpr const char* kLargeTransaction =
     "insert into item select g, md5(g::text) || md5((g + 1)::text) || md5((g + 2)::text) from "
     "generate_series(1000, 100000) g";
 
-TEST_P(DiskFull, ALargeTransactionIsNotLost) {
+class WorkDiskFull : public DiskFull {
+ protected:
+    // Spills from 400 kB on.
+    void give_work_dir(Replica& replica) {
+        replica.configure("batch: {max_fill_ms: 20, max_bytes: 65536}");
+        give(replica, "work", 2 << 20);
+    }
+    // The program ends, for a service manager to start it again.
+    void make_space(Replica& replica) {
+        const auto exit = replica.process().wait(std::chrono::seconds(30));
+        ASSERT_TRUE(exit.has_value()) << "neither ended nor went on";
+        EXPECT_EQ(exit->code, 69);
+        disk().resize(kPlenty);
+        replica.start();
+    }
+};
+INSTANTIATE_TEST_SUITE_P(Pg, WorkDiskFull,
+                         ::testing::Combine(::testing::ValuesIn(newest_pg_version()),
+                                            ::testing::Values(SmallDisk::Kind::mounted,
+                                                              SmallDisk::Kind::counted)),
+                         disk_name);
+
+TEST_P(WorkDiskFull, ALargeTransactionIsNotLost) {
     database().exec(
         "create table item(id int primary key, note text);"
         "insert into item values (1, 'before'); create publication shop for table item");
     Replica replica(database());
-    give(replica);
+    give_work_dir(replica);
     replica.start();
     ASSERT_TRUE(replica.catches_up());
     database().exec(kLargeTransaction);
-    ASSERT_TRUE(eventually([&] { return replica.log().find(complaint()) != std::string::npos; }));
+    ASSERT_TRUE(complains(replica, "free some space there"));
     make_space(replica);
     database().exec("insert into item values (2, 'after')");
     ASSERT_TRUE(replica.catches_up());
@@ -68,12 +93,12 @@ TEST_P(DiskFull, ALargeTransactionIsNotLost) {
 }
 
 // The same for what is held while its table is copied.
-TEST_P(DiskFull, WhatIsHeldForACopyIsNotLost) {
+TEST_P(WorkDiskFull, WhatIsHeldForACopyIsNotLost) {
     database().exec(
         "create table item(id int primary key, note text);"
         "insert into item values (1, 'before'); create publication shop for table item");
     Replica replica(database());
-    give(replica);
+    give_work_dir(replica);
     // A writer that does not end keeps the copy waiting.
     replica.start();
     Connection writer = database().session();
@@ -92,15 +117,158 @@ TEST_P(DiskFull, WhatIsHeldForACopyIsNotLost) {
         return false;
     }));
     for (int i = 0; i < 20; ++i) {
-        database().exec(fmt::format("insert into second select g, md5(g::text) || md5(({0} + "
-                                    "g)::text) from generate_series(1, 5000) g",
-                                    i));
+        database().exec(
+            fmt::format("insert into second select g, md5(g::text) || md5(({0} + "
+                        "g)::text) from generate_series(1, 5000) g",
+                        i));
     }
-    ASSERT_TRUE(eventually([&] { return replica.log().find(complaint()) != std::string::npos; }));
+    ASSERT_TRUE(complains(replica, "free some space there"));
     must_exec(writer, "commit");
     make_space(replica);
     ASSERT_TRUE(replica.catches_up());
     EXPECT_EQ(replica.difference_of_tables({"item", "second"}), "");
+    EXPECT_EQ(replica.stop().code, 0);
+}
+
+class LakeDiskFull : public DiskFull {
+ protected:
+    // Files that failed writes have left: each of them would keep the disk full.
+    static std::string strays(Replica& replica) {
+        LakeReader lake = replica.reader();
+        std::set<std::string> known;
+        for (const char* table : {"data_file", "delete_file", "files_scheduled_for_deletion"}) {
+            for (const auto& row : lake.query(
+                     fmt::format("select path from __ducklake_metadata_lake.ducklake_{}", table))) {
+                known.insert(std::filesystem::path(row[0]).filename());
+            }
+        }
+        std::string all;
+        for (const auto& file : std::filesystem::recursive_directory_iterator(
+                 replica.folder() + "/lake/data",
+                 std::filesystem::directory_options::follow_directory_symlink)) {
+            const std::string name = file.path().filename();
+            if (name.ends_with(".parquet") && !known.contains(name)) all += name + "\n";
+        }
+        return all;
+    }
+    void create() {
+        database().exec(
+            "create table item(id int primary key, note text);"
+            "insert into item values (1, 'before'); create publication shop for table item");
+    }
+    // The catalog on the small disk, the data on a large one.
+    void give_catalog(Replica& replica) {
+        give(replica, "lake", kPlenty);
+        std::filesystem::create_directories(replica.folder() + "/data");
+        std::filesystem::create_directory_symlink(replica.folder() + "/data",
+                                                  replica.folder() + "/lake/data");
+    }
+    // Changes that cannot be written, in a lake that has been written to; then there is room.
+    void stream_to_full_disk(Replica& replica, const std::function<void()>& meanwhile) {
+        replica.start();
+        ASSERT_TRUE(replica.catches_up());
+        disk().fill();
+        database().exec(
+            "begin; insert into item select g, md5(g::text) from generate_series(2, 5000) g;"
+            "update item set note = 'changed' where id % 3 = 0; commit; delete from item where "
+            "id % 10 = 0");
+        PipelineStatus full;
+        ASSERT_TRUE(eventually([&] {
+            full = replica.status().value_or(PipelineStatus{});
+            return full.state == "retrying";
+        }));
+        ASSERT_FALSE(full.problems.empty());
+        EXPECT_THAT(full.problems[0], HasSubstr("free some space"));
+        EXPECT_TRUE(complains(replica, "free some space"));
+        EXPECT_LT(full.durable, database().lsn());
+        meanwhile();
+        disk().resize(kPlenty);
+        ASSERT_TRUE(replica.catches_up());
+        EXPECT_TRUE(replica.is_running());
+        EXPECT_EQ(replica.difference_of("item"), "");
+        const auto after = replica.status();
+        ASSERT_TRUE(after.has_value());
+        EXPECT_EQ(after->problems, std::vector<std::string>{});
+        EXPECT_EQ(replica.stop().code, 0);
+        EXPECT_EQ(strays(replica), "");
+        EXPECT_EQ(replica.leftovers_at_source(), "");
+    }
+};
+INSTANTIATE_TEST_SUITE_P(Pg, LakeDiskFull,
+                         ::testing::Combine(::testing::ValuesIn(newest_pg_version()),
+                                            ::testing::Values(SmallDisk::Kind::mounted,
+                                                              SmallDisk::Kind::counted)),
+                         disk_name);
+
+TEST_P(LakeDiskFull, WhatIsStreamedIsNotLost) {
+    create();
+    Replica replica(database());
+    give(replica, "lake/data", kPlenty);
+    stream_to_full_disk(replica, [&] {
+        // What the lake has stays readable. (Of a catalog on a full disk SQLite reads nothing:
+        // it needs a file for its locks.)
+        EXPECT_EQ(replica.reader().value("select count(*) from lake.public.item"), "1");
+    });
+}
+
+TEST_P(LakeDiskFull, WhatIsStreamedIsNotLostWithoutRoomForTheCatalog) {
+    create();
+    Replica replica(database());
+    give_catalog(replica);
+    stream_to_full_disk(replica, [] {});
+}
+
+// The large table is copied again and again; the small one is followed meanwhile.
+TEST_P(LakeDiskFull, ACopyGoesOnWhenThereIsRoom) {
+    create();
+    database().exec(
+        "create table large(id int primary key, a text, b text);"
+        "insert into large select g, md5(g::text), md5((-g)::text) from "
+        "generate_series(1, 200000) g; alter publication shop add table large");
+    Replica replica(database());
+    give(replica, "lake/data", 2 << 20);
+    replica.start();
+    ASSERT_TRUE(complains(replica, "free some space"));
+    database().exec("insert into item values (2, 'meanwhile')");
+    database().exec("update large set a = 'changed' where id % 1000 = 0");
+    PipelineStatus full;
+    ASSERT_TRUE(eventually([&] {
+        full = replica.status().value_or(PipelineStatus{});
+        return full.tables.size() == 2 && full.tables[0].phase == TablePhase::ready &&
+               full.tables[1].reason.find("free some space") != std::string::npos;
+    })) << full.tables[1].reason;
+    EXPECT_NE(full.tables[1].phase, TablePhase::ready);
+    EXPECT_TRUE(eventually([&] { return replica.difference_of("item").empty(); }));
+    disk().resize(kPlenty);
+    ASSERT_TRUE(replica.catches_up());
+    EXPECT_TRUE(replica.is_running());
+    EXPECT_EQ(replica.difference_of_tables({"item", "large"}), "");
+    EXPECT_EQ(replica.stop().code, 0);
+    EXPECT_EQ(strays(replica), "");
+    EXPECT_EQ(replica.leftovers_at_source(), "");
+}
+
+// Killed and started again on a disk that is still full.
+TEST_P(LakeDiskFull, AStartWaitsForRoom) {
+    create();
+    Replica replica(database());
+    give(replica, "lake", kPlenty);
+    replica.start();
+    ASSERT_TRUE(replica.catches_up());
+    disk().fill();
+    database().exec("insert into item select g, 'new' from generate_series(2, 5000) g");
+    ASSERT_TRUE(complains(replica, "free some space"));
+    replica.kill();
+    replica.start();
+    ASSERT_TRUE(eventually([&] {
+        const auto now = replica.status();
+        return now && !now->problems.empty() &&
+               now->problems[0].find("free some space") != std::string::npos;
+    }));
+    EXPECT_TRUE(replica.is_running());
+    disk().resize(kPlenty);
+    ASSERT_TRUE(replica.catches_up());
+    EXPECT_EQ(replica.difference_of("item"), "");
     EXPECT_EQ(replica.stop().code, 0);
 }
 

@@ -2,26 +2,40 @@
 
 #include <cstdint>
 #include <string>
+#include <utility>
+#include <vector>
 
 namespace walbrook::testing {
 
-// A folder on a disk of its own (a tmpfs in a mount namespace of this thread and of the
-// processes that it starts from now on, so that nothing of it outlives the test).
+// A folder whose files have so much room together and no more.
+//
+//   mounted   a tmpfs in a mount namespace of this thread and of the processes that it
+//             starts from now on, so that nothing of it outlives the test
+//   counted   for those who may not mount: the writes of a program that is started with
+//             environment() are counted, and what is too much is refused
 class SmallDisk {
  public:
-    // The folder is made; what it had is hidden. Its mode becomes 0700.
-    SmallDisk(std::string folder, std::uint64_t bytes);
+    enum class Kind { mounted, counted };
+
+    // The folder is made; what it had is hidden, and its mode becomes 0700. Where mounting is
+    // refused, `mounted` is `counted`.
+    SmallDisk(const std::string& folder, std::uint64_t bytes, Kind kind);
     ~SmallDisk();
     SmallDisk(const SmallDisk&) = delete;
     SmallDisk& operator=(const SmallDisk&) = delete;
 
-    // False where we may not mount anything: then the folder is on the disk that it was on.
-    bool is_real() const { return is_real_; }
+    // For programs that write there: without it a counted disk has no end for them.
+    std::vector<std::pair<std::string, std::string>> environment() const;
     void resize(std::uint64_t bytes);
+    // From now on nothing grows, until resize().
+    void fill();
 
  private:
+    bool mount_it(std::uint64_t bytes);
+    std::string limit_file() const { return folder_ + ".limit"; }
+
     const std::string folder_;
-    bool is_real_ = false;
+    Kind kind_;
 };
 
 }  // namespace walbrook::testing

@@ -3,9 +3,12 @@
 #include "destinations/duckdb_engine/sql.h"
 
 #include <duckdb.h>
+#include <fmt/format.h>
 
+#include <cerrno>
 #include <charconv>
 #include <cstdlib>
+#include <cstring>
 #include <dlfcn.h>
 #include <filesystem>
 #include <system_error>
@@ -19,8 +22,24 @@ namespace walbrook::duckdb_engine {
 
 namespace {
 
+// SQLite's words, which DuckDB passes on as an error of its own kind: SQLITE_IOERR when its
+// files cannot grow, SQLITE_FULL in the middle of a write.
+bool is_catalog_full(std::string_view message) {
+    return message.find("disk I/O error") != std::string_view::npos ||
+           message.find("database or disk is full") != std::string_view::npos;
+}
+
+std::string_view advice_for(std::string_view message) {
+    if (is_catalog_full(message)) return "; is the catalog's disk full? free some space there";
+    if (message.find(std::strerror(ENOSPC)) != std::string_view::npos) {
+        return "; free some space there";
+    }
+    return "";
+}
+
 // By what the caller can do about it (walbrook/result.h).
 ErrorCode code_of(duckdb_error_type type, std::string_view message) {
+    if (is_catalog_full(message)) return ErrorCode::unavailable;
     // A catalog in another process's hands: SQLite's words, and Postgres's.
     if (message.find("database is locked") != std::string_view::npos ||
         message.find("could not connect") != std::string_view::npos ||
@@ -129,7 +148,7 @@ Result<QueryResult> Connection::query(std::string_view sql, std::stop_token stop
     if (duckdb_query(handle_->connection, text.c_str(), handle.get()) != DuckDBSuccess) {
         const std::string message = first_line(duckdb_result_error(handle.get()));
         return Error(code_of(duckdb_result_error_type(handle.get()), message),
-                     "duckdb: " + message);
+                     fmt::format("duckdb: {}{}", message, advice_for(message)));
     }
     QueryResult result;
     result.rows_changed_ = duckdb_rows_changed(handle.get());

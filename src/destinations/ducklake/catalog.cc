@@ -86,6 +86,12 @@ int run(sqlite3* database, const std::string& sql, std::string& value, std::stri
     return done;
 }
 
+// SQLite says "disk I/O error" when its files cannot grow.
+std::string_view remedy_for(int done, std::string_view otherwise) {
+    const bool is_full = (done & 0xFF) == SQLITE_IOERR || done == SQLITE_FULL;
+    return is_full ? "; is its disk full? free some space there" : otherwise;
+}
+
 Status use_wal_mode(sqlite3* database, const std::string& path) {
     std::string mode;
     std::string reason;
@@ -95,9 +101,9 @@ Status use_wal_mode(sqlite3* database, const std::string& path) {
     }
     if (done == SQLITE_OK && mode == "wal") return {};
     return Error(ErrorCode::unavailable,
-                 fmt::format("put the catalog {} into WAL mode: {}; end the programs that have it "
-                             "open",
-                             path, reason.empty() ? "journal mode is " + mode : reason));
+                 fmt::format("put the catalog {} into WAL mode: {}{}", path,
+                             reason.empty() ? "journal mode is " + mode : reason,
+                             remedy_for(done, "; end the programs that have it open")));
 }
 
 // What DuckLake leaves to be wished for, as triggers (docs/design/ducklake.md, "What readers may
@@ -129,7 +135,8 @@ Result<bool> make_triggers(sqlite3* database, const std::string& path) {
         done = run(database, kTriggers[i], count, reason);
     }
     if (done != SQLITE_OK) {
-        return Error(ErrorCode::unavailable, "prepare the catalog " + path + ": " + reason);
+        return Error(ErrorCode::unavailable, fmt::format("prepare the catalog {}: {}{}", path,
+                                                         reason, remedy_for(done, "")));
     }
     return is_there;
 }

@@ -64,6 +64,19 @@ std::string without(const std::string& secret, std::string text) {
     return text;
 }
 
+// DuckDB leaves the file that it could not write to its end, and DuckLake knows of none that is
+// not complete: on a full disk each attempt would take what has become free since the last one.
+// The error names it. (Seen with 1.5.5.)
+void remove_unfinished_file(const std::string& error, const std::string& data_path) {
+    constexpr std::string_view kBefore = "Could not write file \"";
+    const std::size_t found = error.find(kBefore);
+    if (found == std::string::npos) return;
+    const std::size_t begin = found + kBefore.size();
+    const std::string path = error.substr(begin, error.find("\": ", begin) - begin);
+    const std::string name = std::filesystem::path(path).filename().string();
+    if (path.starts_with(data_path) && is_own_file(name)) remove_file(path);
+}
+
 std::vector<std::string> extensions_of(CatalogKind kind) {
     // icu: casts of timestamptz.
     switch (kind) {
@@ -191,6 +204,7 @@ Status Lake::transact(const std::string& what, const std::function<Result<Note>(
         // A catalog error may have ended the transaction already; a session that
         // cannot roll back is replaced.
         if (!session_->run("ROLLBACK")) reattach().ignore();
+        remove_unfinished_file(error.message(), options_.data_path);
         return error;
     }
     return commit(what, *note);
