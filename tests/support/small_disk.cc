@@ -12,6 +12,7 @@
 #include <stdexcept>
 #include <sys/mount.h>
 #include <sys/statvfs.h>
+#include <system_error>
 
 namespace walbrook::testing {
 namespace {
@@ -22,6 +23,19 @@ std::string options_for(std::uint64_t bytes) { return "mode=0700,size=" + std::t
 std::string made(const std::string& folder) {
     std::filesystem::create_directories(folder);
     return std::filesystem::canonical(folder).string();
+}
+
+std::uint64_t bytes_below(const std::string& folder) {
+    namespace fs = std::filesystem;
+    std::uint64_t sum = 0;
+    std::error_code gone;  // Meanwhile.
+    for (fs::recursive_directory_iterator it(folder, gone), end; !gone && it != end;
+         it.increment(gone)) {
+        std::error_code no_file;
+        const std::uintmax_t size = fs::file_size(it->path(), no_file);
+        if (!no_file) sum += size;
+    }
+    return sum;
 }
 
 }  // namespace
@@ -67,15 +81,15 @@ void SmallDisk::resize(std::uint64_t bytes) {
     }
 }
 
-void SmallDisk::fill() {
-    if (kind_ == Kind::counted) return resize(0);
+void SmallDisk::fill(std::uint64_t left) {
+    if (kind_ == Kind::counted) return resize(bytes_below(folder_) + left);
     // Less than is used is refused, and somebody may be writing.
     const bool filled = eventually([&] {
         struct statvfs disk{};
         if (statvfs(folder_.c_str(), &disk) != 0) return false;
         const std::uint64_t used = std::max<std::uint64_t>(disk.f_blocks - disk.f_bfree, 1);
         return mount("tmpfs", folder_.c_str(), "tmpfs", MS_REMOUNT,
-                     options_for(used * disk.f_frsize).c_str()) == 0;
+                     options_for(used * disk.f_frsize + left).c_str()) == 0;
     });
     if (!filled) throw std::runtime_error("fill a disk: " + std::string(std::strerror(errno)));
 }

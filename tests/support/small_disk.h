@@ -27,8 +27,8 @@ class SmallDisk {
     // For programs that write there: without it a counted disk has no end for them.
     std::vector<std::pair<std::string, std::string>> environment() const;
     void resize(std::uint64_t bytes);
-    // From now on nothing grows, until resize().
-    void fill();
+    // From now on there is room for so much more, until resize().
+    void fill(std::uint64_t left = 0);
 
  private:
     bool mount_it(std::uint64_t bytes);
