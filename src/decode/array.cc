@@ -1,9 +1,9 @@
+#include "decode/decoders.h"
+#include "decode/endian.h"
+
 #include <algorithm>
 #include <limits>
 #include <string>
-
-#include "decode/decoders.h"
-#include "decode/endian.h"
 
 // Arrays, into list columns. The binary form (array_send in
 // src/backend/utils/adt/arrayfuncs.c), numbers of 32 bits in network order:

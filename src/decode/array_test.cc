@@ -1,6 +1,6 @@
-#include <gtest/gtest.h>
-
 #include "decode/decode_testing.h"
+
+#include <gtest/gtest.h>
 
 namespace walbrook {
 namespace {

@@ -1,9 +1,9 @@
 #pragma once
 
+#include "walbrook/batch.h"
+
 #include <algorithm>
 #include <cstddef>
-
-#include "walbrook/batch.h"
 
 namespace walbrook {
 

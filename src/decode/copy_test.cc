@@ -1,12 +1,12 @@
-#include <gtest/gtest.h>
-
-#include <algorithm>
-#include <string>
-
 #include "decode/copy_binary.h"
 #include "decode/copy_text.h"
 #include "decode/decode_testing.h"
 #include "walbrook/batch.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <string>
 
 namespace walbrook {
 namespace {

@@ -1,16 +1,16 @@
 #pragma once
 
+#include "decode/type_table.h"
+#include "decode/value.h"
+#include "walbrook/column.h"
+#include "walbrook/schema.h"
+
 #include <gtest/gtest.h>
 
 #include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
-
-#include "decode/type_table.h"
-#include "decode/value.h"
-#include "walbrook/column.h"
-#include "walbrook/schema.h"
 
 // What the tests of this folder share.
 namespace walbrook {

@@ -1,10 +1,10 @@
 #include "decode/numeric.h"
 
+#include "decode/endian.h"
+
 #include <algorithm>
 #include <array>
 #include <cstring>
-
-#include "decode/endian.h"
 
 namespace walbrook::internal {
 namespace {
@@ -31,10 +31,17 @@ int trailing_zeros(int group) {
 
 bool read_special(unsigned sign, NumericView& out) {
     switch (sign) {
-        case 0xC000: out.special = NumericView::Special::nan; break;
-        case 0xD000: out.special = NumericView::Special::infinity; break;
-        case 0xF000: out.special = NumericView::Special::minus_infinity; break;
-        default: return false;
+        case 0xC000:
+            out.special = NumericView::Special::nan;
+            break;
+        case 0xD000:
+            out.special = NumericView::Special::infinity;
+            break;
+        case 0xF000:
+            out.special = NumericView::Special::minus_infinity;
+            break;
+        default:
+            return false;
     }
     // Weight and display scale mean nothing here: they are the flag bits of the
     // short header, which the server sends as they lie.

@@ -1,8 +1,8 @@
 #include "decode/pgoutput.h"
 
-#include <limits>
-
 #include "decode/datetime.h"
+
+#include <limits>
 
 namespace walbrook {
 namespace {
@@ -30,8 +30,11 @@ ReplicaIdentity read_replica_identity(Cursor& in) {
         case 'd':
         case 'i':
         case 'f':
-        case 'n': return static_cast<ReplicaIdentity>(letter);
-        default: in.fail("the replica identity is unknown"); return ReplicaIdentity::nothing;
+        case 'n':
+            return static_cast<ReplicaIdentity>(letter);
+        default:
+            in.fail("the replica identity is unknown");
+            return ReplicaIdentity::nothing;
     }
 }
 
@@ -59,10 +62,14 @@ TupleView read_tuple(Cursor& in) {
     for (std::size_t i = 0; i < count && !in.failed(); ++i) {
         switch (in.letter()) {
             case 'n':
-            case 'u': break;
+            case 'u':
+                break;
             case 't':
-            case 'b': in.bytes(in.u32()); break;
-            default: in.fail("a column has an unknown kind");
+            case 'b':
+                in.bytes(in.u32());
+                break;
+            default:
+                in.fail("a column has an unknown kind");
         }
     }
     if (in.failed()) return tuple;
@@ -294,28 +301,47 @@ Result<PgoutputMessage> parse_pgoutput(FrameView frame, bool in_stream) {
     if (frame.empty()) return Error(ErrorCode::malformed, "read a pgoutput message: it is empty");
     const char letter = in.letter();
     switch (letter) {
-        case 'I': return finish(in, "Insert", read_insert(in, in_stream));
-        case 'U': return finish(in, "Update", read_update(in, in_stream));
-        case 'D': return finish(in, "Delete", read_delete(in, in_stream));
-        case 'B': return finish(in, "Begin", read_begin(in));
-        case 'C': return finish(in, "Commit", read_commit(in));
-        case 'R': return finish(in, "Relation", read_relation(in, in_stream));
-        case 'Y': return finish(in, "Type", read_type(in, in_stream));
-        case 'O': return finish(in, "Origin", read_origin(in));
-        case 'T': return finish(in, "Truncate", read_truncate(in, in_stream));
-        case 'M': return finish(in, "Message", read_logical_message(in, in_stream));
-        case 'S': return finish(in, "Stream Start", read_stream_start(in));
-        case 'E': return finish(in, "Stream Stop", StreamStopMessage{});
-        case 'c': return finish(in, "Stream Commit", read_stream_commit(in));
-        case 'A': return finish(in, "Stream Abort", read_stream_abort(in));
-        case 'b': return finish(in, "Begin Prepare", BeginPrepareMessage{read_prepare_fields(in)});
-        case 'P': return finish(in, "Prepare", PrepareMessage{read_flagged_prepare_fields(in)});
-        case 'K': return finish(in, "Commit Prepared", read_commit_prepared(in));
-        case 'r': return finish(in, "Rollback Prepared", read_rollback_prepared(in));
+        case 'I':
+            return finish(in, "Insert", read_insert(in, in_stream));
+        case 'U':
+            return finish(in, "Update", read_update(in, in_stream));
+        case 'D':
+            return finish(in, "Delete", read_delete(in, in_stream));
+        case 'B':
+            return finish(in, "Begin", read_begin(in));
+        case 'C':
+            return finish(in, "Commit", read_commit(in));
+        case 'R':
+            return finish(in, "Relation", read_relation(in, in_stream));
+        case 'Y':
+            return finish(in, "Type", read_type(in, in_stream));
+        case 'O':
+            return finish(in, "Origin", read_origin(in));
+        case 'T':
+            return finish(in, "Truncate", read_truncate(in, in_stream));
+        case 'M':
+            return finish(in, "Message", read_logical_message(in, in_stream));
+        case 'S':
+            return finish(in, "Stream Start", read_stream_start(in));
+        case 'E':
+            return finish(in, "Stream Stop", StreamStopMessage{});
+        case 'c':
+            return finish(in, "Stream Commit", read_stream_commit(in));
+        case 'A':
+            return finish(in, "Stream Abort", read_stream_abort(in));
+        case 'b':
+            return finish(in, "Begin Prepare", BeginPrepareMessage{read_prepare_fields(in)});
+        case 'P':
+            return finish(in, "Prepare", PrepareMessage{read_flagged_prepare_fields(in)});
+        case 'K':
+            return finish(in, "Commit Prepared", read_commit_prepared(in));
+        case 'r':
+            return finish(in, "Rollback Prepared", read_rollback_prepared(in));
         case 'p':
             return finish(in, "Stream Prepare",
                           StreamPrepareMessage{read_flagged_prepare_fields(in)});
-        default: return unknown_message(static_cast<unsigned char>(letter));
+        default:
+            return unknown_message(static_cast<unsigned char>(letter));
     }
 }
 

@@ -1,12 +1,12 @@
 #include "decode/pgoutput.h"
 
+#include "decode/decode_testing.h"
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <string>
 #include <vector>
-
-#include "decode/decode_testing.h"
 
 namespace walbrook {
 namespace {

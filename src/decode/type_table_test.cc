@@ -1,12 +1,12 @@
 #include "decode/type_table.h"
 
+#include "decode/decode_testing.h"
+
 #include <gtest/gtest.h>
 
 #include <fstream>
 #include <iterator>
 #include <set>
-
-#include "decode/decode_testing.h"
 
 namespace walbrook {
 namespace {

@@ -1,5 +1,9 @@
 #include "decode/value.h"
 
+#include "decode/decode_testing.h"
+#include "decode/numeric.h"
+#include "decode/value_samples.h"
+
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -8,10 +12,6 @@
 #include <bit>
 #include <cmath>
 #include <limits>
-
-#include "decode/decode_testing.h"
-#include "decode/numeric.h"
-#include "decode/value_samples.h"
 
 namespace walbrook {
 namespace {
@@ -55,16 +55,25 @@ std::string or_infinity(T value) {
 // The number that a column holds, as the samples write it.
 std::string held(const Column& column) {
     switch (column.type().kind) {
-        case TypeKind::int16: return fmt::format("{}", column.fixed_at<std::int16_t>(0));
-        case TypeKind::int32: return fmt::format("{}", column.fixed_at<std::int32_t>(0));
-        case TypeKind::int64: return fmt::format("{}", column.fixed_at<std::int64_t>(0));
-        case TypeKind::uint32: return fmt::format("{}", column.fixed_at<std::uint32_t>(0));
-        case TypeKind::decimal: return decimal_to_string(column.fixed_at<internal::int128>(0));
-        case TypeKind::date: return or_infinity(column.fixed_at<std::int32_t>(0));
-        case TypeKind::time: return fmt::format("{}", column.fixed_at<std::int64_t>(0));
+        case TypeKind::int16:
+            return fmt::format("{}", column.fixed_at<std::int16_t>(0));
+        case TypeKind::int32:
+            return fmt::format("{}", column.fixed_at<std::int32_t>(0));
+        case TypeKind::int64:
+            return fmt::format("{}", column.fixed_at<std::int64_t>(0));
+        case TypeKind::uint32:
+            return fmt::format("{}", column.fixed_at<std::uint32_t>(0));
+        case TypeKind::decimal:
+            return decimal_to_string(column.fixed_at<internal::int128>(0));
+        case TypeKind::date:
+            return or_infinity(column.fixed_at<std::int32_t>(0));
+        case TypeKind::time:
+            return fmt::format("{}", column.fixed_at<std::int64_t>(0));
         case TypeKind::timestamp:
-        case TypeKind::timestamptz: return or_infinity(column.fixed_at<std::int64_t>(0));
-        default: return "";
+        case TypeKind::timestamptz:
+            return or_infinity(column.fixed_at<std::int64_t>(0));
+        default:
+            return "";
     }
 }
 

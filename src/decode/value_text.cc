@@ -1,11 +1,11 @@
-#include <array>
-#include <charconv>
-#include <limits>
-
 #include "decode/datetime.h"
 #include "decode/decoders.h"
 #include "decode/numeric.h"
 #include "decode/scratch.h"
+
+#include <array>
+#include <charconv>
+#include <limits>
 
 // Values in text form: what the type's output function prints, nothing else. A form
 // that Postgres only accepts as input ("yes", "1e3", " 7") is malformed here.
