@@ -2,6 +2,7 @@
 #include "decode/endian.h"
 
 #include <algorithm>
+#include <array>
 #include <limits>
 #include <string>
 
@@ -9,13 +10,13 @@
 // src/backend/utils/adt/arrayfuncs.c), numbers of 32 bits in network order:
 //
 //     ndim     0 for an empty array, at most 6
-//     flags    1 if an element may be NULL, else 0
+//     flags    1 if an element may be NULL (none need be), else 0
 //     element  oid of the element type
 //     ndim times: length, lower bound
 //     for each element: length or -1 for NULL, and its bytes
 //
 // The text form (array_out): "{1,NULL,\"a b\"}", elements in quotes with backslashes
-// where they need it, and "[0:1]={1,2}" where a lower bound is not 1.
+// where they need it and nowhere else, and "[0:1]={1,2}" where a lower bound is not 1.
 namespace walbrook::internal {
 namespace {
 
@@ -58,8 +59,10 @@ bool element_agrees(std::uint32_t sent, std::uint32_t known) {
     return sent == known || sent >= kFirstGeneratedOid;
 }
 
-// Reads all before the elements. ok: `count` elements follow.
-Fit read_array_header(ArrayReader& in, std::uint32_t element_oid, std::size_t& count) {
+// Reads all before the elements. ok: `count` elements follow, and none of them is NULL
+// unless `has_null_bitmap`.
+Fit read_array_header(ArrayReader& in, std::uint32_t element_oid, std::size_t& count,
+                      bool& has_null_bitmap) {
     const std::int32_t dimensions = in.number();
     const std::int32_t flags = in.number();
     const auto sent = static_cast<std::uint32_t>(in.number());
@@ -69,18 +72,18 @@ Fit read_array_header(ArrayReader& in, std::uint32_t element_oid, std::size_t& c
     }
     std::int32_t length = 0;
     std::int32_t lower_bound = 1;
-    bool empty = dimensions == 0;
     for (std::int32_t i = 0; i < dimensions; ++i) {
         length = in.number();
         lower_bound = in.number();
         if (!in.ok() || length < 0) return Fit::malformed;
-        empty = empty || length == 0;
     }
-    count = 0;
-    // array_out() prints every array without elements as "{}".
-    if (empty) return Fit::ok;
-    if (dimensions > 1 || lower_bound != 1) return Fit::unsupported;
+    if (dimensions > 1) return Fit::unsupported;
+    has_null_bitmap = flags == 1;
     count = static_cast<std::size_t>(length);
+    // array_out() prints every array without elements as "{}". An oidvector that was
+    // cast to oid[] has a dimension of length 0. Null bitmaps belong to elements.
+    if (count == 0) return has_null_bitmap ? Fit::malformed : Fit::ok;
+    if (lower_bound != 1) return Fit::unsupported;
     // Each element takes four bytes at least.
     return count <= in.left() / sizeof(std::int32_t) ? Fit::ok : Fit::malformed;
 }
@@ -90,11 +93,23 @@ bool has_room_for_elements(const Column& out, std::size_t count) {
     return count <= elements_max && out.element().size() <= elements_max - count;
 }
 
-// "null" in any case, without quotes, is NULL.
+// Only "NULL" is NULL, but array_out() puts the word in quotes in any case of letters.
 bool is_null_word(std::string_view text) {
     return text.size() == 4 && (text[0] | 0x20) == 'n' && (text[1] | 0x20) == 'u' &&
            (text[2] | 0x20) == 'l' && (text[3] | 0x20) == 'l';
 }
+
+// The bytes that put an element in quotes, beside the delimiter: array_isspace() and
+// what has a meaning of its own.
+constexpr auto kQuotedBytes = [] {
+    std::array<bool, 256> quoted{};
+    for (const unsigned char c : {'"', '\\', '{', '}', ' ', '\t', '\n', '\r', '\v', '\f'}) {
+        quoted[c] = true;
+    }
+    return quoted;
+}();
+
+bool is_quoted_byte(char c) { return kQuotedBytes[static_cast<unsigned char>(c)]; }
 
 // Reads the elements of a text array one by one.
 class ArrayText {
@@ -130,15 +145,17 @@ class ArrayText {
  private:
     bool take_plain(Element& out) {
         std::size_t n = 0;
-        while (n < rest_.size() && rest_[n] != delimiter_ && rest_[n] != '}') {
-            // array_out() would have put these in quotes.
-            if (rest_[n] == '"' || rest_[n] == '\\' || rest_[n] == '{') return false;
-            ++n;
-        }
+        while (n < rest_.size() && rest_[n] != delimiter_ && !is_quoted_byte(rest_[n])) ++n;
         out.text = rest_.substr(0, n);
-        out.is_null = is_null_word(out.text);
+        out.is_null = out.text == "NULL";
         rest_.remove_prefix(n);
-        return n != 0;
+        return n != 0 && (out.is_null || !is_null_word(out.text));
+    }
+
+    bool needs_quotes(std::string_view text) const {
+        return text.empty() || is_null_word(text) ||
+               std::any_of(text.begin(), text.end(),
+                           [&](char c) { return c == delimiter_ || is_quoted_byte(c); });
     }
 
     bool take_quoted(Element& out) {
@@ -149,7 +166,7 @@ class ArrayText {
         if (rest_[n] == '"') {
             out.text = rest_.substr(0, n);
             rest_.remove_prefix(n + 1);
-            return true;
+            return needs_quotes(out.text);
         }
         unescaped_.clear();
         while (n != std::string_view::npos) {
@@ -159,8 +176,9 @@ class ArrayText {
                 rest_.remove_prefix(n + 1);
                 return true;
             }
-            if (n + 1 >= rest_.size()) return false;
-            unescaped_.push_back(rest_[n + 1]);
+            const char escaped = n + 1 < rest_.size() ? rest_[n + 1] : char{0};
+            if (escaped != '"' && escaped != '\\') return false;
+            unescaped_.push_back(escaped);
             rest_.remove_prefix(n + 2);
             n = rest_.find_first_of("\"\\");
         }
@@ -178,7 +196,8 @@ class ArrayText {
 Status decode_array_binary(const ColumnSchema& column, std::string_view bytes, Column& out) {
     ArrayReader in(bytes);
     std::size_t count;
-    const Fit fit = read_array_header(in, column.element_type_oid, count);
+    bool has_null_bitmap = false;
+    const Fit fit = read_array_header(in, column.element_type_oid, count, has_null_bitmap);
     if (fit != Fit::ok) return unfit(fit, column);
     if (!has_room_for_elements(out, count)) return column_full(column);
     const DecodeValue decode = binary_decoder(column.element_type_oid, column.type.kind);
@@ -186,7 +205,7 @@ Status decode_array_binary(const ColumnSchema& column, std::string_view bytes, C
     Column& elements = out.element();
     for (std::size_t i = 0; i < count; ++i) {
         const std::int32_t length = in.number();
-        if (length == -1 && in.ok()) {
+        if (length == -1 && has_null_bitmap && in.ok()) {
             elements.append_null();
             continue;
         }

@@ -23,16 +23,28 @@ TEST(Arrays, ElementsComeOutOfQuotesAndEscapes) {
         std::vector<std::string> elements;
     } cases[] = {
         {"{}", {}},
-        {R"({a,"b c",NULL,"NULL",null,"","{}"})",
-         {"a", "b c", "(null)", "NULL", "(null)", "", "{}"}},
-        {R"({"a\"b","\\","x\\","y"})", {"a\"b", "\\", "x\\", "y"}},
-        {R"({"1,2","3"})", {"1,2", "3"}},
+        {R"({a,"b c",NULL,"NULL","null",nul,"","{}"})",
+         {"a", "b c", "(null)", "NULL", "null", "nul", "", "{}"}},
+        {R"({"a\"b","\\","x\\",y})", {"a\"b", "\\", "x\\", "y"}},
+        {R"({"1,2",3})", {"1,2", "3"}},
     };
     for (const auto& one : cases) {
         SCOPED_TRACE(one.text);
         const Decoded out = decode(schema, Format::text, one.text);
         ASSERT_TRUE(out.status);
         EXPECT_EQ(elements(out.column), one.elements);
+    }
+}
+
+// array_out() puts an element in quotes where it must and nowhere else.
+TEST(Arrays, OtherQuotesAreMalformed) {
+    const ColumnSchema schema = column_of(1009);
+    for (const std::string_view text :
+         {R"({"a"})", R"({"a;b"})", "{null}", "{Null}", "{a b}", "{ a}", "{a\tb}", R"({a\\b})",
+          R"({"\a"})", R"({"a\,b"})"}) {
+        const Decoded out = decode(schema, Format::text, text);
+        ASSERT_FALSE(out.status) << text;
+        EXPECT_EQ(out.status.error().code(), ErrorCode::malformed) << text;
     }
 }
 
@@ -54,6 +66,8 @@ TEST(Arrays, OtherShapesAreRefusedAndNotFlattened) {
     for (const std::string_view bytes : {
              "00000001 00000000 00000017 00000001 00000000 00000004 00000007",
              "00000002 00000000 00000017 00000001 00000001 00000001 00000001 00000004 00000007",
+             // No server makes an empty one of two dimensions.
+             "00000002 00000000 00000017 00000000 00000001 00000000 00000001",
          }) {
         const Decoded out = decode(schema, Format::binary, hex(bytes));
         ASSERT_FALSE(out.status) << bytes;
@@ -72,11 +86,30 @@ TEST(Arrays, LyingBinaryHeadersAreMalformed) {
              "00000001 00000000 00000017 00000001 00000001 fffffffe",           // Size -2.
              "00000001 00000000 00000017 00000001 00000001 00000004 00000007 00",
              "00000000 00000000 00000017 00",
+             "00000001 00000000 00000017 00000001 00000001 ffffffff",  // Null, and no bitmap.
+             "00000000 00000001 00000017",                             // Bitmap of nothing.
+             "00000001 00000001 00000017 00000000 00000001",
          }) {
         const Decoded out = decode(schema, Format::binary, hex(bytes));
         ASSERT_FALSE(out.status) << bytes;
         EXPECT_EQ(out.status.error().code(), ErrorCode::malformed) << bytes;
     }
+}
+
+// As 17 sent them: what is left when the last null of {1,NULL} was overwritten, and
+// ''::oidvector::oid[].
+TEST(Arrays, MayHaveANullBitmapWithoutNullsOrADimensionWithoutElements) {
+    const Decoded overwritten =
+        decode(column_of(1007), Format::binary,
+               hex("00000001 00000001 00000017 00000002 00000001 00000004 00000001 "
+                   "00000004 00000005"));
+    ASSERT_TRUE(overwritten.status);
+    EXPECT_EQ(overwritten.column.element().size(), 2U);
+    EXPECT_EQ(overwritten.column.element().null_count(), 0U);
+    const Decoded vector = decode(column_of(1028), Format::binary,
+                                  hex("00000001 00000000 0000001a 00000000 00000000"));
+    ASSERT_TRUE(vector.status);
+    EXPECT_EQ(vector.column.element().size(), 0U);
 }
 
 // array_send() names the domain, whose oid our schema has resolved away.
