@@ -50,10 +50,13 @@ bool take_date(std::string_view& in, bool before_christ, std::int64_t& days) {
     int year;
     int month;
     int day;
+    const std::string_view start = in;
     if (!take_digits(in, 4, 7, year) || !take(in, '-') || !take_digits(in, 2, 2, month) ||
         !take(in, '-') || !take_digits(in, 2, 2, day)) {
         return false;
     }
+    // Years are filled up to four digits and no further.
+    if (start[0] == '0' && start[4] != '-') return false;
     if (year == 0 || month < 1 || month > 12) return false;
     const std::int64_t astronomical = before_christ ? 1 - year : year;
     if (day < 1 || day > days_of_month(astronomical, month)) return false;
@@ -75,7 +78,7 @@ bool take_time(std::string_view& in, std::int64_t& micros) {
     if (!take(in, '.')) return true;
     const std::size_t before = in.size();
     int fraction;
-    if (!take_digits(in, 1, 6, fraction)) return false;
+    if (!take_digits(in, 1, 6, fraction) || fraction % 10 == 0) return false;
     for (std::size_t digits = before - in.size(); digits < 6; ++digits) fraction *= 10;
     micros += fraction;
     return true;

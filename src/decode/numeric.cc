@@ -29,7 +29,11 @@ int trailing_zeros(int group) {
     return group % 10 != 0 ? 0 : group % 100 != 0 ? 1 : group % 1000 != 0 ? 2 : 3;
 }
 
+// The header of a special value is its sign alone, which the server then reads as a
+// short header: the bits that make an infinity are the display scale 32.
 bool read_special(unsigned sign, NumericView& out) {
+    constexpr unsigned short_scale_mask = 0x1F80;  // NUMERIC_SHORT_DSCALE_MASK
+    constexpr unsigned short_scale_shift = 7;
     switch (sign) {
         case 0xC000:
             out.special = NumericView::Special::nan;
@@ -43,9 +47,8 @@ bool read_special(unsigned sign, NumericView& out) {
         default:
             return false;
     }
-    // Weight and display scale mean nothing here: they are the flag bits of the
-    // short header, which the server sends as they lie.
-    return out.digit_count == 0;
+    const auto scale = static_cast<int>((sign & short_scale_mask) >> short_scale_shift);
+    return out.digit_count == 0 && out.weight == 0 && out.display_scale == scale;
 }
 
 void store(uint128 magnitude, bool negative, int128& out) {
@@ -130,6 +133,7 @@ Fit decimal_from_text(std::string_view text, int precision, int scale, int128& o
         return Fit::malformed;
     }
     const auto is_digit = [](char c) { return c >= '0' && c <= '9'; };
+    if (whole.size() > 1 && whole[0] == '0') return Fit::malformed;
     if (!std::all_of(whole.begin(), whole.end(), is_digit) ||
         !std::all_of(fraction.begin(), fraction.end(), is_digit)) {
         return Fit::malformed;
@@ -152,6 +156,7 @@ Fit decimal_from_text(std::string_view text, int precision, int scale, int128& o
     for (std::size_t i = static_cast<std::size_t>(scale); i < fraction.size(); ++i) {
         if (fraction[i] != '0') return Fit::unsupported;
     }
+    if (negative && sum == 0) return Fit::malformed;
     store(sum, negative, out);
     return Fit::ok;
 }

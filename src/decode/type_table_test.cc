@@ -89,9 +89,10 @@ TEST(TypeTable, AnyColumnCanBeText) {
         const bool by_itself = column.type.kind == TypeKind::text;
         EXPECT_EQ(decoder_for(column, Format::binary) != nullptr, row.binary != nullptr);
         column.type = ColumnType{};
-        const Decoded out = decode(column, Format::text, "anything");
+        // One byte, because "char" has no more.
+        const Decoded out = decode(column, Format::text, "x");
         ASSERT_TRUE(out.status);
-        EXPECT_EQ(out.column.bytes_at(0), "anything");
+        EXPECT_EQ(out.column.bytes_at(0), "x");
         if (!by_itself && row.oid != 1700) {
             EXPECT_EQ(decoder_for(column, Format::binary), nullptr);
         }

@@ -6,6 +6,7 @@
 #include <array>
 #include <charconv>
 #include <limits>
+#include <type_traits>
 
 // Values in text form: what the type's output function prints, nothing else. A form
 // that Postgres only accepts as input ("yes", "1e3", " 7") is malformed here.
@@ -19,6 +20,12 @@ Status decode_number(const ColumnSchema& column, std::string_view text, Column& 
     const char* end = text.data() + text.size();
     const auto [stop, error] = std::from_chars(text.data(), end, value);
     if (error != std::errc() || stop != end) return unfit(Fit::malformed, column);
+    // Nor has an integer zeros in front, or a minus sign before a lone zero.
+    if constexpr (std::is_integral_v<T>) {
+        const char* first = text.data() + (value < 0 ? 1 : 0);
+        if ((value == 0 || *first == '0') && text.size() != 1) [[unlikely]]
+            return unfit(Fit::malformed, column);
+    }
     out.append_fixed(value);
     return {};
 }
@@ -42,15 +49,13 @@ Status decode_float(const ColumnSchema& column, std::string_view text, Column& o
     return decode_number<T>(column, text, out);
 }
 
-// The value of each hexadecimal digit, 255 for all other bytes.
+// The value of each hexadecimal digit, 255 for all other bytes: Postgres prints bytea
+// and uuid in small letters.
 constexpr auto kHexDigits = [] {
     std::array<std::uint8_t, 256> values{};
     values.fill(255);
     for (std::uint8_t i = 0; i < 10; ++i) values['0' + i] = i;
-    for (std::uint8_t i = 0; i < 6; ++i) {
-        values['a' + i] = static_cast<std::uint8_t>(10 + i);
-        values['A' + i] = static_cast<std::uint8_t>(10 + i);
-    }
+    for (std::uint8_t i = 0; i < 6; ++i) values['a' + i] = static_cast<std::uint8_t>(10 + i);
     return values;
 }();
 
@@ -59,6 +64,13 @@ unsigned hex_byte(const char* at) {
     const unsigned high = kHexDigits[static_cast<unsigned char>(at[0])];
     const unsigned low = kHexDigits[static_cast<unsigned char>(at[1])];
     return high << 4 | low | (low & 16) << 4;
+}
+
+// "\200" to "\377".
+bool is_escaped_byte(std::string_view text) {
+    const auto is_octal = [](char c) { return c >= '0' && c <= '7'; };
+    return text.size() == 4 && text[0] == '\\' && (text[1] == '2' || text[1] == '3') &&
+           is_octal(text[2]) && is_octal(text[3]);
 }
 
 template <class T>
@@ -80,6 +92,7 @@ Status decode_char_text(const ColumnSchema& column, std::string_view text, Colum
     if (text.size() == 1 && static_cast<unsigned char>(text[0]) > 127) {
         return decode_char_binary(column, text, out);
     }
+    if (text.size() > 1 && !is_escaped_byte(text)) return unfit(Fit::malformed, column);
     return append_text(column, text, out);
 }
 
