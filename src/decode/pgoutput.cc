@@ -40,7 +40,9 @@ ReplicaIdentity read_replica_identity(Cursor& in) {
 
 RelationColumn read_relation_column(Cursor& in) {
     RelationColumn column;
-    column.in_identity = (in.u8() & 1) != 0;
+    const unsigned flags = in.u8();
+    if (flags > 1) in.fail("unknown flags are set");
+    column.in_identity = flags == 1;
     column.name = in.c_string();
     column.type_oid = in.u32();
     column.typmod = in.i32();
