@@ -2,6 +2,7 @@
 
 #include "decode/type_table.h"
 #include "decode/value.h"
+#include "decode/value_samples.h"
 #include "walbrook/column.h"
 #include "walbrook/schema.h"
 
@@ -40,6 +41,20 @@ inline ColumnSchema column_of(std::uint32_t oid, std::int32_t typmod = -1) {
     column.type_oid = oid;
     column.base_type_oid = oid;
     column.base_typmod = typmod;
+    EXPECT_TRUE(resolve_type(column));
+    return column;
+}
+
+inline ColumnSchema column_for(const ValueSample& sample) {
+    ColumnSchema column;
+    column.name = "c";
+    column.type_name = sample.type_name;
+    column.type_oid = sample.base_type_oid;
+    column.base_type_oid = sample.base_type_oid;
+    column.base_typmod = sample.typmod;
+    column.element_type_oid = sample.element_type_oid;
+    column.element_delimiter = sample.delimiter;
+    column.base_type_class = sample.type_class;
     EXPECT_TRUE(resolve_type(column));
     return column;
 }
@@ -86,23 +101,6 @@ inline std::vector<DecodeValue> decoders_of(const TableSchema& schema, Format fo
         decoders.push_back(decoder_for(column, format));
     }
     return decoders;
-}
-
-// Every change of one byte by one bit, and every cut, of `bytes`.
-template <class Try>
-void for_each_damage(const std::string& bytes, const Try& attempt) {
-    for (std::size_t n = 0; n < bytes.size(); ++n) {
-        SCOPED_TRACE("cut to " + std::to_string(n));
-        attempt(bytes.substr(0, n));
-    }
-    for (std::size_t n = 0; n < bytes.size(); ++n) {
-        for (int bit = 0; bit < 8; ++bit) {
-            SCOPED_TRACE("bit " + std::to_string(bit) + " of byte " + std::to_string(n));
-            std::string damaged = bytes;
-            damaged[n] = static_cast<char>(damaged[n] ^ 1 << bit);
-            attempt(damaged);
-        }
-    }
 }
 
 }  // namespace walbrook
