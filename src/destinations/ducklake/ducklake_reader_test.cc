@@ -132,7 +132,7 @@ TEST_F(DuckLakeReaders, OnlyOneProcessWrites) {
     auto second = make_ducklake_destination(config());
     const auto refused = second->open(who(), {});
     ASSERT_FALSE(refused);
-    EXPECT_EQ(refused.error().code(), ErrorCode::conflict);
+    EXPECT_EQ(refused.error().code(), ErrorCode::fenced);
     close();
     EXPECT_TRUE(second->open(who(), {}));
     expect_ok(second->close());
