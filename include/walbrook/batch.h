@@ -105,6 +105,8 @@ class ChangeBatch {
     // did not send: the row keeps what it has. The column then holds null there.
     bool is_unchanged(std::size_t column, std::size_t new_row) const;
     void set_unchanged(std::size_t column, std::size_t new_row);
+    // Cuts the new rows, and what is said of them, back to so many.
+    void truncate_new_rows(std::size_t rows);
     bool has_unchanged() const { return !unchanged.empty(); }
 
     std::vector<Change> changes;

@@ -76,4 +76,11 @@ void ChangeBatch::set_unchanged(std::size_t column, std::size_t new_row) {
     bitmap[new_row] = true;
 }
 
+void ChangeBatch::truncate_new_rows(std::size_t rows) {
+    new_rows.truncate(rows);
+    for (std::vector<bool>& bitmap : unchanged) {
+        if (bitmap.size() > rows) bitmap.resize(rows);
+    }
+}
+
 }  // namespace walbrook

@@ -54,11 +54,8 @@ void cut_last_transaction(ChangeBatch& batch) {
         batch.changes.pop_back();
     }
     batch.transactions.pop_back();
-    batch.new_rows.truncate(new_rows);
+    batch.truncate_new_rows(new_rows);
     batch.old_rows.truncate(old_rows);
-    for (auto& bitmap : batch.unchanged) {
-        if (bitmap.size() > new_rows) bitmap.resize(new_rows);
-    }
 }
 
 }  // namespace

@@ -66,6 +66,8 @@ Status append_tuple(const TupleView& tuple, const RowDecoders& decoders, bool is
         Status status = append_column(value, decoders, i, is_key_only, rows, batch);
         if (!status) [[unlikely]] {
             rows.truncate(before);
+            // The next row gets this one's place, and must not get its marks.
+            if (batch != nullptr) batch->truncate_new_rows(before);
             return status;
         }
     }

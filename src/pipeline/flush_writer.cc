@@ -130,33 +130,58 @@ Status FlushWriter::store_position(Lsn position) {
     return store_.with([&](Store& store) { return store.advance({position, position}); }).status();
 }
 
-Status FlushWriter::apply_once(Flush& flush, const FlushJob& job, FlushOutcome& outcome) {
-    WALBROOK_FAILPOINT(before_apply(job.kind));
+Status FlushWriter::apply_once(Flush& flush, FlushKind kind, Standing& standing,
+                               FlushOutcome& outcome) {
+    WALBROOK_FAILPOINT(before_apply(kind));
     Counted counted(flush);
     counted.rewind();
     const Result<Ack> ack = destination_.apply(counted, Ack::durable, cancel_.get_token());
-    if (!ack) {
-        if (ack.error().code() != ErrorCode::unknown_outcome) return ack.error();
-        WALBROOK_RETURN_IF_ERROR(settle_unknown(flush, ack.error()));
-    } else if (*ack != Ack::durable) {
+    if (!ack && ack.error().code() != ErrorCode::unknown_outcome) return ack.error();
+    if (ack && *ack != Ack::durable) {
         return Error(ErrorCode::internal, "the destination did not make a flush durable");
     }
-    applied_ = flush.position();
+    standing = ack ? Standing::applied : Standing::unknown;
+    if (!ack) {
+        log_.warn("the outcome of a flush is unknown; the destination is asked what it holds",
+                  {{"error", ack.error().message()}});
+    }
     outcome.applied = counted.take();
     return {};
 }
 
-// The destination cannot say whether it took the flush: its position can.
-Status FlushWriter::settle_unknown(const Flush& flush, const Error& error) {
-    const Result<Lsn> position = destination_.read_position(cancel_.get_token());
-    if (!position) return position.error();
-    if (flush.position() > applied_ && *position == flush.position()) return {};
-    if (*position < flush.position()) {
-        return Error(ErrorCode::unavailable, "the flush did not land: " + error.message());
+// The destination could not say whether it took the flush: its position can.
+Status FlushWriter::settle_unknown(Flush& flush, FlushKind kind, Standing& standing,
+                                   FlushOutcome& outcome) {
+    WALBROOK_TRY(const Lsn position, destination_.read_position(cancel_.get_token()));
+    if (kind == FlushKind::slice) {
+        // It moves no position, so nothing tells whether it landed: its copy begins again.
+        flush.rewind();
+        for (;;) {
+            WALBROOK_TRY(const FlushItem* item, flush.next());
+            if (item == nullptr) break;
+            const auto* batch = std::get_if<ChangeBatch>(item);
+            const auto* truncate = std::get_if<Truncate>(item);
+            const CopyTargetPtr copy = batch != nullptr      ? batch->copy
+                                       : truncate != nullptr ? truncate->copy
+                                                             : nullptr;
+            WALBROOK_CHECK(copy != nullptr);
+            const TableId table = copy->schema->id;
+            if (!outcome.refused.empty() && outcome.refused.back().first == table) continue;
+            outcome.refused.emplace_back(
+                table, Error(ErrorCode::aborted, "nothing tells whether a part of its copy landed"));
+        }
+    } else if (position < flush.position()) {
+        standing = Standing::open;
+        return Error(ErrorCode::unavailable, "the flush did not land");
+    } else if (position > flush.position() || flush.position() == applied_) {
+        return Error(ErrorCode::corrupt_state,
+                     fmt::format("the destination stands at {}, and a flush up to {} after {} was "
+                                 "on its way: another process writes to it, or it was put back",
+                                 to_string(position), to_string(flush.position()),
+                                 to_string(applied_)));
     }
-    // A slice of a copy moves no position, so nothing tells whether it landed.
-    return Error(ErrorCode::corrupt_state,
-                 "cannot tell whether a flush landed; restart walbrook: " + error.message());
+    standing = Standing::applied;
+    return {};
 }
 
 std::string FlushWriter::trouble() const {
@@ -174,16 +199,21 @@ FlushOutcome FlushWriter::apply(FlushJob& job) {
     Backoff backoff({std::chrono::milliseconds(100), std::chrono::milliseconds(10'000)});
     std::shared_ptr<Flush> flush = job.flush;
     // Stored only after it is applied, so a repetition must not begin with the apply.
-    bool applied = false;
+    Standing standing = Standing::open;
+    bool is_counted = false;
     for (;;) {
         Status status;
-        if (!applied) {
-            status = apply_once(*flush, job, outcome);
-            applied = status.ok();
-            if (applied) {
-                ++flushes_;
-                status = failpoint(after_apply(job.kind));
-            }
+        if (standing == Standing::open) {
+            status = apply_once(*flush, job.kind, standing, outcome);
+        }
+        if (status && standing == Standing::unknown) {
+            status = settle_unknown(*flush, job.kind, standing, outcome);
+        }
+        if (standing == Standing::applied && !is_counted) {
+            is_counted = true;
+            ++flushes_;
+            applied_ = flush->position();
+            status = failpoint(after_apply(job.kind));
         }
         if (status) status = store_position(flush->position());
         if (status) status = failpoint("flush.after_store");
@@ -193,7 +223,7 @@ FlushOutcome FlushWriter::apply(FlushJob& job) {
         }
 
         const Error& error = status.error();
-        if (!applied && error.table_oid() != 0) {
+        if (standing == Standing::open && error.table_oid() != 0) {
             const TableId table{error.table_oid()};
             log_.error("a table stopped: the destination refused its changes",
                        {{"table_oid", std::to_string(table.oid)}, {"error", error.message()}});

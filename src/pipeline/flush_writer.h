@@ -64,9 +64,12 @@ class FlushWriter {
 
     void work();
     void maintain(const std::stop_token& stop);
+    // Where a flush stands. One whose outcome is unknown is not given to the destination again
+    // before that has said what it holds.
+    enum class Standing { open, unknown, applied };
     FlushOutcome apply(FlushJob& job);
-    Status apply_once(Flush& flush, const FlushJob& job, FlushOutcome& outcome);
-    Status settle_unknown(const Flush& flush, const Error& error);
+    Status apply_once(Flush& flush, FlushKind kind, Standing& standing, FlushOutcome& outcome);
+    Status settle_unknown(Flush& flush, FlushKind kind, Standing& standing, FlushOutcome& outcome);
     Status store_position(Lsn position);
 
     Destination& destination_;

@@ -130,8 +130,22 @@ std::optional<std::int64_t> QueryResult::number(std::size_t row, std::size_t col
     return value;
 }
 
+namespace {
+
+std::string without(const std::vector<std::string>& secrets, std::string text) {
+    for (const std::string& secret : secrets) {
+        for (std::size_t at = 0; (at = text.find(secret, at)) != std::string::npos;) {
+            text.replace(at, secret.size(), "***");
+        }
+    }
+    return text;
+}
+
+}  // namespace
+
 struct Connection::Handle {
     duckdb_connection connection = nullptr;
+    std::shared_ptr<const std::vector<std::string>> secrets;
     ~Handle() { duckdb_disconnect(&connection); }
 };
 
@@ -146,7 +160,8 @@ Result<QueryResult> Connection::query(std::string_view sql, std::stop_token stop
     ResultHandle handle;
     const std::string text(sql);
     if (duckdb_query(handle_->connection, text.c_str(), handle.get()) != DuckDBSuccess) {
-        const std::string message = first_line(duckdb_result_error(handle.get()));
+        const std::string message =
+            without(*handle_->secrets, first_line(duckdb_result_error(handle.get())));
         return Error(code_of(duckdb_result_error_type(handle.get()), message),
                      fmt::format("duckdb: {}{}", message, advice_for(message)));
     }
@@ -213,6 +228,7 @@ Result<std::unique_ptr<Database>> Database::create(const DatabaseOptions& option
         return error;
     }
     std::unique_ptr<Database> database(new Database(std::move(handle)));
+    database->secrets_ = std::make_shared<const std::vector<std::string>>(options.secrets);
     WALBROOK_TRY(std::unique_ptr<Connection> connection, database->connect());
     const std::filesystem::path folder = extension_folder();
     for (const std::string& name : options.extensions) {
@@ -230,6 +246,7 @@ Result<std::unique_ptr<Database>> Database::create(const DatabaseOptions& option
 
 Result<std::unique_ptr<Connection>> Database::connect() {
     auto handle = std::make_unique<Connection::Handle>();
+    handle->secrets = secrets_;
     if (duckdb_connect(handle_->database, &handle->connection) != DuckDBSuccess) {
         return Error(ErrorCode::internal, "duckdb refused a connection");
     }

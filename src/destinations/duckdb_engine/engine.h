@@ -18,6 +18,7 @@ struct DatabaseOptions {
     unsigned threads = 2;
     std::string temp_directory;               // Empty: nothing is spilled.
     std::vector<std::string> extensions;      // Names: "ducklake", "icu".
+    std::vector<std::string> secrets;         // Never in an error, whatever DuckDB says.
 };
 
 // The folder with the signed extensions: $WALBROOK_DUCKDB_EXTENSIONS, else
@@ -85,6 +86,7 @@ class Database {
  private:
     struct Handle;
     explicit Database(std::unique_ptr<Handle> handle);
+    std::shared_ptr<const std::vector<std::string>> secrets_;
     Scans scans_;  // Outlives handle_, whose functions refer to it.
     std::unique_ptr<Handle> handle_;
 };

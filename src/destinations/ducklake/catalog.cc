@@ -1,6 +1,7 @@
 #include "destinations/ducklake/catalog.h"
 
 #include <fmt/format.h>
+#include <libpq-fe.h>
 #include <sqlite3.h>
 
 #include <array>
@@ -168,6 +169,34 @@ std::string Catalog::attach_uri() const {
     return target;
 }
 
+std::vector<std::string> Catalog::secrets() const {
+    if (kind != CatalogKind::postgres) return {};
+    std::string password;
+    if (const std::size_t scheme = target.find("://"); scheme != std::string::npos) {
+        const std::size_t colon = target.find(':', scheme + 3);
+        const std::size_t at = target.rfind('@');
+        if (colon < at && at != std::string::npos) {
+            password = target.substr(colon + 1, at - colon - 1);
+        }
+    } else if (const std::size_t key = target.find("password"); key != std::string::npos) {
+        // To the next `word=`.
+        const std::size_t from = target.find('=', key);
+        const std::size_t next = from == std::string::npos ? from : target.find('=', from + 1);
+        const std::size_t to = next == std::string::npos ? next : target.rfind(' ', next);
+        if (from != std::string::npos) {
+            password = target.substr(from + 1, to == std::string::npos ? to : to - from - 1);
+        }
+    }
+    std::vector<std::string> all{target};
+    if (!password.empty()) all.push_back(password);
+    for (std::size_t begin = 0; begin < password.size();) {
+        const std::size_t end = std::min(password.find_first_of(" '@:/?", begin), password.size());
+        if (end - begin >= 3) all.push_back(password.substr(begin, end - begin));
+        begin = end + 1;
+    }
+    return all;
+}
+
 Catalog parse_catalog(const std::string& text) {
     std::string_view rest = text;
     if (rest.starts_with("postgres://") || rest.starts_with("postgresql://")) {
@@ -193,6 +222,23 @@ Result<bool> prepare_catalog_file(const Catalog& catalog) {
     WALBROOK_RETURN_IF_ERROR(refuse_network_file_system(folder));
     if (catalog.kind != CatalogKind::sqlite) return true;
     return prepare_sqlite(catalog.target);
+}
+
+std::string connection_string_problem(const Catalog& catalog) {
+    if (catalog.kind != CatalogKind::postgres) return {};
+    char* message = nullptr;
+    PQconninfoOption* options = PQconninfoParse(catalog.target.c_str(), &message);
+    std::string problem = message == nullptr ? "" : message;
+    PQconninfoFree(options);
+    PQfreemem(message);
+    if (problem.empty()) return {};
+    for (const std::string& secret : catalog.secrets()) {
+        for (std::size_t at = 0; (at = problem.find(secret, at)) != std::string::npos;) {
+            problem.replace(at, secret.size(), "***");
+        }
+    }
+    while (problem.ends_with('\n')) problem.pop_back();
+    return "libpq cannot read the connection string: " + problem;
 }
 
 Result<Fence> Fence::take(const std::string& catalog_path) {
@@ -238,6 +284,9 @@ std::vector<std::string> DuckLakeConfig::problems() const {
         problems.emplace_back(
             "destination.ducklake.catalog: names no database; give a connection string, for "
             "example postgres:host=db.example dbname=lake user=walbrook");
+    } else if (const std::string wrong = ducklake::connection_string_problem(parsed);
+               !wrong.empty()) {
+        problems.push_back("destination.ducklake.catalog: " + wrong);
     } else if (parsed.is_file() && (parsed.target.empty() || parsed.target.ends_with('/'))) {
         problems.emplace_back("destination.ducklake.catalog: names no file");
     }

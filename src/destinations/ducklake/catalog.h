@@ -20,10 +20,16 @@ struct Catalog {
     // As DuckDB's ATTACH takes it: "ducklake:sqlite:/path".
     std::string attach_uri() const;
     bool is_file() const { return kind != CatalogKind::postgres; }
+    // What no error may repeat: the connection string, its password, and the parts into which
+    // libpq tears a password that was not escaped. Longest first.
+    std::vector<std::string> secrets() const;
 };
 
 // Nothing is checked here: see DuckLakeConfig::problems().
 Catalog parse_catalog(const std::string& text);
+
+// Why libpq cannot use the connection string of a catalog in Postgres; empty if it can.
+std::string connection_string_problem(const Catalog& catalog);
 
 // Makes the folder of a catalog file, refuses a network file system (neither SQLite's
 // WAL mode nor file locks can be trusted there), and puts a SQLite file into WAL mode,

@@ -57,11 +57,16 @@ Status failpoint_of(std::string_view when, const std::string& what) {
     return is_one ? failpoint(name) : Status();
 }
 
-std::string without(const std::string& secret, std::string text) {
-    for (std::size_t at = 0; (at = text.find(secret, at)) != std::string::npos;) {
-        text.replace(at, secret.size(), "…");
+// What a server says to a client that will never be let in, and libpq about a connection string
+// that it cannot use.
+bool is_about_configuration(const std::string& message) {
+    for (const std::string_view words :
+         {"authentication failed", "no password supplied", "does not exist", "no pg_hba.conf entry",
+          "invalid connection option", "missing \"=\"", "could not translate host name",
+          "invalid sslmode value", "invalid port number", "invalid URI", "invalid value"}) {
+        if (message.find(words) != std::string::npos) return true;
     }
-    return text;
+    return false;
 }
 
 // DuckDB leaves the file that it could not write to its end, and DuckLake knows of none that is
@@ -92,13 +97,23 @@ std::vector<std::string> extensions_of(CatalogKind kind) {
 
 }  // namespace
 
-Lake::Lake(LakeOptions options) : options_(std::move(options)) { commit_prefix_ = random_suffix(); }
+Lake::Lake(LakeOptions options)
+    : options_(std::move(options)),
+      kept_files_(options_.data_path),
+      commit_prefix_(random_suffix()) {}
 
 Result<std::unique_ptr<Lake>> Lake::open(LakeOptions options) {
     std::unique_ptr<Lake> lake(new Lake(std::move(options)));
     WALBROOK_TRY(const bool is_prepared, prepare_catalog_file(lake->options_.catalog));
     WALBROOK_TRY(lake->database_, lake->make_database());
-    WALBROOK_RETURN_IF_ERROR(lake->attach());
+    if (Status status = lake->attach(); !status) {
+        if (lake->options_.catalog.kind != CatalogKind::postgres ||
+            !is_about_configuration(status.error().message())) {
+            return status.error();
+        }
+        return Error(ErrorCode::config,
+                     "destination.ducklake.catalog: " + status.error().message());
+    }
     if (is_prepared) return lake;
     WALBROOK_RETURN_IF_ERROR(lake->session_->run("DETACH lake"));
     WALBROOK_RETURN_IF_ERROR(prepare_catalog_file(lake->options_.catalog).status());
@@ -114,6 +129,7 @@ Result<std::unique_ptr<Database>> Lake::make_database() const {
     database.threads = 1;
     database.temp_directory = options_.temp_directory;
     database.extensions = extensions_of(options_.catalog.kind);
+    database.secrets = options_.catalog.secrets();
     return Database::create(database);
 }
 
@@ -133,18 +149,31 @@ Status Lake::attach() {
         sql += fmt::format(", META_BUSY_TIMEOUT {}", kBusyTimeoutMs);
     }
     if (Status status = session_->run(sql + ")"); !status) {
-        // What DuckDB says about a connection repeats how it was asked for, password included.
-        Error error(status.error().code(),
-                    without(options_.catalog.target, status.error().message()));
-        return std::move(error).with_context("attach the lake's catalog");
+        return std::move(status).error().with_context("attach the lake's catalog");
     }
     is_broken_ = false;
     return {};
 }
 
 Status Lake::fence_others() {
-    if (options_.catalog.kind != CatalogKind::postgres) return {};
-    WALBROOK_TRY(epoch_, take_epoch(*session_));
+    if (options_.catalog.kind == CatalogKind::postgres) {
+        WALBROOK_TRY(epoch_, take_epoch(*session_));
+    }
+    return kept_files_.recover();
+}
+
+Status Lake::check_fence() {
+    if (!epoch_) return {};
+    WALBROOK_TRY(const std::int64_t newest, newest_epoch(*session_));
+    if (newest == *epoch_) return {};
+    return Error(ErrorCode::fenced,
+                 "another process writes to this lake by now: it began after this one");
+}
+
+Status Lake::settle_files() {
+    if (kept_files_.empty()) return {};
+    WALBROOK_RETURN_IF_ERROR(kept_files_.restore());
+    kept_files_.forget();
     return {};
 }
 
@@ -182,6 +211,7 @@ Result<std::string> Lake::newest_extra_info() {
 Result<std::optional<Note>> Lake::newest_note() {
     if (is_broken_) WALBROOK_RETURN_IF_ERROR(reattach());
     WALBROOK_TRY(const std::string text, newest_extra_info());
+    WALBROOK_RETURN_IF_ERROR(settle_files());
     if (text.empty()) return std::optional<Note>();
     const std::optional<Note> note = parse_note(text);
     if (!note) {
@@ -196,6 +226,7 @@ Status Lake::transact(const std::string& what, const std::function<Result<Note>(
                       std::stop_token stop) {
     if (is_broken_) WALBROOK_RETURN_IF_ERROR(reattach());
     if (stop.stop_requested()) return Error(ErrorCode::cancelled, "stopped");
+    WALBROOK_RETURN_IF_ERROR(settle_files());
     WALBROOK_RETURN_IF_ERROR(new_files_.begin());
     WALBROOK_RETURN_IF_ERROR(session_->run("BEGIN"));
     Result<Note> note = work();
@@ -217,14 +248,17 @@ Status Lake::commit(const std::string& what, const Note& note) {
         quote_literal(extra_info(note, options_.pipeline_id, id, epoch_)));
     Status status = session_->run(message);
     if (status) status = new_files_.sync();
+    if (status) status = kept_files_.keep(new_files_.files());
     if (status) status = failpoint_of("before", what);
     if (!status) {
         if (!session_->run("ROLLBACK")) reattach().ignore();
+        kept_files_.forget();
         return status;
     }
     if (status = session_->run("COMMIT"); !status) {
         WALBROOK_RETURN_IF_ERROR(resolve(id, status.error()));
     }
+    kept_files_.forget();
     if (status = failpoint_of("after", what); !status) {
         return Error(ErrorCode::unknown_outcome, status.error().message());
     }
@@ -244,13 +278,10 @@ Status Lake::resolve(const std::string& commit_id, const Error& error) {
                          "; and it cannot be asked what it holds: " + newest.error().message());
     }
     const nlohmann::json json = nlohmann::json::parse(*newest, nullptr, false);
-    if (json.is_object() && json.value("commit", "") == commit_id) return {};
-    if (epoch_) {
-        const Result<std::int64_t> present = newest_epoch(*session_);
-        if (present && *present != *epoch_) {
-            return Error(ErrorCode::fenced,
-                         "another process writes to this lake by now: it began after this one");
-        }
+    if (json.is_object() && json.value("commit", "") == commit_id) return kept_files_.restore();
+    kept_files_.forget();
+    if (Status fence = check_fence(); !fence && fence.error().code() == ErrorCode::fenced) {
+        return fence;
     }
     return Error(error).with_context("commit to the lake");
 }

@@ -2,6 +2,7 @@
 
 #include "destinations/duckdb_engine/engine.h"
 #include "destinations/ducklake/catalog.h"
+#include "destinations/ducklake/kept_files.h"
 #include "destinations/ducklake/new_files.h"
 #include "walbrook/lsn.h"
 #include "walbrook/result.h"
@@ -41,8 +42,9 @@ class Lake {
  public:
     static Result<std::unique_ptr<Lake>> open(LakeOptions options);
 
-    // From here on no other process can commit to a lake whose catalog is in Postgres. Before
-    // what the lake holds is read. Catalogs that are files are locked instead (Fence).
+    // From here on no other process can commit to a lake whose catalog is in Postgres (catalogs
+    // that are files are locked: Fence), and what one that died left is whole. Before what the
+    // lake holds is read.
     Status fence_others();
 
     duckdb_engine::Connection& session() { return *session_; }
@@ -68,6 +70,8 @@ class Lake {
     // What the newest snapshot of ours says; nothing if there is none.
     Result<std::optional<Note>> newest_note();
     Status reattach();
+    // ErrorCode::fenced if another process has called fence_others() since.
+    Status check_fence();
     // Goes on with a new DuckDB. An old one grows: DuckLake keeps the statistics of each table
     // at each snapshot that it met, and not all that DuckDB keeps counts against its limit.
     Status reopen();
@@ -79,12 +83,15 @@ class Lake {
     Result<std::string> newest_extra_info();
     Status commit(const std::string& what, const Note& note);
     Status resolve(const std::string& commit_id, const Error& error);
+    // After a commit of unknown outcome, once the catalog answers again.
+    Status settle_files();
 
     const LakeOptions options_;
     mutable std::mutex mutex_;  // Guards database_ where another thread may look.
     std::shared_ptr<duckdb_engine::Database> database_;
     std::unique_ptr<duckdb_engine::Connection> session_;
     NewFiles new_files_;
+    KeptFiles kept_files_;
     std::string commit_prefix_;
     std::uint64_t commits_ = 0;
     std::optional<std::int64_t> epoch_;  // Of a catalog in Postgres.

@@ -129,6 +129,7 @@ Status NewFiles::read_events() {
 }
 
 Status NewFiles::sync() {
+    files_.clear();
     WALBROOK_RETURN_IF_ERROR(read_events());
     for (const auto& [path, before] : watched_) {
         WALBROOK_RETURN_IF_ERROR(sync_folder(path, before));
@@ -149,7 +150,8 @@ Status NewFiles::sync_folder(const std::string& path, const std::set<std::string
     }
     if (names.empty()) return {};
     for (const std::string& name : names) {
-        WALBROOK_RETURN_IF_ERROR(sync_if_there(path + "/" + name));
+        files_.push_back(path + "/" + name);
+        WALBROOK_RETURN_IF_ERROR(sync_if_there(files_.back()));
     }
     WALBROOK_RETURN_IF_ERROR(sync_path(path));
     if (is_known && !std::exchange(seen->was_empty, false)) return {};

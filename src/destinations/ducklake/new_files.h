@@ -5,6 +5,7 @@
 #include <map>
 #include <set>
 #include <string>
+#include <vector>
 
 namespace walbrook::ducklake {
 
@@ -31,6 +32,8 @@ class NewFiles {
     Status watch(const std::string& folder);
     // Makes what is new in the watched folders durable, and its names in the folders.
     Status sync();
+    // What the last sync() found.
+    const std::vector<std::string>& files() const { return files_; }
 
  private:
     struct Folder {
@@ -49,6 +52,7 @@ class NewFiles {
     // By the present transaction; with the files that were there before where nobody tells.
     std::map<std::string, std::set<std::string>> watched_;
     bool is_overflown_ = false;
+    std::vector<std::string> files_;
 };
 
 }  // namespace walbrook::ducklake

@@ -19,6 +19,7 @@ namespace {
 // otherwise. Statistics: see kTriggers in catalog.cc.
 constexpr const char* kTakeEpoch = R"sql(
 set local client_min_messages = warning;
+set local lock_timeout = '10s';
 select pg_advisory_xact_lock(hashtext('walbrook_fence'));
 create table if not exists public.walbrook_fence(
     id int primary key check (id = 1), epoch bigint not null);
@@ -36,20 +37,29 @@ begin
     end if;
     return new;
 end $$;
-drop trigger if exists walbrook_check_epoch on public.ducklake_snapshot_changes;
-create trigger walbrook_check_epoch before insert on public.ducklake_snapshot_changes
-    for each row execute function public.walbrook_check_epoch();
-create index if not exists walbrook_file_stats
-    on public.ducklake_file_column_stats(data_file_id);
 create or replace function public.walbrook_forget_stats() returns trigger language plpgsql as $$
 begin
     delete from public.ducklake_file_column_stats where data_file_id = new.data_file_id;
     return null;
 end $$;
-drop trigger if exists walbrook_forget_stats on public.ducklake_data_file;
-create trigger walbrook_forget_stats after update of end_snapshot on public.ducklake_data_file
-    for each row when (new.end_snapshot is not null)
-    execute function public.walbrook_forget_stats();
+do $$
+begin
+    -- Only what is missing: each of these waits for transactions of others on its table.
+    if not exists (select from pg_trigger where tgname = 'walbrook_check_epoch'
+                   and tgrelid = 'public.ducklake_snapshot_changes'::regclass) then
+        create trigger walbrook_check_epoch before insert on public.ducklake_snapshot_changes
+            for each row execute function public.walbrook_check_epoch();
+    end if;
+    if not exists (select from pg_trigger where tgname = 'walbrook_forget_stats'
+                   and tgrelid = 'public.ducklake_data_file'::regclass) then
+        create trigger walbrook_forget_stats after update of end_snapshot
+            on public.ducklake_data_file for each row when (new.end_snapshot is not null)
+            execute function public.walbrook_forget_stats();
+    end if;
+    if to_regclass('public.walbrook_file_stats') is null then
+        create index walbrook_file_stats on public.ducklake_file_column_stats(data_file_id);
+    end if;
+end $$;
 insert into public.walbrook_fence values (1, 1)
     on conflict (id) do update set epoch = walbrook_fence.epoch + 1;
 )sql";

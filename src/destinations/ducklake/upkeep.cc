@@ -75,6 +75,7 @@ Status Upkeep::thin(const std::stop_token& stop) {
         WALBROOK_RETURN_IF_ERROR(lake_.reopen());
     }
     thinned_ = now();
+    WALBROOK_RETURN_IF_ERROR(lake_.check_fence());
     WALBROOK_TRY(
         const QueryResult rows,
         lake_.session().query(fmt::format(
@@ -102,6 +103,7 @@ Status Upkeep::thin(const std::stop_token& stop) {
 
 Status Upkeep::clean(const std::stop_token& stop) {
     cleaned_ = now();
+    WALBROOK_RETURN_IF_ERROR(lake_.check_fence());
     return lake_.session().run(
         fmt::format("CALL ducklake_cleanup_old_files('lake', older_than => now() - INTERVAL {} "
                     "MINUTE)",
