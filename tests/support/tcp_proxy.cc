@@ -1,16 +1,16 @@
 #include "support/tcp_proxy.h"
 
+#include <algorithm>
 #include <arpa/inet.h>
+#include <array>
+#include <atomic>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <stdexcept>
+#include <string_view>
 #include <sys/socket.h>
 #include <unistd.h>
-
-#include <algorithm>
-#include <array>
-#include <atomic>
-#include <stdexcept>
 #include <utility>
 
 namespace walbrook::testing {
@@ -83,6 +83,17 @@ TcpProxy::~TcpProxy() {
 void TcpProxy::cut(std::string who, std::uint64_t after_bytes, End end) {
     const std::lock_guard lock(mutex_);
     cuts_.push_back({std::move(who), after_bytes, end});
+}
+
+void TcpProxy::lose_answer(std::string text, int nth) {
+    const std::lock_guard lock(mutex_);
+    lost_answer_ = std::move(text);
+    answers_left_ = nth;
+}
+
+bool TcpProxy::has_lost_answer() const {
+    const std::lock_guard lock(mutex_);
+    return answers_left_ == 0;
 }
 
 std::size_t TcpProxy::cuts_left() const {
@@ -187,6 +198,11 @@ bool TcpProxy::pass_to_client(Link& link, const char* data, std::size_t size) {
     bool is_cut = false;
     {
         const std::lock_guard lock(mutex_);
+        if (answers_left_ > 0 &&
+            std::string_view(data, size).find(lost_answer_) != std::string_view::npos &&
+            --answers_left_ == 0) {
+            return false;
+        }
         const auto cut = std::find_if(cuts_.begin(), cuts_.end(),
                                       [&](const Cut& each) { return link.is_of(each.who); });
         if (cut != cuts_.end() && size > cut->bytes_left) {

@@ -28,6 +28,9 @@ class TcpProxy {
     // ends, in the middle of whatever that is. Several cuts of one kind of connection come one
     // after the other.
     void cut(std::string who, std::uint64_t after_bytes, End end = End::close);
+    // The `nth` answer from now on that holds `text` does not arrive; its connection ends instead.
+    void lose_answer(std::string text, int nth);
+    bool has_lost_answer() const;
     // Cuts that have not come yet.
     std::size_t cuts_left() const;
     // Nothing passes in either direction, and nobody is told, until resume().
@@ -60,6 +63,8 @@ class TcpProxy {
     mutable std::mutex mutex_;  // Guards what follows, and Link::beginning.
     bool is_stopping_ = false;
     std::deque<Cut> cuts_;
+    std::string lost_answer_;
+    int answers_left_ = 0;  // 0: none is to be lost.
     bool has_stall_ = false;
     std::string stalled_;
     std::size_t packet_bytes_ = 0;

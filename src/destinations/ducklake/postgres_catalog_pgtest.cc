@@ -2,6 +2,7 @@
 
 #include "destinations/ducklake/ducklake_fixture.h"
 #include "support/database.h"
+#include "support/tcp_proxy.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -16,13 +17,14 @@ class PostgresCatalog : public LakeTest {
  protected:
     DuckLakeConfig config() const override {
         const PgConnectionConfig at = database_.connection();
-        return {fmt::format("postgres:host={} port={} user={} dbname={}", at.host, at.port,
+        return {fmt::format("postgres:host={} port={} user={} dbname={}", at.host, proxy_.port(),
                             at.username, at.name),
                 folder_ / "data"};
     }
     FlushItem row(int id) const { return inserts(schema_, {{std::to_string(id), "x", "y"}}); }
 
     Database database_{PgCluster::shared(newest_pg_version().front())};
+    TcpProxy proxy_{database_.connection().port};
     const TableSchemaPtr schema_ = TableMaker().make();
 };
 
@@ -86,6 +88,56 @@ TEST_F(PostgresCatalog, GoesOnAfterItsSessionsWereEnded) {
     EXPECT_EQ(table("public.t"), "1|a|b; 2|x|y");
 }
 
+// DuckLake takes a commit without an answer for one that failed, and removes its files.
+TEST_F(PostgresCatalog, ACommitWhoseAnswerIsLostIsWholeAndThereOnce) {
+    open();
+    given(schema_, {{"0", "x", "y"}});
+    std::string expected = "0|x|y";
+    std::uint64_t position = 100;
+    bool has_lost = true;
+    int unknown = 0;
+    // The commits of reading transactions, too, as they come.
+    for (int nth = 1; has_lost; ++nth) {
+        SCOPED_TRACE(nth);
+        position += 10;
+        proxy_.lose_answer("COMMIT", nth);
+        for (bool is_there = false; !is_there;) {
+            Status status = apply(position, list_of(row(nth)));
+            is_there = status.ok();
+            if (status || status.error().code() != ErrorCode::unknown_outcome) continue;
+            ++unknown;
+            const Result<Lsn> found = lake_->read_position({});
+            is_there = found && *found == Lsn{position};
+        }
+        has_lost = proxy_.has_lost_answer();
+        proxy_.lose_answer("", 0);
+        expected += fmt::format("; {}|x|y", nth);
+        ASSERT_EQ(table("public.t"), expected);
+        ASSERT_LT(nth, 9);
+    }
+    EXPECT_EQ(reopen().position, Lsn{position});
+    EXPECT_EQ(table("public.t"), expected);
+}
+
+// What a process leaves that dies between the commit and the restoring of its files.
+TEST_F(PostgresCatalog, AStartBringsBackWhatACommitMisses) {
+    open();
+    given(schema_, {{"0", "x", "y"}});
+    expect_ok(apply(200, list_of(row(1))));
+    close();
+    for (const auto& entry :
+         std::filesystem::recursive_directory_iterator(config().data_path + "/public")) {
+        if (!entry.is_regular_file()) continue;
+        const auto kept = std::filesystem::path(config().data_path) / ".walbrook-kept" /
+                          std::filesystem::relative(entry.path(), config().data_path);
+        std::filesystem::create_directories(kept.parent_path());
+        std::filesystem::rename(entry.path(), kept);
+    }
+    open();
+    EXPECT_EQ(table("public.t"), "0|x|y; 1|x|y");
+    EXPECT_EQ(files(), 2U);
+}
+
 TEST_F(PostgresCatalog, UpkeepMergesAndForgetsStatistics) {
     open();
     given(schema_, {{"0", "x", "y"}});
@@ -103,6 +155,31 @@ TEST_F(PostgresCatalog, UpkeepMergesAndForgetsStatistics) {
               "0");
 }
 
+TEST_F(PostgresCatalog, NoReaderKeepsAStartFromGoingOn) {
+    open();
+    given(schema_, {{"1", "a", "b"}});
+    close();
+    Connection reader = database_.session();
+    must_exec(reader,
+              "begin; select count(*) from ducklake_snapshot_changes, ducklake_data_file, "
+              "ducklake_file_column_stats");
+    open();
+    expect_ok(apply(200, list_of(row(2))));
+    EXPECT_EQ(table("public.t"), "1|a|b; 2|x|y");
+}
+
+TEST_F(PostgresCatalog, MistakesInTheConnectionStringAreOfTheConfiguration) {
+    EXPECT_THAT(DuckLakeConfig({"postgres:host=x prt=1 dbname=d", "data"}).problems(),
+                ::testing::ElementsAre(HasSubstr("invalid connection option")));
+    const PgConnectionConfig at = database_.connection();
+    const auto lake = make_ducklake_destination(
+        {fmt::format("postgres:host={} port={} user={} dbname=none", at.host, at.port, at.username),
+         folder_ / "data"});
+    const auto opened = lake->open(who(), {});
+    ASSERT_FALSE(opened);
+    EXPECT_EQ(opened.error().code(), ErrorCode::config);
+}
+
 TEST_F(PostgresCatalog, SaysNoPasswordWhenItCannotConnect) {
     const auto lake = make_ducklake_destination(
         {"postgres:host=127.0.0.1 port=1 user=u password=hush dbname=d", folder_ / "data"});
@@ -110,6 +187,21 @@ TEST_F(PostgresCatalog, SaysNoPasswordWhenItCannotConnect) {
     ASSERT_FALSE(opened);
     EXPECT_THAT(opened.error().message(), HasSubstr("attach the lake's catalog"));
     EXPECT_THAT(opened.error().message(), Not(HasSubstr("hush")));
+    for (const std::string catalog : {"postgres://u:hu@sh1@127.0.0.1:1/d",
+                                      "postgres:host=127.0.0.1 port=1 password=hush sh1 user=u"}) {
+        std::string all;
+        for (const std::string& problem : DuckLakeConfig({catalog, "data"}).problems()) {
+            all += problem;
+        }
+        if (all.empty()) {
+            const auto other = make_ducklake_destination({catalog, folder_ / "data"});
+            const auto refused = other->open(who(), {});
+            ASSERT_FALSE(refused);
+            all = refused.error().message();
+        }
+        EXPECT_THAT(all, Not(HasSubstr("hush")));
+        EXPECT_THAT(all, Not(HasSubstr("sh1")));
+    }
 }
 
 }  // namespace
