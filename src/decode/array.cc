@@ -103,8 +103,8 @@ bool is_null_word(std::string_view text) {
 // what has a meaning of its own.
 constexpr auto kQuotedBytes = [] {
     std::array<bool, 256> quoted{};
-    for (const unsigned char c : {'"', '\\', '{', '}', ' ', '\t', '\n', '\r', '\v', '\f'}) {
-        quoted[c] = true;
+    for (const char c : {'"', '\\', '{', '}', ' ', '\t', '\n', '\r', '\v', '\f'}) {
+        quoted[static_cast<unsigned char>(c)] = true;
     }
     return quoted;
 }();

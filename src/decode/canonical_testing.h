@@ -49,8 +49,8 @@ inline std::string canonical_scalar(const ColumnType& type, std::string_view byt
 // was overwritten; with the oid of a domain; and, if it is empty, with a dimension of
 // length 0, as an oidvector that was cast to oid[]. All else stays as it is.
 inline std::string canonical_list(const ColumnSchema& schema, std::string_view bytes) {
-    constexpr std::uint32_t first_generated_oid = 10'000;
-    constexpr std::uint32_t null_size = 0xFFFF'FFFF;
+    constexpr std::uint32_t kFirstGeneratedOid = 10'000;
+    constexpr std::uint32_t kNullSize = 0xFFFF'FFFF;
     const auto take_bytes = [&](std::size_t n) {
         const std::string_view taken = bytes.substr(0, n);
         bytes.remove_prefix(n);
@@ -62,7 +62,7 @@ inline std::string canonical_list(const ColumnSchema& schema, std::string_view b
     const std::uint32_t dimensions = take_u32();
     std::uint32_t flags = take_u32();
     std::uint32_t oid = take_u32();
-    if (oid >= first_generated_oid) oid = schema.element_type_oid;
+    if (oid >= kFirstGeneratedOid) oid = schema.element_type_oid;
     const std::uint32_t count = dimensions == 1 ? take_u32() : 0;
     const std::uint32_t lower_bound = dimensions == 1 ? take_u32() : 0;
     bool has_nulls = false;
@@ -70,7 +70,7 @@ inline std::string canonical_list(const ColumnSchema& schema, std::string_view b
     while (!bytes.empty()) {
         const std::uint32_t size = take_u32();
         inside += wire(size);
-        if (size == null_size) {
+        if (size == kNullSize) {
             has_nulls = true;
         } else {
             inside += canonical_scalar(schema.type, take_bytes(size));

@@ -314,11 +314,11 @@ TEST(TextCopy, DamagedRowsAreRefusedOrEncodeBackToTheSame) {
         expect_text_encodes_back(numbers, damaged);
     });
     const TableSchemaPtr escapes = table_of({column_of(25), column_of(17), column_of(1009)});
-    constexpr std::string_view rows =
+    constexpr std::string_view kEscapedText =
         "a\\tb\\\\N\\n\t\\\\xde0a\t{\"a b\",\"x\\\\\\\\y\",NULL}\n"
         "\\N\t\\N\t\\N\n"
         "\\b\\f\\r\\v\t\\\\x\t{\"\\t\"}\n";
-    for_each_damage(std::string(rows), 3000, [&](const std::string& damaged) {
+    for_each_damage(std::string(kEscapedText), 3000, [&](const std::string& damaged) {
         expect_text_encodes_back(escapes, damaged);
     });
 }

@@ -10,12 +10,12 @@ namespace walbrook {
 
 // Prints a case that failed, for hex() to read again.
 inline std::string to_hex(std::string_view bytes) {
-    constexpr std::string_view digits = "0123456789abcdef";
+    constexpr std::string_view kDigits = "0123456789abcdef";
     std::string out;
     for (const char c : bytes) {
         const auto byte = static_cast<unsigned char>(c);
-        out += digits[byte >> 4];
-        out += digits[byte & 15];
+        out += kDigits[byte >> 4];
+        out += kDigits[byte & 15];
     }
     return out;
 }
@@ -38,11 +38,10 @@ class Damager {
     // Half of them bytes that mean something in one of the forms: ends of numbers,
     // signs, digits, quotes and marks.
     char byte() {
-        constexpr std::string_view telling(
+        constexpr char kTelling[] =
             "\x00\x01\x02\x03\x7f\x80\xff"
-            "0019-+.:/,;{}()[]\"\\\\ \t\n\r\bNLtfnubaKO",
-            43);
-        return below(2) == 0 ? telling[below(telling.size())] : static_cast<char>(random_());
+            "0019-+.:/,;{}()[]\"\\\\ \t\n\r\bNLtfnubaKO";
+        return below(2) == 0 ? kTelling[below(sizeof kTelling - 1)] : static_cast<char>(random_());
     }
 
     void edit(std::string& bytes) {

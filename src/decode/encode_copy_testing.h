@@ -61,15 +61,15 @@ inline std::string canonical_copy_rows(const TableSchema& schema, std::string_vi
 
 // CopyAttributeOutText().
 inline void append_escaped(std::string& out, std::string_view field) {
-    constexpr std::string_view escaped = "\\\b\f\n\r\t\v";
-    constexpr std::string_view letters = "\\bfnrtv";
+    constexpr std::string_view kEscaped = "\\\b\f\n\r\t\v";
+    constexpr std::string_view kLetters = "\\bfnrtv";
     for (const char c : field) {
-        const std::size_t at = escaped.find(c);
+        const std::size_t at = kEscaped.find(c);
         if (at == std::string_view::npos) {
             out += c;
         } else {
             out += '\\';
-            out += letters[at];
+            out += kLetters[at];
         }
     }
 }

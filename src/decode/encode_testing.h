@@ -228,9 +228,9 @@ inline std::string encode_printed(std::uint32_t type_oid, std::string_view text)
 // From the epoch of columns to that of Postgres.
 template <class T>
 std::string encode_since_2000(T value, T epoch) {
-    constexpr T infinity = std::numeric_limits<T>::max();
-    if (value == infinity) return wire(infinity);
-    if (value == -infinity) return wire(std::numeric_limits<T>::min());
+    constexpr T kInfinity = std::numeric_limits<T>::max();
+    if (value == kInfinity) return wire(kInfinity);
+    if (value == -kInfinity) return wire(std::numeric_limits<T>::min());
     return wire(static_cast<T>(value - epoch));
 }
 
@@ -293,8 +293,8 @@ inline std::string encode_binary(const ColumnSchema& schema, const Column& colum
         const std::string bytes = encode_scalar(schema, schema.element_type_oid, elements, i);
         inside += wire(static_cast<std::uint32_t>(bytes.size())) + bytes;
     }
-    const std::string head = wire(std::uint32_t{end == first ? 0U : 1U}) + wire(has_nulls) +
-                             wire(schema.element_type_oid);
+    std::string head = wire(std::uint32_t{end == first ? 0U : 1U}) + wire(has_nulls) +
+                       wire(schema.element_type_oid);
     if (end == first) return head;
     return head + wire(static_cast<std::uint32_t>(end - first)) + wire(std::uint32_t{1}) + inside;
 }

@@ -32,8 +32,8 @@ int trailing_zeros(int group) {
 // The header of a special value is its sign alone, which the server then reads as a
 // short header: the bits that make an infinity are the display scale 32.
 bool read_special(unsigned sign, NumericView& out) {
-    constexpr unsigned short_scale_mask = 0x1F80;  // NUMERIC_SHORT_DSCALE_MASK
-    constexpr unsigned short_scale_shift = 7;
+    constexpr unsigned kShortScaleMask = 0x1F80;  // NUMERIC_SHORT_DSCALE_MASK
+    constexpr unsigned kShortScaleShift = 7;
     switch (sign) {
         case 0xC000:
             out.special = NumericView::Special::nan;
@@ -47,7 +47,7 @@ bool read_special(unsigned sign, NumericView& out) {
         default:
             return false;
     }
-    const auto scale = static_cast<int>((sign & short_scale_mask) >> short_scale_shift);
+    const auto scale = static_cast<int>((sign & kShortScaleMask) >> kShortScaleShift);
     return out.digit_count == 0 && out.weight == 0 && out.display_scale == scale;
 }
 
