@@ -94,6 +94,9 @@ class TableSchema {
     ReplicaIdentity replica_identity = ReplicaIdentity::default_key;
     std::vector<ColumnSchema>
         columns;  // Published columns in attnum order: the order of every row.
+    // By what the table belonged to the publication when it was copied (TableState::membership);
+    // empty: not known. So a destination can tell that a table was away though its store is lost.
+    std::string membership;
 
     // schema.name as people write it, for messages.
     std::string display_name() const { return schema + "." + name; }

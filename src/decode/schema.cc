@@ -1,30 +1,46 @@
 #include "walbrook/schema.h"
 
 #include <fmt/format.h>
-
 #include <nlohmann/json.hpp>
 
 namespace walbrook {
 
 std::string_view name_of(TypeKind kind) {
     switch (kind) {
-        case TypeKind::boolean: return "boolean";
-        case TypeKind::int16: return "int16";
-        case TypeKind::int32: return "int32";
-        case TypeKind::int64: return "int64";
-        case TypeKind::uint32: return "uint32";
-        case TypeKind::float32: return "float32";
-        case TypeKind::float64: return "float64";
-        case TypeKind::decimal: return "decimal";
-        case TypeKind::text: return "text";
-        case TypeKind::bytes: return "bytes";
-        case TypeKind::date: return "date";
-        case TypeKind::time: return "time";
-        case TypeKind::timestamp: return "timestamp";
-        case TypeKind::timestamptz: return "timestamptz";
-        case TypeKind::uuid: return "uuid";
-        case TypeKind::json: return "json";
-        case TypeKind::list: return "list";
+        case TypeKind::boolean:
+            return "boolean";
+        case TypeKind::int16:
+            return "int16";
+        case TypeKind::int32:
+            return "int32";
+        case TypeKind::int64:
+            return "int64";
+        case TypeKind::uint32:
+            return "uint32";
+        case TypeKind::float32:
+            return "float32";
+        case TypeKind::float64:
+            return "float64";
+        case TypeKind::decimal:
+            return "decimal";
+        case TypeKind::text:
+            return "text";
+        case TypeKind::bytes:
+            return "bytes";
+        case TypeKind::date:
+            return "date";
+        case TypeKind::time:
+            return "time";
+        case TypeKind::timestamp:
+            return "timestamp";
+        case TypeKind::timestamptz:
+            return "timestamptz";
+        case TypeKind::uuid:
+            return "uuid";
+        case TypeKind::json:
+            return "json";
+        case TypeKind::list:
+            return "list";
     }
     return "text";
 }
@@ -42,9 +58,9 @@ std::vector<std::size_t> TableSchema::key_columns() const {
     const bool by_identity = replica_identity == ReplicaIdentity::default_key ||
                              replica_identity == ReplicaIdentity::index;
     for (std::size_t i = 0; i < columns.size(); ++i) {
-        const bool in_key = by_identity ? columns[i].in_identity
-                                        : replica_identity == ReplicaIdentity::full &&
-                                              columns[i].key_position > 0;
+        const bool in_key =
+            by_identity ? columns[i].in_identity
+                        : replica_identity == ReplicaIdentity::full && columns[i].key_position > 0;
         if (in_key) key.push_back(i);
     }
     return key;
@@ -110,14 +126,14 @@ ColumnSchema column_from_json(const json& in) {
 std::string to_json(const TableSchema& schema) {
     json columns = json::array();
     for (const ColumnSchema& column : schema.columns) columns.push_back(column_to_json(column));
-    const json out = {{"format", 1},
-                      {"oid", schema.id.oid},
-                      {"schema", schema.schema},
-                      {"name", schema.name},
-                      {"comment", schema.comment},
-                      {"replica_identity",
-                       std::string(1, static_cast<char>(schema.replica_identity))},
-                      {"columns", columns}};
+    json out = {{"format", 1},
+                {"oid", schema.id.oid},
+                {"schema", schema.schema},
+                {"name", schema.name},
+                {"comment", schema.comment},
+                {"replica_identity", std::string(1, static_cast<char>(schema.replica_identity))},
+                {"columns", columns}};
+    if (!schema.membership.empty()) out["membership"] = schema.membership;
     return out.dump(-1, ' ', false, json::error_handler_t::replace);
 }
 
@@ -130,6 +146,7 @@ Result<TableSchema> table_schema_from_json(std::string_view text) {
         schema.schema = in.at("schema").get<std::string>();
         schema.name = in.at("name").get<std::string>();
         schema.comment = in.at("comment").get<std::string>();
+        schema.membership = in.value("membership", "");
         const char identity = in.at("replica_identity").get<std::string>().at(0);
         if (std::string_view("difn").find(identity) == std::string_view::npos) {
             throw std::invalid_argument("unknown replica identity");

@@ -258,8 +258,10 @@ Status PipelineImpl::prepare_tables(const Recovered& recovered) {
         const bool is_stored = destination_->capabilities().forgets && known != stored.end() &&
                                known->phase == TablePhase::ready;
         const std::string membership = facts_.membership(schema->id);
-        const bool was_away =
-            known != stored.end() && !known->membership.empty() && known->membership != membership;
+        // The destination's word counts, where it has one: a store may be new.
+        std::string before = is_held ? held->schema->membership : "";
+        if (before.empty() && known != stored.end()) before = known->membership;
+        const bool was_away = !before.empty() && before != membership;
         state.membership = membership;
         if ((is_held || is_stored) && was_away) {
             log_.warn(

@@ -77,6 +77,7 @@ Result<TableSchemaPtr> TableCopy::read_schema(Connection& connection,
     WALBROOK_TRY(TableSchema schema, read_table_schema(connection, within(kQueryDeadline, stop),
                                                        {id_, published_.attnums}));
     for (ColumnSchema& column : schema.columns) WALBROOK_RETURN_IF_ERROR(resolve_type(column));
+    schema.membership = parts_.tables.get(id_).membership;
     return std::make_shared<const TableSchema>(std::move(schema));
 }
 

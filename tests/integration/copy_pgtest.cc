@@ -323,6 +323,24 @@ TEST_P(Copy, ATableThatIsNotCopiedKeepsWhatWasStreamed) {
 }
 
 // What changed while a table was out of the publication is in no stream.
+// The lake knows by what a table belonged to the publication, too.
+TEST_P(Copy, ATableThatWasAwayIsCopiedAgainWithoutAStore) {
+    database().exec(
+        "create table item(id int primary key, note text); create table stays(id int primary key);"
+        "insert into item values (1, 'a'); insert into stays values (1);"
+        "create publication shop for table item, stays");
+    Replica replica(database());
+    replica.configure("store: {type: memory}");
+    ASSERT_EQ(replica.run_until_caught_up().code, 0);
+    database().exec("alter publication shop drop table item");
+    database().exec(
+        "update item set note = 'changed' where id = 1; insert into item values (2, 'b')");
+    database().exec("alter publication shop add table item");
+    database().exec("insert into item values (3, 'c'); insert into stays values (2)");
+    ASSERT_EQ(replica.run_until_caught_up().code, 0);
+    EXPECT_EQ(replica.difference_of_tables({"item", "stays"}), "");
+}
+
 TEST_P(Copy, ATableThatWasAwayIsCopiedAgain) {
     database().exec(
         "create table item(id int primary key, note text); create table stays(id int primary key);"

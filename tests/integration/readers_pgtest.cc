@@ -18,8 +18,14 @@ using std::chrono::seconds;
 class Readers : public PgTest {};
 INSTANTIATE_TEST_SUITE_P(Pg, Readers, ::testing::ValuesIn(newest_pg_version()), version_name);
 
-// How long the readers hold on: two minutes where there is time for it.
-seconds patience() { return std::getenv("WALBROOK_TEST_SOAK") ? seconds(120) : seconds(6); }
+// How long the readers hold on. Once in a run of all tests is enough.
+seconds patience() {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+    return seconds(6);
+#else
+    return seconds(120);
+#endif
+}
 
 int upkeeps(LakeReader& reader) {
     return std::stoi(
