@@ -168,7 +168,7 @@ Status FlushWriter::settle_unknown(Flush& flush, FlushKind kind, Standing& stand
             const TableId table = copy->schema->id;
             if (!outcome.refused.empty() && outcome.refused.back().first == table) continue;
             outcome.refused.emplace_back(
-                table, Error(ErrorCode::aborted, "nothing tells whether a part of its copy landed"));
+                table, Error(ErrorCode::aborted, "nothing tells whether part of a copy landed"));
         }
     } else if (position < flush.position()) {
         standing = Standing::open;
