@@ -189,12 +189,12 @@ void one_writer(World& world) {
     const auto second = world.harness().create();
     const auto opened = second->open(World::identity(world.harness().work_dir()), {});
     if (!opened) {
-        EXPECT_EQ(name_of(opened.error().code()), "conflict") << opened.error().message();
+        EXPECT_EQ(name_of(opened.error().code()), "fenced") << opened.error().message();
         world.expect_applied(flush);
     } else {
         const Result<Ack> late = world.destination().apply(flush, Ack::durable, {});
         ASSERT_FALSE(late) << "both could write";
-        EXPECT_EQ(name_of(late.error().code()), "conflict") << late.error().message();
+        EXPECT_EQ(name_of(late.error().code()), "fenced") << late.error().message();
         flush.rewind();
         EXPECT_TRUE(second->apply(flush, Ack::durable, {}));
         EXPECT_TRUE(second->close());

@@ -237,7 +237,7 @@ class Memory final : public MemoryDestination {
 
 Status Memory::check_fence() const {
     if (epoch_ == lake_->epoch && epoch_ != 0) return {};
-    return Error(ErrorCode::conflict,
+    return Error(ErrorCode::fenced,
                  "write to memory: this destination is not open, or another was opened since");
 }
 

@@ -152,9 +152,9 @@ TEST_F(MemoryTest, FrozenTableTakesNoChanges) {
 TEST_F(MemoryTest, NewDestinationFencesTheOldOne) {
     const auto second = MemoryDestination::create(lake_);
     ASSERT_TRUE(second->open(kWho, {}));
-    EXPECT_EQ(memory_->read_position({}).error().code(), ErrorCode::conflict);
+    EXPECT_EQ(memory_->read_position({}).error().code(), ErrorCode::fenced);
     TestFlush flush({5});
-    EXPECT_EQ(memory_->apply(flush, Ack::durable, {}).error().code(), ErrorCode::conflict);
+    EXPECT_EQ(memory_->apply(flush, Ack::durable, {}).error().code(), ErrorCode::fenced);
     EXPECT_TRUE(second->apply(flush, Ack::durable, {}));
 }
 
