@@ -29,7 +29,8 @@ Json json_of(const TableState& table) {
             {"remedy", table.remedy},
             {"retries", table.retries},
             {"next_retry_unix_ms", table.next_retry_unix_ms},
-            {"membership", table.membership}};
+            {"membership", table.membership},
+            {"content", table.content}};
 }
 
 TableState table_of(const Json& json) {
@@ -47,6 +48,7 @@ TableState table_of(const Json& json) {
     table.retries = json.at("retries");
     table.next_retry_unix_ms = json.at("next_retry_unix_ms");
     table.membership = json.at("membership");
+    table.content = json.at("content");
     return table;
 }
 

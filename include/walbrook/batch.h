@@ -128,9 +128,30 @@ struct Truncate {
     CopyTargetPtr copy;         // Set when it empties a shadow table.
 };
 
+// From here on the table has other columns, another key or another name. In order with the
+// changes of the table; comes before the first batch of the new version. What cannot be
+// done to the table as it stands (narrower types, say) is refused with
+// ErrorCode::schema_mismatch and the table's oid: the table is then copied again.
+struct SchemaChange {
+    TableSchemaPtr from;  // The version that the destination has; columns go by attnum.
+    TableSchemaPtr to;
+    // One row of `to`: what the columns that `from` lacks hold in rows that exist already
+    // (ADD COLUMN … DEFAULT; pg_attribute.attmissingval); everything else is null in it.
+    // nullptr: nothing but nulls.
+    std::shared_ptr<const RowBatch> existing;
+    // The transaction that it belongs to; commit_lsn 0: it stands between transactions,
+    // because no row has come since.
+    Transaction transaction;
+    std::uint64_t ordinal = 0;  // Of the last change of its transaction before it, or 0.
+    CopyTargetPtr copy;         // Set when a shadow table changes.
+};
+
 // The shadow table becomes the visible one; an old visible table goes.
 struct Publish {
     CopyTargetPtr copy;
+    // The version of the visible table that goes, where that was followed until now; nullptr:
+    // there is none, or it stood still.
+    TableSchemaPtr followed{};
 };
 
 // How a table stands in the destination, kept there in the same transaction as data.
@@ -151,7 +172,7 @@ struct Retire {
     TableId table;
 };
 
-using FlushItem = std::variant<ChangeBatch, Truncate, Publish, Freeze, Retire>;
+using FlushItem = std::variant<ChangeBatch, Truncate, SchemaChange, Publish, Freeze, Retire>;
 
 // Whole transactions, to be applied at once. Items of one table are in order; items
 // of different tables may be applied in any order, except around a Truncate.

@@ -65,6 +65,14 @@ struct TableSyncCopyConfig {
 // every table again.
 enum class InvalidatedSlotBehavior { error, recreate };
 
+// What happens to a table whose change cannot be followed in place (a new type, a rewriting
+// ALTER TABLE): it is copied again by itself, or it is errored until the operator says so.
+enum class SchemaChangePolicy { resync, stop };
+
+// What happens when the slot holds back more than max_slot_lag_bytes: say so, or give the slot
+// up, so that the source's disk cannot fill.
+enum class SlotLagBehavior { warn, drop_slot };
+
 struct PipelineConfig {
     std::uint64_t id = 0;  // Required, above 0: names the slot walbrook_<id> and all records.
     std::string publication_name{};  // Required: an existing publication.
@@ -80,8 +88,20 @@ struct PipelineConfig {
     std::optional<MemoryBackpressureConfig> memory_backpressure = MemoryBackpressureConfig{};
     TableSyncCopyConfig table_sync_copy{};
     InvalidatedSlotBehavior invalidated_slot_behavior = InvalidatedSlotBehavior::error;
+    SchemaChangePolicy schema_change_policy = SchemaChangePolicy::resync;
     std::uint32_t copy_lock_yield_ms =
         2000;  // A user's DDL waits at most about this long for a copy.
+    // All copies together read no more COPY data than this from the source; 0: no limit.
+    std::uint64_t copy_max_bytes_per_second = 0;
+    // WAL that the slot may hold back at the source before slot_lag_behavior acts; 0: no limit.
+    std::uint64_t max_slot_lag_bytes = 0;
+    SlotLagBehavior slot_lag_behavior = SlotLagBehavior::warn;
+    // A copy whose snapshot is older is named as a problem; 0: never.
+    std::uint64_t max_snapshot_age_secs = 0;
+    // How often a tiny logical message is written to the source's log; 0: never.
+    std::uint32_t heartbeat_interval_ms = 0;
+    // The slot follows to a promoted standby that synchronizes slots (17 and newer).
+    bool failover_slot = true;
 
     std::string slot_name() const { return "walbrook_" + std::to_string(id); }
     // Every violation at once: "pipeline.id: is required …".

@@ -1,14 +1,14 @@
 #pragma once
 
+#include "walbrook/batch.h"
+#include "walbrook/result.h"
+
 #include <cstdint>
 #include <memory>
 #include <optional>
 #include <stop_token>
 #include <string>
 #include <vector>
-
-#include "walbrook/batch.h"
-#include "walbrook/result.h"
 
 namespace walbrook {
 
@@ -21,11 +21,11 @@ enum class Ack {
 // What a destination can do. The pipeline plans by it and refuses at the start,
 // for all tables at once, what the destination could not do later.
 struct Capabilities {
-    bool multi_table_atomic = false;  // A flush over several tables lands in one transaction.
-    bool exactly_once = false;        // Keeps its position in the same transaction as the data.
-    bool partial_update = false;      // Can keep the present value of unchanged columns.
-    bool keyless = false;             // Can update and delete in tables without a key (FULL).
-    bool case_sensitive_names = true; // Tells "Foo" from "foo".
+    bool multi_table_atomic = false;   // A flush over several tables lands in one transaction.
+    bool exactly_once = false;         // Keeps its position in the same transaction as the data.
+    bool partial_update = false;       // Can keep the present value of unchanged columns.
+    bool keyless = false;              // Can update and delete in tables without a key (FULL).
+    bool case_sensitive_names = true;  // Tells "Foo" from "foo".
     // Keeps nothing (blackhole), so that a restart goes by the store alone: which tables
     // were copied, and how far the changes went.
     bool forgets = false;
@@ -43,6 +43,8 @@ struct PipelineIdentity {
     std::string work_dir;
     // How much memory the destination may use in all, in bytes.
     std::uint64_t memory_bytes_max = 256ULL << 20;
+    // The same while a single value needs more than that. Below memory_bytes_max: never more.
+    std::uint64_t memory_bytes_in_need = 0;
 };
 
 struct RecoveredTable {

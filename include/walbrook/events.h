@@ -158,9 +158,10 @@ struct TruncateEvent {
     EventKey key;
     CopyTargetPtr copy;
 };
-// What stands outside of transactions: batch.h says what is to be done.
+// What stands outside of transactions: batch.h says what is to be done. A SchemaChange
+// stands in its transaction if it has one.
 using Event = std::variant<BeginEvent, InsertEvent, UpdateEvent, DeleteEvent, TruncateEvent,
-                           CommitEvent, Publish, Freeze, Retire>;
+                           CommitEvent, SchemaChange, Publish, Freeze, Retire>;
 
 // Walks a flush in the order of commits: begin, the changes of that transaction in the
 // order in which they were made, commit. Publish, Freeze and Retire stand between

@@ -33,7 +33,8 @@ struct TableStatus {
     std::uint64_t rows_estimated = 0;   // What the copy expects, by the source's statistics.
     std::uint64_t changes_applied = 0;  // Row changes since the start.
     std::uint64_t held_bytes = 0;       // Changes that wait for the copy.
-    std::string reason;                 // Why errored, or what it waits for.
+    bool paused = false;
+    std::string reason;  // Why errored, or what it waits for.
     std::string remedy;
 };
 
@@ -56,6 +57,13 @@ struct PipelineStatus {
     std::uint64_t memory_short_times = 0;  // And how often.
     std::vector<std::string> problems;     // What an operator should look at.
     std::vector<TableStatus> tables;
+};
+
+// What an operator asks for single tables while the pipeline runs.
+enum class TableCommand {
+    resync,  // Copy them again, beside what readers see until the new copy is complete.
+    pause,   // They stand still and stay readable; a copy that is under way is given up.
+    resume,  // They are copied again, and go on.
 };
 
 struct PipelineOptions {
@@ -87,6 +95,11 @@ class Pipeline {
     virtual void shutdown() = 0;
     // Thread-safe.
     virtual PipelineStatus status() const = 0;
+    // For tables by name ("public.orders") or pattern ("audit.*"); none: all. Returns their names
+    // once it is stored; what it asks for then happens by itself. Thread-safe, after start().
+    // ErrorCode::config when one of the names or patterns has no table.
+    virtual Result<std::vector<std::string>> command(TableCommand what,
+                                                     const std::vector<std::string>& tables) = 0;
     // Stops without draining if it still runs.
     virtual ~Pipeline() = default;
 };

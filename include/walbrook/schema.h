@@ -94,16 +94,23 @@ class TableSchema {
     ReplicaIdentity replica_identity = ReplicaIdentity::default_key;
     std::vector<ColumnSchema>
         columns;  // Published columns in attnum order: the order of every row.
-    // By what the table belonged to the publication when it was copied (TableState::membership);
-    // empty: not known. So a destination can tell that a table was away though its store is lost.
-    std::string membership;
+    // pg_class.relnatts: the highest attribute number ever given, dropped columns included;
+    // 0: not known.
+    std::int16_t attnum_max = 0;
+    // How the source had the table when it was copied. Destinations keep it with the table, so
+    // that a start can tell what happened to the source meanwhile though the store is lost.
+    std::string membership;     // As TableState::membership; empty: not known.
+    std::string content;        // As TableState::content; empty: not known.
+    std::uint32_t attempt = 0;  // TableState::attempt of the copy; 0: not known.
 
     // schema.name as people write it, for messages.
     std::string display_name() const { return schema + "." + name; }
     // Indexes into columns of what identifies a row for updates and deletes: the
     // replica identity if it is a proper key, else empty (FULL and NOTHING).
     std::vector<std::size_t> key_columns() const;
-    bool operator==(const TableSchema&) const = default;
+    // Whether both are the same version of the same table, however they came here: `membership`,
+    // `content`, `attempt` and `attnum_max` do not count.
+    bool operator==(const TableSchema& other) const;
 };
 
 using TableSchemaPtr = std::shared_ptr<const TableSchema>;

@@ -34,6 +34,9 @@ struct TableState {
     // it. Another one at a start: it was removed meanwhile and added again, so changes may
     // be missing, and it is copied again. Empty: not known.
     std::string membership;
+    // Where its rows lie at the source (files and the state of its columns), as last seen: other
+    // rows without changes in the stream show here. Empty: not known.
+    std::string content;
     bool operator==(const TableState&) const = default;
 };
 

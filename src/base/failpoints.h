@@ -32,6 +32,8 @@ inline constexpr std::array kFailpoints = std::to_array<std::string_view>({
     "flush.after_store",       // the position is stored, Postgres has not heard
     "confirm.before_send",     // confirm_bound is stored, feedback not sent
     "confirm.after_send",      // feedback is sent
+    "schema.before_store",     // a version of a table is about to be stored
+    "schema.after_store",      // it is stored, no row of it is submitted
     "lake.before_copy",        // destination: the shadow table is made, not committed
     "lake.after_copy",         // destination: committed, not answered; so each of
     "lake.before_slice",       //   a slice of held changes,

@@ -29,12 +29,15 @@ struct ChangeLog::Item {
     bool is_batch() const { return schema != nullptr; }
     ChangeBatch& batch() { return std::get<ChangeBatch>(*value); }
     TableId table() const { return schema ? schema->id : TableId{}; }
+    // Nothing but what is about this table.
+    bool is_of(TableId id) const;
     bool skipped(const Transaction& transaction) const {
         return std::any_of(skips.begin(), skips.end(),
                            [&](const auto& skip) { return (*skip)(transaction); });
     }
     void settle(ChangeBatch& batch);
     void settle(Truncate& truncate);
+    void settle(SchemaChange& change);
 };
 
 namespace {
@@ -80,6 +83,20 @@ void ChangeLog::Item::settle(Truncate& truncate) {
     if (skipped(truncate.transaction)) truncate.tables.clear();
 }
 
+void ChangeLog::Item::settle(SchemaChange& change) {
+    change.copy = copy;
+    const bool is_placed = static_cast<bool>(change.transaction.commit_lsn);
+    if (last) change.transaction = *last;
+    if (is_placed && skipped(change.transaction)) change.to = nullptr;
+}
+
+bool ChangeLog::Item::is_of(TableId id) const {
+    if (is_batch()) return table() == id;
+    if (const auto* change = std::get_if<SchemaChange>(&*value)) return change->from->id == id;
+    const auto* publish = std::get_if<Publish>(&*value);
+    return publish != nullptr && publish->copy->schema->id == id;
+}
+
 class ChangeLog::BuiltFlush final : public Flush {
  public:
     BuiltFlush(ChangeLog log, Lsn position) : log_(std::move(log)), position_(position) {}
@@ -89,26 +106,37 @@ class ChangeLog::BuiltFlush final : public Flush {
     void rewind() override { next_ = 0; }
 
     Result<const FlushItem*> next() override {
-        loaded_.reset();
-        while (next_ != log_.items_.size() && log_.items_[next_]->value) {
-            Item& item = *log_.items_[next_++];
-            settle_once(item);
-            const auto* truncate = std::get_if<Truncate>(&*item.value);
-            if (truncate == nullptr || !truncate->tables.empty()) return &*item.value;
+        for (; next_ != log_.items_.size(); ++next_) {
+            Item& item = *log_.items_[next_];
+            if (item.value) {
+                settle_once(item);
+            } else {
+                loaded_.reset();
+                WALBROOK_TRY(ChangeBatch batch, item.file->read(item.index_in_file, item.schema));
+                item.settle(batch);
+                loaded_ = std::move(batch);
+            }
+            const FlushItem& given = item.value ? *item.value : *loaded_;
+            if (is_taken_back(given)) continue;
+            ++next_;
+            return &given;
         }
-        if (next_ == log_.items_.size()) return nullptr;
-        Item& item = *log_.items_[next_];
-        WALBROOK_TRY(ChangeBatch batch, item.file->read(item.index_in_file, item.schema));
-        item.settle(batch);
-        loaded_ = std::move(batch);
-        ++next_;
-        return &*loaded_;
+        return nullptr;
     }
 
  private:
+    // What is left of it says nothing. A batch too: it may be of a version that was taken
+    // back as well.
+    static bool is_taken_back(const FlushItem& item) {
+        if (const auto* batch = std::get_if<ChangeBatch>(&item)) return batch->changes.empty();
+        if (const auto* truncate = std::get_if<Truncate>(&item)) return truncate->tables.empty();
+        const auto* change = std::get_if<SchemaChange>(&item);
+        return change != nullptr && change->to == nullptr;
+    }
     // Once: the item stays in memory and is read again after a rewind().
     static void settle_once(Item& item) {
         if (auto* truncate = std::get_if<Truncate>(&*item.value)) item.settle(*truncate);
+        if (auto* change = std::get_if<SchemaChange>(&*item.value)) item.settle(*change);
         if (item.is_batch()) item.settle(item.batch());
         item.last.reset();
         item.skips.clear();
@@ -186,23 +214,29 @@ ChangeBatch& ChangeLog::open_batch(const TableSchemaPtr& schema) {
 void ChangeLog::add(FlushItem value) {
     items_.push_back(std::make_unique<Item>());
     Item& item = *items_.back();
+    item.value = std::move(value);
     std::size_t bytes = kItemBytes;
-    if (auto* truncate = std::get_if<Truncate>(&value)) {
-        for (const TableSchemaPtr& table : truncate->tables) close(table->id);
+    bool is_of_present = false;
+    if (auto* truncate = std::get_if<Truncate>(&*item.value)) {
         truncate->transaction = present_;
-        item.number = number_;
-        of_present_.push_back(&item);
-    } else if (const auto* publish = std::get_if<Publish>(&value)) {
-        close(publish->copy->schema->id);
-    } else if (const auto* freeze = std::get_if<Freeze>(&value)) {
-        close(freeze->schema->id);
-    } else if (const auto* batch = std::get_if<ChangeBatch>(&value)) {
+        item.copy = truncate->copy;
+        is_of_present = true;
+    } else if (auto* change = std::get_if<SchemaChange>(&*item.value)) {
+        item.copy = change->copy;
+        is_of_present = static_cast<bool>(change->transaction.commit_lsn);
+        if (is_of_present) change->transaction = present_;
+        if (change->existing) bytes += change->existing->bytes();
+    } else if (const auto* batch = std::get_if<ChangeBatch>(&*item.value)) {
         item.schema = batch->schema();
         item.copy = batch->copy;
         bytes += batch->bytes();
     }
+    close_tables_of(item);
+    if (is_of_present) {
+        item.number = number_;
+        of_present_.push_back(&item);
+    }
     count(item, bytes);
-    item.value = std::move(value);
 }
 
 Status ChangeLog::add_bytes(TableId table, std::size_t bytes) {
@@ -241,7 +275,10 @@ Status ChangeLog::spill_closed_items() {
 void ChangeLog::drop_from_transaction(TableId table) {
     for (Item* item : of_present_) {
         if (item->is_batch() && item->table() == table) drop_present(*item);
-        auto* truncate = item->value ? std::get_if<Truncate>(&*item->value) : nullptr;
+        if (!item->value) continue;
+        auto* change = std::get_if<SchemaChange>(&*item->value);
+        if (change != nullptr && change->from->id == table) change->to = nullptr;
+        auto* truncate = std::get_if<Truncate>(&*item->value);
         if (truncate == nullptr) continue;
         std::erase_if(truncate->tables, [&](const TableSchemaPtr& t) { return t->id == table; });
     }
@@ -250,8 +287,9 @@ void ChangeLog::drop_from_transaction(TableId table) {
 void ChangeLog::drop_transaction() {
     for (Item* item : of_present_) {
         if (item->is_batch()) drop_present(*item);
-        auto* truncate = item->value ? std::get_if<Truncate>(&*item->value) : nullptr;
-        if (truncate != nullptr) truncate->tables.clear();
+        if (!item->value) continue;
+        if (auto* change = std::get_if<SchemaChange>(&*item->value)) change->to = nullptr;
+        if (auto* truncate = std::get_if<Truncate>(&*item->value)) truncate->tables.clear();
     }
     of_present_.clear();
 }
@@ -268,26 +306,35 @@ void ChangeLog::drop_present(Item& item) {
 
 void ChangeLog::drop_table(TableId table) {
     close(table);
-    std::erase_if(of_present_, [&](Item* item) { return item->table() == table; });
-    for (const auto& each : items_) {
-        Item& item = *each;
-        if (item.is_batch() && item.table() == table) {
-            if (item.value) {
-                memory_bytes_ -= std::min(memory_bytes_, item.bytes);
-            }
-            bytes_ -= std::min(bytes_, item.bytes);
-        }
-    }
+    std::erase_if(of_present_, [&](const Item* item) { return item->is_of(table); });
     std::erase_if(items_, [&](const auto& item) {
-        if (item->is_batch()) return item->table() == table;
-        auto* truncate = std::get_if<Truncate>(&*item->value);
-        if (truncate != nullptr) {
-            std::erase_if(truncate->tables,
-                          [&](const TableSchemaPtr& t) { return t->id == table; });
-        }
-        const auto* publish = std::get_if<Publish>(&*item->value);
-        return publish != nullptr && publish->copy->schema->id == table;
+        if (!item->is_of(table)) return false;
+        if (item->value) memory_bytes_ -= std::min(memory_bytes_, item->bytes);
+        bytes_ -= std::min(bytes_, item->bytes);
+        return true;
     });
+    for (const auto& item : items_) {
+        if (item->is_batch()) continue;
+        auto* truncate = std::get_if<Truncate>(&*item->value);
+        if (truncate == nullptr) continue;
+        std::erase_if(truncate->tables, [&](const TableSchemaPtr& t) { return t->id == table; });
+    }
+}
+
+// What comes later must not go into a batch that stands before the item.
+void ChangeLog::close_tables_of(const Item& item) {
+    if (item.is_batch()) return close(item.table());
+    if (const auto* truncate = std::get_if<Truncate>(&*item.value)) {
+        for (const TableSchemaPtr& table : truncate->tables) close(table->id);
+    } else if (const auto* change = std::get_if<SchemaChange>(&*item.value)) {
+        close(change->from->id);
+    } else if (const auto* publish = std::get_if<Publish>(&*item.value)) {
+        close(publish->copy->schema->id);
+    } else if (const auto* freeze = std::get_if<Freeze>(&*item.value)) {
+        close(freeze->schema->id);
+    } else if (const auto* retire = std::get_if<Retire>(&*item.value)) {
+        close(retire->table);
+    }
 }
 
 void ChangeLog::move_items(ChangeLog& other, std::size_t count, const CopyTargetPtr& copy,
@@ -297,7 +344,7 @@ void ChangeLog::move_items(ChangeLog& other, std::size_t count, const CopyTarget
     for (std::size_t i = 0; i < count; ++i) {
         Item& item = *other.items_.front();
         if (item.open) other.close(item.table());
-        close(item.table());
+        close_tables_of(item);
         item.copy = copy ? copy : item.copy;
         item.number = 0;
         if (shared) item.skips.push_back(shared);

@@ -82,6 +82,7 @@ class ChangeLog {
 
     Item* find_open(TableId table);
     void close(TableId table);
+    void close_tables_of(const Item& item);
     void count(Item& item, std::size_t bytes);
     void drop_present(Item& item);
     void move_items(ChangeLog& other, std::size_t count, const CopyTargetPtr& copy, Skip skip);

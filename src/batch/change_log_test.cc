@@ -37,7 +37,9 @@ class ChangeLogTest : public ::testing::TestWithParam<bool> {
     }
     static void insert(ChangeLog& log, const TableSchemaPtr& table, int id) {
         ChangeBatch& batch = log.open_batch(table);
-        append_text_row(batch.new_rows, {std::to_string(id)});
+        walbrook::testing::TextRow row(table->columns.size());
+        row[0] = std::to_string(id);
+        append_text_row(batch.new_rows, row);
         Change change;
         change.transaction = static_cast<std::uint32_t>(batch.transactions.size() - 1);
         change.new_row = static_cast<std::int32_t>(batch.new_rows.rows() - 1);
@@ -48,6 +50,15 @@ class ChangeLogTest : public ::testing::TestWithParam<bool> {
         Truncate item;
         item.tables = std::move(tables);
         log.add(std::move(item));
+    }
+    // In the present transaction, or between transactions.
+    static void become(ChangeLog& log, const TableSchemaPtr& from, const TableSchemaPtr& to,
+                       bool is_between = false) {
+        SchemaChange change;
+        change.from = from;
+        change.to = to;
+        if (!is_between) change.transaction.commit_lsn = {1};
+        log.add(std::move(change));
     }
     // What the flush does, in words: "u 3 @702" is an insert into u by transaction 702.
     static std::vector<std::string> read(Flush& flush) {
@@ -71,6 +82,9 @@ class ChangeLogTest : public ::testing::TestWithParam<bool> {
                 for (const auto& table : truncated->tables) {
                     out.push_back("truncate " + table->name + by(truncated->transaction));
                 }
+            } else if (const auto* change = std::get_if<SchemaChange>(*item)) {
+                out.push_back(change->from->name + (change->copy ? "' becomes " : " becomes ") +
+                              change->to->name + by(change->transaction));
             } else if (std::holds_alternative<Publish>(**item)) {
                 out.push_back("publish");
             }
@@ -79,6 +93,8 @@ class ChangeLogTest : public ::testing::TestWithParam<bool> {
 
     const TableSchemaPtr t_ = TableMaker(1, "t").key("id").make();
     const TableSchemaPtr u_ = TableMaker(2, "u").key("id").make();
+    const TableSchemaPtr t2_ = TableMaker(1, "t2").key("id").column("more").make();
+    const TableSchemaPtr t3_ = TableMaker(1, "t3").key("id").make();
     const CopyTargetPtr copy_ = std::make_shared<const CopyTarget>(CopyTarget{t_, 1, Lsn{100}});
     SpillPolicy policy_;
 
@@ -261,6 +277,189 @@ TEST_P(ChangeLogTest, WhatTheCommitTellsReachesChangesOnDisk) {
     const std::uint64_t last = transaction(701).end_lsn.value;
     // Where nothing goes to disk, both transactions are in the batch behind the truncate.
     EXPECT_THAT(ends, ElementsAre(77'777, 77'777, 77'777, last));
+}
+
+// The commit tells the whole transaction, and moves put the change where the rows go.
+TEST_P(ChangeLogTest, ASchemaChangeStandsBetweenTheRowsOfBothVersions) {
+    ChangeLog log(policy_);
+    log.begin_transaction(transaction(700));
+    insert(log, t_, 1);
+    insert(log, u_, 2);
+    log.commit_transaction(transaction(700));
+    Transaction begun = transaction(701);
+    begun.end_lsn = {};
+    log.begin_transaction(begun);
+    insert(log, t_, 3);
+    become(log, t_, t2_);
+    insert(log, t2_, 4);
+    insert(log, u_, 5);
+    become(log, t2_, t3_);
+    log.commit_transaction(transaction(701));
+    become(log, t3_, t_, true);
+    log.begin_transaction(transaction(702));
+    insert(log, t_, 6);
+    log.commit_transaction(transaction(702));
+    const auto flush = log.finish({80'000});
+    const std::vector<std::string> all = read(*flush);
+    const auto of_t = [&] {
+        std::vector<std::string> out;
+        for (const std::string& each : all) {
+            if (!each.starts_with("u")) out.push_back(each);
+        }
+        return out;
+    }();
+    EXPECT_THAT(of_t, ElementsAre("t 1 @700", "t 3 @701", "t becomes t2 @701", "t2 4 @701",
+                                  "t2 becomes t3 @701", "t3 becomes t @0", "t 6 @702"));
+    EXPECT_EQ(read(*flush), all);
+    flush->rewind();
+    for (;;) {
+        const auto item = flush->next();
+        ASSERT_TRUE(item);
+        if (*item == nullptr) break;
+        const auto* change = std::get_if<SchemaChange>(*item);
+        if (change != nullptr && change->transaction.xid != 0) {
+            EXPECT_EQ(change->transaction.end_lsn, transaction(701).end_lsn);
+        }
+    }
+}
+
+// Rows of a version must not come without the change that leads to it: not even an empty batch.
+TEST_P(ChangeLogTest, ABrokenTransactionTakesItsSchemaChangesBack) {
+    ChangeLog log(policy_);
+    log.begin_transaction(transaction(700));
+    insert(log, t_, 1);
+    log.begin_transaction(transaction(701));
+    insert(log, t_, 2);
+    become(log, t_, t2_);
+    insert(log, t2_, 3);
+    log.drop_transaction();
+    log.commit_transaction(transaction(701));
+    log.begin_transaction(transaction(702));
+    insert(log, t_, 4);
+    become(log, t_, t3_);
+    insert(log, t3_, 5);
+    const auto flush = log.finish({80'000});
+    EXPECT_THAT(read(*flush),
+                ElementsAre("t 1 @700", "t 4 @702", "t becomes t3 @702", "t3 5 @702"));
+    flush->rewind();
+    std::size_t items = 0;
+    while (*flush->next() != nullptr) ++items;
+    EXPECT_LE(items, 4U);
+}
+
+TEST_P(ChangeLogTest, OneTableLosesItsSchemaChangesOfATransaction) {
+    const TableSchemaPtr u2 = TableMaker(2, "u2").key("id").make();
+    ChangeLog log(policy_);
+    log.begin_transaction(transaction(700));
+    become(log, t_, t2_);
+    insert(log, t2_, 1);
+    log.commit_transaction(transaction(700));
+    become(log, t2_, t3_, true);
+    log.begin_transaction(transaction(701));
+    insert(log, t3_, 2);
+    become(log, t3_, t_);
+    become(log, u_, u2);
+    insert(log, t_, 3);
+    log.drop_from_transaction(t_->id);
+    log.commit_transaction(transaction(701));
+    // What stands before the transaction stays, also what stands between two.
+    EXPECT_THAT(read(*log.finish({80'000})), ElementsAre("t becomes t2 @700", "t2 1 @700",
+                                                         "t2 becomes t3 @0", "u becomes u2 @701"));
+}
+
+// In the middle of a transaction, whose commit then must not find what is gone.
+TEST_P(ChangeLogTest, DropTableTakesSchemaChangesOfTheOpenTransaction) {
+    ChangeLog log(policy_);
+    become(log, t_, t2_, true);
+    log.begin_transaction(transaction(700));
+    insert(log, u_, 1);
+    insert(log, t2_, 2);
+    become(log, t2_, t3_);
+    truncate(log, {t3_, u_});
+    insert(log, t3_, 3);
+    log.add(Publish{copy_});
+    log.drop_table(t_->id);
+    log.commit_transaction(transaction(700));
+    EXPECT_THAT(read(*log.finish({80'000})), ElementsAre("u 1 @700", "truncate u @700"));
+
+    ChangeLog other(policy_);
+    other.begin_transaction(transaction(700));
+    insert(other, t_, 1);
+    become(other, t_, t2_);
+    other.add(Publish{copy_});
+    other.drop_table(t_->id);
+    EXPECT_TRUE(other.empty());
+    EXPECT_EQ(other.bytes(), 0U);
+    EXPECT_EQ(other.memory_bytes(), 0U);
+}
+
+// A copy whose snapshot shows transaction 701 has its version already.
+TEST_P(ChangeLogTest, MovedSchemaChangesGoToTheCopyOrAreSkipped) {
+    ChangeLog held(policy_);
+    held.begin_transaction(transaction(701));
+    become(held, t_, t2_);
+    insert(held, t2_, 1);
+    held.commit_transaction(transaction(701));
+    held.begin_transaction(transaction(702));
+    insert(held, t2_, 2);
+    become(held, t2_, t3_);
+    held.commit_transaction(transaction(702));
+    become(held, t3_, t_, true);
+    ChangeLog log(policy_);
+    log.begin_transaction(transaction(690));
+    insert(log, t_, 9);
+    log.commit_transaction(transaction(690));
+    log.append(std::move(held), copy_, [](const Transaction& t) { return t.xid == 701; });
+    const auto flush = log.finish({80'000});
+    const std::vector<std::string> all{"t 9 @690", "t2' 2 @702", "t2' becomes t3 @702",
+                                       "t3' becomes t @0"};
+    EXPECT_EQ(read(*flush), all);
+    EXPECT_EQ(read(*flush), all);
+}
+
+// Rows that come after the move must not slip before what was moved.
+TEST_P(ChangeLogTest, WhatIsMovedClosesTheBatchesBeforeIt) {
+    policy_.chunk_bytes = 1 << 20;
+    ChangeLog log(policy_);
+    log.begin_transaction(transaction(700));
+    insert(log, t_, 1);
+    insert(log, u_, 2);
+    log.commit_transaction(transaction(700));
+    ChangeLog moved(policy_);
+    moved.begin_transaction(transaction(701));
+    truncate(moved, {u_});
+    become(moved, t_, t2_);
+    become(moved, t2_, t_);
+    moved.commit_transaction(transaction(701));
+    log.append(std::move(moved), nullptr, nullptr);
+    log.begin_transaction(transaction(702));
+    insert(log, t_, 3);
+    insert(log, u_, 4);
+    log.commit_transaction(transaction(702));
+    EXPECT_THAT(read(*log.finish({80'000})),
+                ElementsAre("t 1 @700", "u 2 @700", "truncate u @701", "t becomes t2 @701",
+                            "t2 becomes t @701", "t 3 @702", "u 4 @702"));
+}
+
+TEST_P(ChangeLogTest, WhatIsAddedForACopyStaysThere) {
+    ChangeLog log(policy_);
+    log.begin_transaction(transaction(700));
+    Truncate emptied;
+    emptied.tables = {t_};
+    emptied.copy = copy_;
+    log.add(emptied);
+    SchemaChange change;
+    change.from = t_;
+    change.to = t2_;
+    change.copy = copy_;
+    log.add(change);
+    const auto flush = log.finish({80'000});
+    const auto first = flush->next();
+    ASSERT_TRUE(first && *first != nullptr);
+    EXPECT_EQ(std::get<Truncate>(**first).copy, copy_);
+    const auto second = flush->next();
+    ASSERT_TRUE(second && *second != nullptr);
+    EXPECT_EQ(std::get<SchemaChange>(**second).copy, copy_);
 }
 
 INSTANTIATE_TEST_SUITE_P(, ChangeLogTest, ::testing::Bool(),

@@ -189,9 +189,11 @@ struct Place {
     const ChangeBatch* batch = nullptr;
     const Change* change = nullptr;
     const Truncate* truncate = nullptr;
+    const SchemaChange* schema = nullptr;
 };
 
 Event event_of(const Place& place) {
+    if (place.schema != nullptr) return *place.schema;
     if (place.truncate != nullptr) {
         return TruncateEvent{place.truncate->tables, place.key, place.truncate->copy};
     }
@@ -224,10 +226,11 @@ struct FlushEvents::State {
 
     std::deque<ChangeBatch> batches;  // Of the window; a deque, because places point here.
     std::deque<Truncate> truncates;
+    std::deque<SchemaChange> schemas;
     std::vector<Place> places;  // In the order of commits.
     std::size_t at = 0;
     std::optional<Transaction> open;  // Whose commit is due.
-    std::optional<Event> after;       // Publish, Freeze or Retire that ends the window.
+    std::optional<Event> after;       // What stands between transactions and ends the window.
     bool at_end = false;
     std::optional<Event> current;
 
@@ -235,6 +238,7 @@ struct FlushEvents::State {
     Status read_window();
     std::size_t add(const ChangeBatch& batch);
     void add(const Truncate& truncate);
+    void add(const SchemaChange& change);
     const Event* give(Event event) {
         current.emplace(std::move(event));
         return &*current;
@@ -243,6 +247,7 @@ struct FlushEvents::State {
         places.clear();
         batches.clear();
         truncates.clear();
+        schemas.clear();
         at = 0;
     }
 };
@@ -264,6 +269,16 @@ void FlushEvents::State::add(const Truncate& truncate) {
         {{kept.transaction.commit_lsn, kept.ordinal}, &kept.transaction, nullptr, nullptr, &kept});
 }
 
+void FlushEvents::State::add(const SchemaChange& change) {
+    const SchemaChange& kept = schemas.emplace_back(change);
+    places.push_back({{kept.transaction.commit_lsn, kept.ordinal},
+                      &kept.transaction,
+                      nullptr,
+                      nullptr,
+                      nullptr,
+                      &kept});
+}
+
 Status FlushEvents::State::read_window() {
     clear();
     std::size_t bytes = 0;
@@ -275,6 +290,13 @@ Status FlushEvents::State::read_window() {
         }
         if (const auto* batch = std::get_if<ChangeBatch>(item)) bytes += add(*batch);
         if (const auto* truncate = std::get_if<Truncate>(item)) add(*truncate);
+        if (const auto* change = std::get_if<SchemaChange>(item)) {
+            if (change->transaction.commit_lsn) {
+                add(*change);
+            } else {
+                after = *change;
+            }
+        }
         if (const auto* publish = std::get_if<Publish>(item)) after = *publish;
         if (const auto* freeze = std::get_if<Freeze>(item)) after = *freeze;
         if (const auto* retire = std::get_if<Retire>(item)) after = *retire;

@@ -49,6 +49,9 @@ struct Describe {
     }
     std::string operator()(const Publish& e) const { return "publish " + e.copy->schema->name; }
     std::string operator()(const Freeze& e) const { return "freeze " + e.schema->name; }
+    std::string operator()(const SchemaChange& e) const {
+        return fmt::format("{} becomes {}", e.from->name, e.to->name);
+    }
     std::string operator()(const Retire& e) const { return fmt::format("retire {}", e.table.oid); }
 };
 
@@ -141,6 +144,92 @@ TEST(FlushEvents, WhatStandsOutsideOfTransactionsKeepsItsPlace) {
     EXPECT_THAT(walk(flush),
                 ElementsAre("begin 700", "a insert (1,x)", "commit 700", "publish a", "begin 700",
                             "a insert (2,y)", "commit 700", "freeze a", "retire 7"));
+}
+
+SchemaChange becomes(const TableSchemaPtr& from, const TableSchemaPtr& to, int transaction = 0,
+                     int ordinal = 0) {
+    SchemaChange change;
+    change.from = from;
+    change.to = to;
+    const auto number = static_cast<std::uint32_t>(transaction);
+    if (number != 0) change.transaction = {{number * 100ULL}, {number * 100ULL + 10}, 0, number};
+    change.ordinal = static_cast<std::uint64_t>(ordinal);
+    return change;
+}
+
+// Between the last row of the old version and the first of the new one, whatever the windows.
+TEST(FlushEvents, ASchemaChangeStandsInItsTransaction) {
+    const auto a = table(1, "a");
+    const auto a2 = table(1, "a2");
+    const auto a3 = table(1, "a3");
+    TestFlush flush({400});
+    flush.add(changes(a, {{1, 1}, {2, 1}}));
+    flush.add(becomes(a, a2, 2, 2));
+    flush.add(changes(a2, {{2, 3}}));
+    flush.add(changes(table(2, "b"), {{1, 2}, {2, 2}, {3, 1}}));
+    // Before the first row of its transaction, and in one without any.
+    flush.add(becomes(a2, a3, 3, 0));
+    flush.add(becomes(a3, a, 4, 0));
+    const std::vector<std::string> whole = {
+        "begin 1",         "a insert (11,x)", "b insert (12,x)", "commit 1",         "begin 2",
+        "a insert (21,x)", "a becomes a2",    "b insert (22,x)", "a2 insert (23,x)", "commit 2",
+        "begin 3",         "a2 becomes a3",   "b insert (31,x)", "commit 3",         "begin 4",
+        "a3 becomes a",    "commit 4"};
+    EXPECT_EQ(walk(flush), whole);
+    flush.rewind();
+    std::vector<std::string> of_a;
+    for (std::string& each : walk(flush, 1)) {
+        if (each.starts_with("a")) of_a.push_back(std::move(each));
+    }
+    EXPECT_THAT(of_a, ElementsAre("a insert (11,x)", "a insert (21,x)", "a becomes a2",
+                                  "a2 insert (23,x)", "a2 becomes a3", "a3 becomes a"));
+}
+
+TEST(FlushEvents, ASchemaChangeBetweenTransactionsKeepsItsPlace) {
+    const auto a = table(1, "a");
+    const auto a2 = table(1, "a2");
+    TestFlush flush({400});
+    flush.add(becomes(a2, a));
+    flush.add(changes(a, {{1, 1}}));
+    flush.add(becomes(a, a2));
+    flush.add(changes(a2, {{2, 1}}));
+    const std::vector<std::string> expected = {
+        "a2 becomes a", "begin 1", "a insert (11,x)",  "commit 1",
+        "a becomes a2", "begin 2", "a2 insert (21,x)", "commit 2"};
+    EXPECT_EQ(walk(flush), expected);
+    FlushEvents events(flush);
+    flush.rewind();
+    ASSERT_TRUE(events.next());
+    ASSERT_TRUE(events.next());
+    events.rewind();
+    const auto first = events.next();
+    ASSERT_TRUE(first);
+    EXPECT_TRUE(std::holds_alternative<SchemaChange>(**first));
+}
+
+// The same change for the visible table and for its copy: each before the rows of its own.
+TEST(FlushEvents, ASchemaChangeOfACopySaysSo) {
+    const auto a = table(1, "a");
+    const auto a2 = table(1, "a2");
+    const auto copy = std::make_shared<const CopyTarget>(CopyTarget{a, 1, Lsn{5}});
+    TestFlush flush({400});
+    flush.add(becomes(a, a2, 1, 1));
+    SchemaChange of_copy = becomes(a, a2, 1, 1);
+    of_copy.copy = copy;
+    of_copy.existing = std::make_shared<const RowBatch>(a2);
+    flush.add(of_copy);
+    FlushEvents events(flush);
+    std::vector<CopyTargetPtr> copies;
+    for (;;) {
+        const auto event = events.next();
+        ASSERT_TRUE(event);
+        if (*event == nullptr) break;
+        const auto* change = std::get_if<SchemaChange>(*event);
+        if (change == nullptr) continue;
+        copies.push_back(change->copy);
+        EXPECT_EQ(change->existing != nullptr, change->copy != nullptr);
+    }
+    EXPECT_THAT(copies, ElementsAre(nullptr, copy));
 }
 
 TEST(FlushEvents, AnEmptyFlushHasNoEventsAndAnErrorComesThrough) {

@@ -160,8 +160,11 @@ Status NetChangeBuilder::State::add(const ChangeBatch& batch, ChangeBatch* take_
     constexpr std::size_t kBytesMax = std::numeric_limits<std::int32_t>::max();
     // Twice the old rows: they may be needed as origins and to complete new rows.
     if (bytes() + batch.new_rows.bytes() + 2 * batch.old_rows.bytes() > kBytesMax) {
-        return Error(ErrorCode::internal,
-                     fmt::format("fold the changes of {}: more than 2 GiB in one run",
+        // The caller finishes long before: this is one change.
+        return Error(ErrorCode::unsupported_value,
+                     fmt::format("fold the changes of {}: a row and what it was before have more "
+                                 "than 2 GiB together; make its values smaller, or give the table "
+                                 "a key and REPLICA IDENTITY DEFAULT",
                                  schema_->display_name()))
             .with_table(schema_->id.oid);
     }

@@ -2,13 +2,19 @@
 
 #include <fmt/format.h>
 
+#include <utility>
+
 namespace walbrook {
 
-RowDecoders::RowDecoders(const TableSchema& schema) {
+RowDecoders::RowDecoders(const TableSchema& schema, std::vector<std::size_t> sent)
+    : places(std::move(sent)) {
     for (const ColumnSchema& column : schema.columns) {
         text.push_back(decoder_for(column, Format::text));
         binary.push_back(decoder_for(column, Format::binary));
+        all_binary = all_binary && binary.back() != nullptr;
     }
+    if (!places.empty()) return;
+    for (std::size_t i = 0; i < schema.columns.size(); ++i) places.push_back(i);
 }
 
 namespace {
@@ -39,13 +45,15 @@ Status append_column(const TupleColumn& in, const RowDecoders& decoders, std::si
             batch->set_unchanged(i, out.size());
             out.append_null();
             return {};
-        case 't': return decoders.text[i](column, in.bytes, out);
+        case 't':
+            return decoders.text[i](column, in.bytes, out);
         case 'b':
             if (decoders.binary[i] == nullptr) {
                 return problem(rows, i, ErrorCode::malformed, "unexpected binary value in");
             }
             return decoders.binary[i](column, in.bytes, out);
-        default: return problem(rows, i, ErrorCode::malformed, "unknown kind of value in");
+        default:
+            return problem(rows, i, ErrorCode::malformed, "unknown kind of value in");
     }
 }
 
@@ -63,7 +71,8 @@ Status append_tuple(const TupleView& tuple, const RowDecoders& decoders, bool is
     TupleView::Iterator each = tuple.columns();
     TupleColumn value;
     for (std::size_t i = 0; each.next(value); ++i) {
-        Status status = append_column(value, decoders, i, is_key_only, rows, batch);
+        Status status =
+            append_column(value, decoders, decoders.places[i], is_key_only, rows, batch);
         if (!status) [[unlikely]] {
             rows.truncate(before);
             // The next row gets this one's place, and must not get its marks.

@@ -2,12 +2,16 @@
 
 #include "cli/config_file.h"
 #include "cli/config_print.h"
+#include "cli/make_parts.h"
 #include "cli/status_text.h"
+#include "pipeline/ddl_messages.h"
+#include "pipeline/stored_commands.h"
 #include "server/control_server.h"
 
 #include <fmt/format.h>
 
 #include <cstdio>
+#include <filesystem>
 
 namespace walbrook {
 namespace {
@@ -15,6 +19,37 @@ namespace {
 void print(const std::string& text) {
     std::fwrite(text.data(), 1, text.size(), stdout);
     std::fflush(stdout);
+}
+
+// No process runs: the next one does it.
+ExitCode stored_table_command(const TableOptions& options, const LoadedConfig& loaded) {
+    if (!loaded.problems.empty()) return report_problems(loaded);
+    const ProgramConfig& config = loaded.config;
+    const bool has_records =
+        config.store.type == StoreType::postgres ||
+        (config.store.type == StoreType::sqlite && std::filesystem::exists(config.store.path));
+    if (!has_records) {
+        complain(
+            fmt::format("no pipeline runs here, and pipeline {} has no records {}; start it "
+                        "with `walbrook run`",
+                        config.pipeline.id,
+                        config.store.type == StoreType::memory ? "(pipeline.store.type: memory)"
+                                                               : "yet at " + config.store.path));
+        return ExitCode::config;
+    }
+    const TableCommand what = options.command == "resync"  ? TableCommand::resync
+                              : options.command == "pause" ? TableCommand::pause
+                                                           : TableCommand::resume;
+    const Result<std::vector<std::string>> names =
+        command_stored(config.pipeline, *make_store(config), make_destination(config)->name(), what,
+                       options.tables);
+    if (!names) {
+        complain(names.error().message());
+        return exit_code_of(names.error().code());
+    }
+    complain("no pipeline runs here: the next `walbrook run` does it");
+    print(command_body(*names));
+    return ExitCode::done;
 }
 
 }  // namespace
@@ -56,8 +91,7 @@ ExitCode status_command(const StatusOptions& options) {
     if (work_dir.empty()) return report_problems(loaded);
     const Result<std::string> body = ask_control_socket(work_dir, "/api/v1/status");
     if (!body) {
-        complain(fmt::format("no pipeline runs here: {}; start one with `walbrook run`",
-                             body.error().message()));
+        complain(body.error().message());
         return exit_code_of(body.error().code());
     }
     if (options.json) {
@@ -71,6 +105,42 @@ ExitCode status_command(const StatusOptions& options) {
     }
     print(status_as_text(*report));
     return ExitCode::done;
+}
+
+ExitCode table_command(const TableOptions& options) {
+    const LoadedConfig loaded =
+        load_config(config_file(options.config, options.config_given), process_environment());
+    const std::string& work_dir = loaded.config.pipeline.work_dir;
+    if (work_dir.empty()) return report_problems(loaded);
+    const Result<std::string> body = command_control_socket(
+        work_dir, "/api/v1/tables/" + options.command, command_body(options.tables));
+    if (body) {
+        print(*body);
+        return ExitCode::done;
+    }
+    const bool is_served =
+        body.error().code() != ErrorCode::unavailable || ask_control_socket(work_dir, "/livez");
+    if (!is_served) return stored_table_command(options, loaded);
+    complain(body.error().message());
+    return exit_code_of(body.error().code());
+}
+
+ExitCode init_command(const InitOptions& options) {
+    if (options.print) {
+        print(options.remove ? ddl_triggers_removal_sql() : ddl_triggers_sql());
+        return ExitCode::done;
+    }
+    const LoadedConfig loaded =
+        load_config(config_file(options.config, options.config_given), process_environment());
+    if (!loaded.problems.empty()) return report_problems(loaded);
+    const Status done = set_ddl_triggers(loaded.config.pipeline, !options.remove);
+    if (done) {
+        print(options.remove ? "removed the event triggers walbrook_ddl and walbrook_drop\n"
+                             : "made the event triggers walbrook_ddl and walbrook_drop\n");
+        return ExitCode::done;
+    }
+    complain(done.error().message());
+    return exit_code_of(done.error().code());
 }
 
 }  // namespace walbrook

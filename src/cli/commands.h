@@ -5,6 +5,7 @@
 
 #include <optional>
 #include <string>
+#include <vector>
 
 namespace walbrook {
 
@@ -26,6 +27,22 @@ struct StatusOptions {
     bool json = false;
 };
 ExitCode status_command(const StatusOptions& options);
+
+struct TableOptions {
+    std::string config = "walbrook.yaml";
+    bool config_given = false;
+    std::string command;              // resync, pause, resume
+    std::vector<std::string> tables;  // Names or patterns; none: all.
+};
+ExitCode table_command(const TableOptions& options);
+
+struct InitOptions {
+    std::string config = "walbrook.yaml";
+    bool config_given = false;
+    bool print = false;
+    bool remove = false;
+};
+ExitCode init_command(const InitOptions& options);
 
 ExitCode config_show_command(const std::string& config, bool config_given);
 ExitCode config_schema_command();

@@ -290,6 +290,66 @@ void add_copy_keys(std::vector<Key>& keys) {
                 "copy every table again.",
          .example = "recreate",
          .choices = {"error", "recreate"}});
+    keys.push_back(
+        {.name = "pipeline.schema_change_policy",
+         .place = choice([](auto& c) -> auto& { return c.pipeline.schema_change_policy; }),
+         .doc = "When a change of a table cannot be followed in place (a narrower type, a "
+                "rewriting ALTER TABLE): copy that table again, or make it errored.",
+         .example = "stop",
+         .choices = {"resync", "stop"}});
+}
+
+void add_kindness_keys(std::vector<Key>& keys) {
+    keys.push_back(
+        {.name = "pipeline.copy_max_bytes_per_second",
+         .place = place<std::uint64_t>(
+             [](auto& c) -> auto& { return c.pipeline.copy_max_bytes_per_second; }),
+         .doc = "All copies together read no more from the source than this, on the average of "
+                "some seconds; 0 for no limit. They wait between ranges, where no lock is held.",
+         .example = "50000000",
+         .max = 1ULL << 40});
+    keys.push_back(
+        {.name = "pipeline.max_slot_lag_bytes",
+         .place =
+             place<std::uint64_t>([](auto& c) -> auto& { return c.pipeline.max_slot_lag_bytes; }),
+         .doc = "When the slot holds back more WAL at the source than this, `slot_lag_behavior` "
+                "acts; 0 for no limit.",
+         .example = "100000000000",
+         .max = 1ULL << 60});
+    keys.push_back(
+        {.name = "pipeline.slot_lag_behavior",
+         .place = choice([](auto& c) -> auto& { return c.pipeline.slot_lag_behavior; }),
+         .doc =
+             "Beyond `max_slot_lag_bytes`: warn (a problem in `status` and a line in the log), or "
+             "drop the slot and stop, so that the source's disk cannot fill; all tables are "
+             "then to be copied again (`invalidated_slot_behavior`).",
+         .example = "drop_slot",
+         .choices = {"warn", "drop_slot"}});
+    keys.push_back({.name = "pipeline.max_snapshot_age_secs",
+                    .place = place<std::uint64_t>(
+                        [](auto& c) -> auto& { return c.pipeline.max_snapshot_age_secs; }),
+                    .doc = "A copy whose snapshot is older is a problem in `status` and a warning "
+                           "in the log: until it ends, vacuum removes no row that died since; 0 "
+                           "for never.",
+                    .example = "86400",
+                    .max = 31'536'000});
+    keys.push_back(
+        {.name = "pipeline.heartbeat_interval_ms",
+         .place = place<std::uint32_t>(
+             [](auto& c) -> auto& { return c.pipeline.heartbeat_interval_ms; }),
+         .doc = "How often a tiny message (pg_logical_emit_message) is written to the source's "
+                "log; 0 for never. The slot moves on without it, too: it is for those who "
+                "want to see from the outside that all of the way works, and for servers whose "
+                "walsender is silent while nothing is replicated.",
+         .example = "10000",
+         .max = kDayMs});
+    keys.push_back({.name = "pipeline.failover_slot",
+                    .place = choice([](auto& c) -> auto& { return c.pipeline.failover_slot; }),
+                    .doc = "On Postgres 17 and newer the slot is one that standbys with "
+                           "sync_replication_slots take over, so that a promoted one goes on "
+                           "without a new copy.",
+                    .example = "off",
+                    .choices = {"off", "on"}});
 }
 
 void add_program_keys(std::vector<Key>& keys) {
@@ -366,6 +426,7 @@ const std::vector<Key>& config_keys() {
         add_store_keys(made);
         add_flow_keys(made);
         add_copy_keys(made);
+        add_kindness_keys(made);
         add_program_keys(made);
         return made;
     }();
@@ -404,19 +465,9 @@ const std::vector<Section>& config_sections() {
 
 const std::vector<PlannedKey>& planned_keys() {
     static const std::vector<PlannedKey> planned = {
-        {"pipeline.schema_change_policy"},
-        {"pipeline.copy_max_bytes_per_second"},
-        {"pipeline.max_slot_lag_bytes"},
-        {"pipeline.max_snapshot_age"},
-        {"pipeline.tables"},
-        {"destination.iceberg"},
-        {"destination.bigquery"},
-        {"destination.clickhouse"},
-        {"destination.snowflake"},
-        {"destination.kafka"},
-        {"destination.postgres"},
-        {"destination.parquet"},
-        {"server.tls"},
+        {"pipeline.tables"},        {"destination.iceberg"},   {"destination.bigquery"},
+        {"destination.clickhouse"}, {"destination.snowflake"}, {"destination.kafka"},
+        {"destination.postgres"},   {"destination.parquet"},   {"server.tls"},
         {"server.token_file"},
     };
     return planned;

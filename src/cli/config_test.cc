@@ -138,6 +138,19 @@ std::vector<Effect> pipeline_effects() {
          [](C c) {
              return c.pipeline.invalidated_slot_behavior == InvalidatedSlotBehavior::recreate;
          }},
+        {"pipeline.schema_change_policy", "stop",
+         [](C c) { return c.pipeline.schema_change_policy == SchemaChangePolicy::stop; }},
+        {"pipeline.copy_max_bytes_per_second", "70000",
+         [](C c) { return c.pipeline.copy_max_bytes_per_second == 70'000; }},
+        {"pipeline.max_slot_lag_bytes", "2000000",
+         [](C c) { return c.pipeline.max_slot_lag_bytes == 2'000'000; }},
+        {"pipeline.slot_lag_behavior", "drop_slot",
+         [](C c) { return c.pipeline.slot_lag_behavior == SlotLagBehavior::drop_slot; }},
+        {"pipeline.max_snapshot_age_secs", "60",
+         [](C c) { return c.pipeline.max_snapshot_age_secs == 60; }},
+        {"pipeline.heartbeat_interval_ms", "500",
+         [](C c) { return c.pipeline.heartbeat_interval_ms == 500; }},
+        {"pipeline.failover_slot", "off", [](C c) { return !c.pipeline.failover_slot; }},
     };
 }
 
@@ -327,7 +340,12 @@ TEST(Config, NamesWhatIsWrongAndTheRemedy) {
          "pipeline.store_pg_connection: has no effect while pipeline.store.type is not postgres"},
         {"max_fill_ms: 5", "there is no such key here; did you mean pipeline.batch.max_fill_ms?"},
         {"zzzzzzz: 5", "there is no such key; known here: id, publication_name, pg_connection"},
-        {"copy_max_bytes_per_second: 5", "is not supported yet; remove it"},
+        {"tables: {}", "is not supported yet; remove it"},
+        {"copy_max_bytes_per_second: 5",
+         "pipeline.copy_max_bytes_per_second: must be 0 (off), or from 65536 to"},
+        {"slot_lag_behavior: drop_slot",
+         "pipeline.slot_lag_behavior: drop_slot has no effect without max_slot_lag_bytes"},
+        {"max_snapshot_age: 5", "did you mean max_snapshot_age_secs?"},
         {"work_dir: ''", "pipeline.work_dir: must be a text, not \"\""},
         {"work_dir: ${NOT_SET}",
          "the environment variable NOT_SET is not set; set it, or write "

@@ -44,6 +44,34 @@ int main(int argc, char** argv) {
         exit = status_command(status);
     });
 
+    TableOptions tables;
+    const auto add_table_command = [&](const char* name, const char* what, bool needs_names) {
+        CLI::App* const each = app.add_subcommand(name, what);
+        CLI::Option* const at =
+            each->add_option("--config", tables.config, "The configuration file");
+        each->add_option("tables", tables.tables,
+                         "schema.table, or patterns (\"audit.*\"); none: all of them")
+            ->required(needs_names);
+        each->callback([&, at, name] {
+            tables.command = name;
+            tables.config_given = at->count() > 0;
+            exit = table_command(tables);
+        });
+    };
+    add_table_command("resync", "Copies tables again, behind the readers' backs", true);
+    add_table_command("pause", "Lets tables stand still", false);
+    add_table_command("resume", "Copies paused or errored tables again, and goes on", false);
+
+    InitOptions init;
+    command = app.add_subcommand("init", "Lets the source tell of changes of its tables' columns");
+    given = command->add_option("--config", init.config, "The configuration file");
+    command->add_flag("--print", init.print, "Print the statements instead of running them");
+    command->add_flag("--remove", init.remove, "Remove what it made");
+    command->callback([&, given] {
+        init.config_given = given->count() > 0;
+        exit = init_command(init);
+    });
+
     CLI::App* config = app.add_subcommand("config", "The configuration, explained");
     config->require_subcommand(1);
     command = config->add_subcommand("show", "What is in effect, and where it comes from");

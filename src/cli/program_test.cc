@@ -215,10 +215,10 @@ TEST(StatusText, IsForPeople) {
     report.pipeline.changes_received = 1234567;
     report.pipeline.problems = {"slot is far behind"};
     report.pipeline.tables.resize(2);
-    report.pipeline.tables[0] = {TableId{1}, "public", "größe", TablePhase::copying, 30, 60, 0,
-                                 2048,       "",       ""};
-    report.pipeline.tables[1] = {TableId{2}, "s", "t", TablePhase::errored, 0,
-                                 0,          9,   0,   "bad row",           "fix it"};
+    report.pipeline.tables[0] = {
+        TableId{1}, "public", "größe", TablePhase::copying, 30, 60, 0, 2048, false, "", ""};
+    report.pipeline.tables[1] = {TableId{2}, "s", "t",   TablePhase::errored, 0,       0,
+                                 9,          0,   false, "bad row",           "fix it"};
     EXPECT_EQ(status_as_text(report),
               "pipeline 7 (shop -> ducklake): streaming\n"
               "lag         1.5 KiB, 1 min 1 s\n"

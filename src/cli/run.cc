@@ -3,10 +3,9 @@
 #include "cli/commands.h"
 #include "cli/config_file.h"
 #include "cli/log_sink.h"
+#include "cli/make_parts.h"
 #include "cli/signals.h"
 #include "server/control_server.h"
-#include "walbrook/destinations.h"
-#include "walbrook/stores.h"
 
 #include <fmt/format.h>
 
@@ -26,34 +25,6 @@ namespace {
 
 constexpr std::chrono::milliseconds kWatchInterval{200};
 constexpr int kSignalExitBase = 128;  // What shells report of a process that a signal ended.
-
-std::unique_ptr<Store> make_store(const ProgramConfig& config) {
-    switch (config.store.type) {
-        case StoreType::memory:
-            return make_memory_store();
-        case StoreType::sqlite:
-            return make_sqlite_store(config.store.path);
-        case StoreType::postgres:
-            return make_postgres_store(
-                config.store_pg_connection.value_or(config.pipeline.pg_connection));
-    }
-    return nullptr;
-}
-
-std::unique_ptr<Destination> make_destination(const ProgramConfig& config) {
-    switch (config.destination) {
-#ifdef WALBROOK_WITH_DUCKLAKE
-        case DestinationKind::ducklake:
-            return make_ducklake_destination(config.ducklake);
-#else
-        case DestinationKind::ducklake:  // Refused when the configuration was read.
-#endif
-        case DestinationKind::blackhole:
-        case DestinationKind::none:
-            return BlackholeDestination::create();
-    }
-    return nullptr;
-}
 
 std::string_view destination_name(const ProgramConfig& config) {
     return config.destination == DestinationKind::ducklake ? "ducklake" : "blackhole";
@@ -100,6 +71,8 @@ class Run {
     std::shared_ptr<Pipeline> pipeline() const;
     // Ends the pipeline when it cannot reach the other side for too long.
     void watch_reach(const std::stop_token& stop);
+    Status run_pipeline(Pipeline& pipeline);
+    bool begins_anew(const Status& end) const;
     ExitCode finish(const Status& end);
     ExitCode fail(const Error& error);
 
@@ -160,13 +133,20 @@ std::shared_ptr<Pipeline> Run::pipeline() const {
 Result<std::unique_ptr<ControlServer>> Run::serve() {
     const ProgramConfig& config = loaded_.config;
     const StatusSource source = [this] { return status(); };
-    auto made =
-        ControlServer::create({config.pipeline.work_dir, config.server.listen}, source, log_);
+    const TableCommands commands =
+        [this](TableCommand what,
+               const std::vector<std::string>& tables) -> Result<std::vector<std::string>> {
+        const std::shared_ptr<Pipeline> running = pipeline();
+        if (running) return running->command(what, tables);
+        return Error(ErrorCode::unavailable, "the pipeline has not started yet; try again");
+    };
+    auto made = ControlServer::create({config.pipeline.work_dir, config.server.listen}, source,
+                                      log_, commands);
     const bool chosen = loaded_.origins.contains("server.listen");
     if (made || chosen || made.error().code() != ErrorCode::config) return made;
     // Nobody asked for the default address, so it is no reason not to run.
     log_.failed(LogLevel::warn, "going on without an address for metrics", made.error());
-    return ControlServer::create({config.pipeline.work_dir, "off"}, source, log_);
+    return ControlServer::create({config.pipeline.work_dir, "off"}, source, log_, commands);
 }
 
 Result<std::shared_ptr<Pipeline>> Run::start_once() {
@@ -271,15 +251,28 @@ ExitCode Run::execute() {
         return fail(made.error());
     const auto server = serve();
     if (!server) return fail(server.error());
-    const auto made = start_pipeline();
-    if (!made) return stop_.stop_requested() ? ExitCode::done : fail(made.error());
+    for (;;) {
+        const auto made = start_pipeline();
+        if (!made) return stop_.stop_requested() ? ExitCode::done : fail(made.error());
+        const Status end = run_pipeline(**made);
+        if (!begins_anew(end)) return finish(end);
+        log_.failed(LogLevel::warn, "the slot was lost while running; beginning anew", end.error());
+        set_pipeline(nullptr, false);
+    }
+}
+
+Status Run::run_pipeline(Pipeline& pipeline) {
     std::jthread watch;
     if (options_.timeout) {
         watch = std::jthread([this](const std::stop_token& stop) { watch_reach(stop); });
     }
-    const Status end = (*made)->wait();
-    if (watch.joinable()) watch.request_stop();
-    return finish(end);
+    return pipeline.wait();
+}
+
+// The start knows how to go on without a slot.
+bool Run::begins_anew(const Status& end) const {
+    return !end && end.error().code() == ErrorCode::missing_slot && !stop_.stop_requested() &&
+           loaded_.config.pipeline.invalidated_slot_behavior == InvalidatedSlotBehavior::recreate;
 }
 
 }  // namespace

@@ -38,6 +38,7 @@ std::string columns(const std::vector<Row>& rows, const std::vector<bool>& right
 }
 
 std::string phase_text(const TableStatus& table) {
+    if (table.paused && table.phase == TablePhase::queued) return "paused";
     std::string text(name_of(table.phase));
     if (table.phase == TablePhase::copying && table.rows_estimated > 0) {
         const std::uint64_t percent = table.rows_copied * 100 / table.rows_estimated;

@@ -53,6 +53,12 @@ std::string to_string(const ColumnType& type) {
     return type.is_list ? "list<" + base + ">" : base;
 }
 
+bool TableSchema::operator==(const TableSchema& other) const {
+    return id == other.id && schema == other.schema && name == other.name &&
+           comment == other.comment && replica_identity == other.replica_identity &&
+           columns == other.columns;
+}
+
 std::vector<std::size_t> TableSchema::key_columns() const {
     std::vector<std::size_t> key;
     const bool by_identity = replica_identity == ReplicaIdentity::default_key ||
@@ -134,6 +140,9 @@ std::string to_json(const TableSchema& schema) {
                 {"replica_identity", std::string(1, static_cast<char>(schema.replica_identity))},
                 {"columns", columns}};
     if (!schema.membership.empty()) out["membership"] = schema.membership;
+    if (!schema.content.empty()) out["content"] = schema.content;
+    if (schema.attempt != 0) out["attempt"] = schema.attempt;
+    if (schema.attnum_max != 0) out["attnum_max"] = schema.attnum_max;
     return out.dump(-1, ' ', false, json::error_handler_t::replace);
 }
 
@@ -147,6 +156,9 @@ Result<TableSchema> table_schema_from_json(std::string_view text) {
         schema.name = in.at("name").get<std::string>();
         schema.comment = in.at("comment").get<std::string>();
         schema.membership = in.value("membership", "");
+        schema.content = in.value("content", "");
+        schema.attempt = in.value("attempt", 0U);
+        schema.attnum_max = in.value("attnum_max", std::int16_t{0});
         const char identity = in.at("replica_identity").get<std::string>().at(0);
         if (std::string_view("difn").find(identity) == std::string_view::npos) {
             throw std::invalid_argument("unknown replica identity");

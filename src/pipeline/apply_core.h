@@ -6,6 +6,7 @@
 #include "decode/pgoutput.h"
 #include "decode/value.h"
 #include "pipeline/memory_pressure.h"
+#include "pipeline/schema_follow.h"
 #include "postgres/snapshot.h"
 #include "walbrook/batch.h"
 
@@ -13,6 +14,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <unordered_map>
 #include <unordered_set>
@@ -20,6 +22,8 @@
 #include <vector>
 
 namespace walbrook {
+
+struct RowDecoders;
 
 // What happens to the core. Frames and keepalives come in the order of the stream.
 namespace input {
@@ -34,6 +38,9 @@ struct Keepalive {
 };
 // The connection is gone: what had no commit yet will be sent again.
 struct Disconnected {};
+// The next connection is to a server on another timeline, which has everything up to
+// continues_from() and maybe nothing of what only keepalives told of. After Disconnected.
+struct TimelineChanged {};
 // The flush in flight is durable. Tables that the destination refused are named.
 struct Acked {
     std::vector<std::pair<TableId, Error>> refused;
@@ -44,12 +51,51 @@ struct Tick {
 };
 // Keep the table's changes for a copy that is about to begin.
 struct Hold {
-    TableSchemaPtr schema;  // As the catalog has it now.
+    TableSchemaPtr schema{};                  // As the catalog has it now.
+    std::vector<std::uint32_t> partitions{};  // Whose rows are its rows; empty: its own alone.
+    Lsn read_at{};                            // Insert position after `schema` was read.
+    std::uint64_t seen = 0;                   // SourceTable::seen of `schema`.
+    // Only on a connection that begins behind read_at: before 15 pgoutput does not notice that a
+    // table whose changes it has seen became a partition, or is none any more
+    // (rel_sync_cache_relation_cb in pgoutput.c).
+    bool needs_new_stream = false;
 };
 // All rows are in the shadow table.
 struct CopyDone {
     CopyTargetPtr copy;
-    SnapshotXids snapshot;  // Transactions visible in it are in the copied rows.
+    ShownTransactions snapshot;  // What it shows is in the copied rows.
+    std::uint64_t seen = 0;      // SourceTable::seen of the copy's schema.
+};
+// The answer to action::Describe.
+struct Described {
+    std::uint64_t request = 0;
+    // The table whose rows are sent under this relation; nothing: none of ours.
+    std::optional<TableId> table;
+    SourceTable now;
+};
+// A table has changed, as the catalog says; comes without being asked for.
+struct Changed {
+    TableId table;
+    SourceTable now;
+    std::vector<std::uint32_t> partitions;
+    Lsn position;  // Insert position after the look: to be heeded once the stream is there.
+};
+// The table is no longer published: its record goes once the stream is there.
+struct Forget {
+    TableId table;
+    Lsn position;
+};
+// The table must not go on. `copy_again`: a new copy heals it.
+struct Stop {
+    TableId table;
+    bool copy_again = false;
+    Error error;
+};
+// The stream begins anew at a later position (the publication was made anew): every table is
+// copied again. Only after Disconnected.
+struct Jump {
+    Lsn position;
+    std::string reason;
 };
 // Memory has become short, or ample again.
 struct Memory {
@@ -62,9 +108,10 @@ struct CopyAbandoned {
 
 }  // namespace input
 
-using CoreInput =
-    std::variant<input::Frame, input::Keepalive, input::Disconnected, input::Acked, input::Tick,
-                 input::Hold, input::CopyDone, input::CopyAbandoned, input::Memory>;
+using CoreInput = std::variant<input::Frame, input::Keepalive, input::Disconnected, input::Acked,
+                               input::Tick, input::Hold, input::CopyDone, input::CopyAbandoned,
+                               input::Memory, input::Described, input::Changed, input::Forget,
+                               input::Stop, input::Jump, input::TimelineChanged>;
 
 // What a flush is for.
 enum class FlushKind : std::uint8_t {
@@ -105,14 +152,40 @@ struct TableStopped {
 struct Fail {
     Error error;
 };
+// Which table, and which version of it, is this relation? To be answered by Described from
+// a look at the catalog that sees the transaction; nothing is read meanwhile.
+struct Describe {
+    std::uint64_t request = 0;
+    std::uint32_t relation = 0;
+    std::uint32_t xid = 0;
+};
+// Rows have this version from a position on: to be stored before they are submitted.
+struct NewVersion {
+    TableSchemaPtr schema;
+    Lsn from;
+};
+// A column came whose values cannot be read in binary: connect again, in text.
+struct NeedText {};
+// Connect again: a hold waits for that.
+struct NeedNewStream {};
+// Something changed at the source: look at its catalog now.
+struct Look {};
+// A table that was to be forgotten is.
+struct Forgotten {
+    TableId table;
+};
 
 }  // namespace action
 
-using CoreAction = std::variant<action::SubmitFlush, action::Holding, action::Published,
-                                action::CopyLost, action::TableStopped, action::Fail>;
+using CoreAction =
+    std::variant<action::SubmitFlush, action::Holding, action::Published, action::CopyLost,
+                 action::TableStopped, action::Fail, action::Describe, action::NewVersion,
+                 action::NeedText, action::NeedNewStream, action::Look, action::Forgotten>;
 
 struct CoreOptions {
     Lsn position;  // Everything up to here is in the destination already.
+    // Its newest transaction ends here: behind it nothing of ours was, up to `position`. 0: there.
+    Lsn last_commit{};
 
     std::chrono::milliseconds max_fill{500};
     std::size_t flush_bytes = 8ULL << 20;         // A flush is due at this size.
@@ -124,11 +197,15 @@ struct CoreOptions {
     std::uint64_t held_bytes_max = 16ULL
                                    << 30;  // Of all tables; then the largest copy is given up.
     SpillPolicy spill;
+    bool binary = false;  // How values come until NeedText.
+    // What cannot be followed in place is copied again, else its table is errored.
+    bool copies_again_on_change = true;
 };
 
 // A table that has been published and is followed.
 struct ReadyTable {
     TableSchemaPtr schema;
+    std::vector<std::uint32_t> partitions{};  // Whose rows are its rows.
 };
 
 // Decides what is written when: which changes are applied, held or left out, what
@@ -147,11 +224,16 @@ class ApplyCore {
     // False while enough waits: the caller stops reading but goes on with ticks and status.
     bool wants_frames() const;
     // True while a large transaction is being taken over: the caller ticks without waiting.
-    bool is_busy() const { return replay_ != nullptr; }
+    bool is_busy() const { return replay_ != nullptr && asked_relation_ == 0 && !ends_stream(); }
+    // The connection is to end: what it still sends is not for us.
+    bool ends_stream() const { return needs_text_ || needs_new_stream_; }
     // True between transactions: only then may a Hold come.
     bool is_at_boundary() const { return at_boundary(); }
 
     Lsn received() const { return received_; }
+    // What a server must have in common with the one before to be one that goes on: the
+    // transactions that came from it. Records behind them are of no table of ours.
+    Lsn continues_from() const { return std::max(last_commit_, submitted_); }
     Lsn durable() const { return durable_; }
     // What Postgres may forget: durable, or received when nothing waits. Changes that
     // are held for a copy need no durability: a crash begins the copy again with a
@@ -174,7 +256,6 @@ class ApplyCore {
     std::int64_t oldest_waiting_commit_us() const;
 
  private:
-    enum class Route : std::uint8_t { skip, apply, hold };
     struct Table;
     struct Relation;
     struct Spooled;
@@ -207,24 +288,43 @@ class ApplyCore {
     void commit();
 
     void on_relation(const RelationMessage& message);
+    void on_logical_message(const LogicalMessage& message);
     void bind(Relation& relation);
-    void unbind(TableId table);
+    void ask_catalog(Relation& relation);
+    Status on_described(const input::Described& answer);
+    void verify_visible(Relation& relation, const SourceTable& now,
+                        const std::set<std::int16_t>* told);
+    void verify_held(Relation& relation, const SourceTable& now,
+                     const std::set<std::int16_t>* told);
     Result<Relation*> relation_of(std::uint32_t oid);
     Status on_change(const RowChange& change);
+    void on_refused_change(Table& table, Error error);
     void begin_pending();
     bool begin_held(Table& table);
-    Status append_change(ChangeLog& log, Relation& relation, const RowChange& change);
+    Status append_change(ChangeLog& log, const TableSchemaPtr& schema, const RowDecoders& decoders,
+                         const RowChange& change);
     Status on_truncate(const TruncateMessage& message);
-    void on_mismatch(Table& table, const std::string& why);
+    bool is_whole(const Table& table, const TruncateMessage& message) const;
+    void on_held_mismatch(Table& table, const std::string& why);
     void check_unreadable(Table& table);
+    // The visible table goes no further.
+    void stop_visible(Table& table, TablePhase phase, const std::string& reason);
     void stop_table(Table& table, bool copy_again, Error error);
+    void cannot_follow(Table& table, const std::string& why);
+
+    void on_changed(const input::Changed& changed);
+    void on_forget(const input::Forget& forget);
+    void on_jump(const input::Jump& jump);
+    // What was to be heeded at a position that the stream has passed.
+    void heed_news();
+    void forget(Table& table);
 
     void on_hold(const input::Hold& hold);
     void on_copy_done(const input::CopyDone& done);
     void on_copy_abandoned(TableId table);
     void release_hold(Table& table);
     void lose_copy(Table& table, std::string reason);
-    static bool same_shape(const TableSchema& a, const TableSchema& b);
+    void undo_versions();
     void enforce_held_limit();
 
     void advance();
@@ -235,19 +335,53 @@ class ApplyCore {
     void submit(ChangeLog& log, Lsn position, FlushKind kind);
     void on_acked(const input::Acked& acked);
     Status on_disconnected();
+    void on_timeline_changed();
+    void begin_hold(const input::Hold& hold);
+    void ask_for_new_stream();
     bool at_boundary() const { return !in_transaction_ && !replay_; }
     Table* find(TableId id);
+    Table* find_by_relation(std::uint32_t oid);
+    Table& table_at(TableId id);
+    // The catalog is asked again before the next change of the table.
+    void verify_again(const Table& table);
+    void set_partitions(Table& table, const std::vector<std::uint32_t>& partitions);
 
     const CoreOptions options_;
-    Lsn received_;   // End of the last whole transaction, or of what the server passed idly.
-    Lsn submitted_;  // Of the newest flush.
+    Lsn received_;     // End of the last whole transaction, or of what the server passed idly.
+    Lsn last_commit_;  // End of the last whole transaction.
+    Lsn submitted_;    // Of the newest flush.
     Lsn durable_;
     Lsn start_;  // Transactions before are in the destination, or here, already.
 
     std::unordered_map<std::uint32_t, std::unique_ptr<Table>> tables_;        // By oid.
+    std::unordered_map<std::uint32_t, Table*> by_partition_;                  // By its oid.
     std::vector<Table*> holding_;                                             // Those with a hold.
     std::unordered_map<std::uint32_t, std::unique_ptr<Relation>> relations_;  // By oid.
     Relation* last_relation_ = nullptr;
+
+    // The question that the catalog was asked, and the message that waits for the answer.
+    std::uint64_t last_request_ = 0;
+    std::uint32_t asked_relation_ = 0;  // 0: nothing is asked.
+    std::vector<std::byte> parked_;
+    FrameView present_frame_;        // Of the message that is being looked at,
+    bool present_streamed_ = false;  // and whether it has a subtransaction.
+    bool binary_ = false;
+    // What messages said of columns, until a relation message was understood with it.
+    std::unordered_map<std::uint32_t, std::set<std::int16_t>> told_columns_;
+    bool has_news_ = false;  // The present transaction has such a message.
+    bool needs_text_ = false;
+    bool needs_new_stream_ = false;
+    std::vector<input::Hold> holds_for_new_stream_;
+    // Versions that the present transaction has brought: undone if it comes again.
+    struct Undo {
+        Table* table;
+        bool is_held;
+        TableSchemaPtr schema;
+        std::uint64_t seen;
+    };
+    std::vector<Undo> undo_;
+    std::vector<input::Changed> changed_;  // Not heeded yet.
+    std::vector<input::Forget> forget_;
 
     ChangeLog pending_;                // What the next common flush will be.
     std::vector<TableId> publishing_;  // In pending_.
@@ -255,6 +389,7 @@ class ApplyCore {
     Instant clock_{};
     Instant last_submit_{};
     bool in_flight_ = false;
+    FlushKind in_flight_kind_ = FlushKind::common;
     bool slice_was_last_ = false;
     std::int64_t in_flight_oldest_us_ = 0;
     std::size_t in_flight_bytes_ = 0;

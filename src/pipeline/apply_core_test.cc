@@ -7,6 +7,7 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
+#include <map>
 #include <optional>
 #include <span>
 #include <string>
@@ -66,13 +67,24 @@ class ApplyCoreTest : public ::testing::Test {
 
     void start(const std::vector<TableSchemaPtr>& ready) {
         std::vector<ReadyTable> tables;
-        for (const TableSchemaPtr& each : ready) tables.push_back({each});
+        for (const TableSchemaPtr& each : ready) tables.push_back({.schema = each});
         core_.emplace(options_, std::move(tables));
     }
     void feed(const CoreInput& input) {
         std::vector<CoreAction> actions;
         core_->step(input, actions);
         for (CoreAction& action : actions) note(action);
+        if (answers_ && question_) answer();
+    }
+    // Of the catalog: what is in source_, else a table as it always was.
+    void answer() {
+        const action::Describe asked = *std::exchange(question_, std::nullopt);
+        const auto known = source_.find(asked.relation);
+        SourceTable now;
+        if (known != source_.end()) now = known->second;
+        if (known == source_.end()) now.schema = table(asked.relation);
+        now.seen = ++looks_;
+        feed(input::Described{asked.request, TableId{asked.relation}, std::move(now)});
     }
     void send(const Message& message) {
         feed(input::Frame{std::as_bytes(std::span(message.bytes()))});
@@ -150,6 +162,9 @@ class ApplyCoreTest : public ::testing::Test {
     std::optional<ApplyCore> core_;
     std::shared_ptr<Flush> flush_;   // In flight.
     std::vector<std::string> said_;  // Everything else the core asked for.
+    std::map<std::uint32_t, SourceTable> source_;
+    bool answers_ = true;
+    std::optional<action::Describe> question_;
 
  private:
     void note(CoreAction& any) {
@@ -163,8 +178,13 @@ class ApplyCoreTest : public ::testing::Test {
         } else if (const auto* lost = std::get_if<action::CopyLost>(&any)) {
             said_.push_back("lost " + std::to_string(lost->table.oid));
         } else if (const auto* stopped = std::get_if<action::TableStopped>(&any)) {
-            said_.push_back("stopped " + std::to_string(stopped->table.oid) + " at " +
+            said_.push_back((stopped->copy_again ? "again " : "stopped ") +
+                            std::to_string(stopped->table.oid) + " at " +
                             std::to_string(stopped->position.value));
+        } else if (const auto* describe = std::get_if<action::Describe>(&any)) {
+            question_ = *describe;
+        } else if (std::holds_alternative<action::NeedNewStream>(any)) {
+            said_.emplace_back("new stream");
         } else if (const auto* fail = std::get_if<action::Fail>(&any)) {
             said_.push_back("fail: " + fail->error.message());
         }
@@ -172,6 +192,7 @@ class ApplyCoreTest : public ::testing::Test {
 
     std::string directory_;
     Instant now_{};
+    std::uint64_t looks_ = 0;
 };
 
 TEST_F(ApplyCoreTest, FlushesWholeTransactionsOnly) {
@@ -339,6 +360,32 @@ TEST_F(ApplyCoreTest, ATableWhoseSliceWasRefusedIsNotPublished) {
     EXPECT_THAT(said_, ElementsAre("holding 1", "stopped 1 at 0"));
 }
 
+// What the destination holds of the visible table is wrong: the copy that is under way heals that.
+TEST_F(ApplyCoreTest, ARefusalOfATableThatIsCopiedAgainOnlyRepeatsTheCopy) {
+    start({table(1)});
+    feed(input::Hold{table(1)});
+    relation(1);
+    insert_alone(2000, 1, "7");
+    tick();
+    ASSERT_TRUE(flush_);
+    ack({{TableId{1}, Error(ErrorCode::corrupt_state, "the lake holds 0 of them")}});
+    EXPECT_THAT(said_, ElementsAre("holding 1", "again 1 at 1000"));
+}
+
+// A transaction is in the copy of a standby if it commits before the slot's consistent point,
+// whatever its xid.
+TEST_F(ApplyCoreTest, ACopyOfAStandbyHasWhatCommittedBeforeItsPosition) {
+    start({});
+    feed(input::Hold{table(1)});
+    relation(1);
+    insert_alone(2000, 1, "7");
+    insert_alone(2010, 1, "8");
+    insert_alone(2020, 1, "9");
+    feed(input::CopyDone{copy_of(table(1), 2010), ShownTransactions::before({2010})});
+    tick();
+    EXPECT_THAT(flushed(), ElementsAre("t1' 8", "t1' 9", "publish t1"));
+}
+
 TEST_F(ApplyCoreTest, ATableThatStopsWhileItsPublishIsInFlightIsNotCalledPublished) {
     const TableSchemaPtr t1 = table(1);
     start({});
@@ -351,9 +398,55 @@ TEST_F(ApplyCoreTest, ATableThatStopsWhileItsPublishIsInFlightIsNotCalledPublish
     insert(1, "7");
     commit(2000);
     ack();
-    EXPECT_THAT(said_, ElementsAre("holding 1", "stopped 1 at 1000"));
+    EXPECT_THAT(said_, ElementsAre("holding 1", "again 1 at 1000"));
     tick();
     EXPECT_THAT(flushed(), ElementsAre("freeze t1 at 1000"));
+}
+
+// What keepalives told of behind the last transaction may be missing at a promoted standby.
+TEST_F(ApplyCoreTest, ANewTimelineGoesOnBehindTheLastTransaction) {
+    const TableSchemaPtr t2 = table(2);
+    start({table(1)});
+    feed(input::Hold{t2});
+    relation(1);
+    insert_alone(2000, 1, "7");
+    feed(input::Keepalive{{9000}});
+    tick();
+    ASSERT_TRUE(flush_);
+    EXPECT_EQ(flush_->position(), Lsn{2005});
+    ack();
+    EXPECT_EQ(core_->confirmable(), Lsn{9000});
+    EXPECT_EQ(core_->continues_from(), Lsn{2005});
+    feed(input::CopyDone{copy_of(t2, 8000), *SnapshotXids::parse("9000:9000:")});
+    feed(input::Disconnected{});
+    feed(input::TimelineChanged{});
+    EXPECT_EQ(core_->received(), Lsn{2005});
+    // The copy may have rows of transactions that are gone.
+    EXPECT_THAT(said_, ElementsAre("holding 2", "lost 2"));
+    relation(1);
+    insert_alone(3000, 1, "8");
+    tick();
+    EXPECT_THAT(flushed(), ElementsAre("t1 8"));
+}
+
+// Before 15 pgoutput goes by what a table was when it saw its first change.
+TEST_F(ApplyCoreTest, AHoldThatNeedsANewStreamBeginsWithOneBehindItsLook) {
+    start({table(1)});
+    feed(input::Hold{.schema = table(2), .read_at = {3000}, .needs_new_stream = true});
+    feed(input::Hold{.schema = table(3), .read_at = {3000}, .needs_new_stream = true});
+    EXPECT_EQ(core_->wanted(), Lsn{3000});
+    feed(input::Disconnected{});  // For another reason, and too early.
+    feed(input::CopyAbandoned{{3}});
+    relation(1);
+    insert_alone(2000, 1, "7");
+    EXPECT_THAT(said_, IsEmpty());
+    feed(input::Keepalive{{3000}});
+    tick();
+    EXPECT_THAT(said_, ElementsAre("new stream"));
+    EXPECT_FALSE(core_->wants_frames());
+    feed(input::Disconnected{});
+    EXPECT_THAT(said_, ElementsAre("new stream", "holding 2"));
+    EXPECT_TRUE(core_->wants_frames());
 }
 
 TEST_F(ApplyCoreTest, TheCopyThatHoldsMostIsGivenUpAtTheLimit) {

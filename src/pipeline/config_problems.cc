@@ -33,6 +33,12 @@ class Problems {
             add(key, fmt::format("must be above 0 and at most 1, not {}", value));
         }
     }
+    // Where 0 switches off what the key is for.
+    template <class T>
+    void zero_or_range(std::string_view key, T value, std::uint64_t min, std::uint64_t max) {
+        if (value == 0 || (value >= min && value <= max)) return;
+        add(key, fmt::format("must be 0 (off), or from {} to {}, not {}", min, max, value));
+    }
     std::vector<std::string> take() { return std::move(all_); }
 
  private:
@@ -99,6 +105,21 @@ void check_tables(Problems& problems, const TableSyncCopyConfig& config) {
     }
 }
 
+void check_kindness(Problems& problems, const PipelineConfig& config) {
+    // Less would be slower than the smallest range that is read at once.
+    problems.zero_or_range("copy_max_bytes_per_second", config.copy_max_bytes_per_second, 64 << 10,
+                           1ULL << 40);
+    // Below some segments of WAL every slot holds back as much.
+    problems.zero_or_range("max_slot_lag_bytes", config.max_slot_lag_bytes, 1 << 20, 1ULL << 60);
+    if (config.slot_lag_behavior == SlotLagBehavior::drop_slot && config.max_slot_lag_bytes == 0) {
+        problems.add(
+            "slot_lag_behavior",
+            "drop_slot has no effect without max_slot_lag_bytes; set that, or remove this");
+    }
+    problems.zero_or_range("max_snapshot_age_secs", config.max_snapshot_age_secs, 1, 31'536'000);
+    problems.zero_or_range("heartbeat_interval_ms", config.heartbeat_interval_ms, 100, 86'400'000);
+}
+
 }  // namespace
 
 std::vector<std::string> PipelineConfig::problems() const {
@@ -131,6 +152,7 @@ std::vector<std::string> PipelineConfig::problems() const {
     }
     check_tables(problems, table_sync_copy);
     problems.range("copy_lock_yield_ms", copy_lock_yield_ms, 10, 600'000);
+    check_kindness(problems, *this);
     return problems.take();
 }
 

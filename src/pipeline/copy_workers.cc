@@ -1,9 +1,9 @@
 #include "pipeline/copy_workers.h"
 
-#include <algorithm>
-
 #include "pipeline/error_policy.h"
 #include "pipeline/table_copy.h"
+
+#include <algorithm>
 
 namespace walbrook {
 namespace {
@@ -42,8 +42,7 @@ void CopyWorkers::work(const std::stop_token& stop) {
             }
         }
         if (!status) settle(*table, std::move(status).error(), failures);
-        parts_.tables.give_back(table->table,
-                                status ? milliseconds(0) : pause_after(failures));
+        parts_.tables.give_back(table->table, status ? milliseconds(0) : pause_after(failures));
     }
 }
 
@@ -62,7 +61,9 @@ void CopyWorkers::settle(const TableState& table, Error error, std::uint32_t fai
     if (!again) {
         stored = parts_.tables.fail(table.table, error, Lsn{});
     } else if (phase != TablePhase::queued) {
-        stored = parts_.tables.move(table.table, PhaseEvent::copy_again, error.message());
+        stored = parts_.tables.copy_again(table.table, error.message());
+    } else {
+        parts_.tables.note(table.table, error.message());  // It never began.
     }
     if (!stored) parts_.fail(stored.error());
 }

@@ -49,7 +49,7 @@ class CoreMemory : public ::testing::Test {
 
     void start(const std::vector<TableSchemaPtr>& ready) {
         std::vector<ReadyTable> tables;
-        for (const TableSchemaPtr& each : ready) tables.push_back({each});
+        for (const TableSchemaPtr& each : ready) tables.push_back({.schema = each});
         core_.emplace(options_, std::move(tables));
         for (std::uint32_t oid = 1; oid <= kTables; ++oid) relation(oid);
     }
@@ -60,6 +60,11 @@ class CoreMemory : public ::testing::Test {
             EXPECT_FALSE(std::holds_alternative<action::Fail>(action));
             if (auto* submit = std::get_if<action::SubmitFlush>(&action)) {
                 flush_ = std::move(submit->flush);
+            }
+            if (const auto* asked = std::get_if<action::Describe>(&action)) {
+                SourceTable now;
+                now.schema = table(asked->relation);
+                feed(input::Described{asked->request, TableId{asked->relation}, std::move(now)});
             }
         }
     }

@@ -161,8 +161,10 @@ Status FlushWriter::settle_unknown(Flush& flush, FlushKind kind, Standing& stand
             if (item == nullptr) break;
             const auto* batch = std::get_if<ChangeBatch>(item);
             const auto* truncate = std::get_if<Truncate>(item);
+            const auto* change = std::get_if<SchemaChange>(item);
             const CopyTargetPtr copy = batch != nullptr      ? batch->copy
                                        : truncate != nullptr ? truncate->copy
+                                       : change != nullptr   ? change->copy
                                                              : nullptr;
             WALBROOK_CHECK(copy != nullptr);
             const TableId table = copy->schema->id;
@@ -174,11 +176,11 @@ Status FlushWriter::settle_unknown(Flush& flush, FlushKind kind, Standing& stand
         standing = Standing::open;
         return Error(ErrorCode::unavailable, "the flush did not land");
     } else if (position > flush.position() || flush.position() == applied_) {
-        return Error(ErrorCode::corrupt_state,
-                     fmt::format("the destination stands at {}, and a flush up to {} after {} was "
-                                 "on its way: another process writes to it, or it was put back",
-                                 to_string(position), to_string(flush.position()),
-                                 to_string(applied_)));
+        return Error(
+            ErrorCode::corrupt_state,
+            fmt::format("the destination stands at {}, and a flush up to {} after {} was "
+                        "on its way: another process writes to it, or it was put back",
+                        to_string(position), to_string(flush.position()), to_string(applied_)));
     }
     standing = Standing::applied;
     return {};

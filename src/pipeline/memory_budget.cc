@@ -15,6 +15,7 @@ constexpr std::uint64_t kBatchBytesMin = 4 * kMiB;
 constexpr std::uint64_t kDestinationBytesPerCpu = 128 * kMiB;
 constexpr std::uint64_t kDestinationBytesMin = 96 * kMiB;
 constexpr std::uint64_t kDestinationShare = 3;  // A third of the limit at most.
+constexpr std::uint64_t kInNeedShare = 2;       // For a value of hundreds of MiB, half of it.
 constexpr unsigned kCpusMax = 8;
 
 // Half of the memory of batches is for what waits, half for what is being written; and
@@ -49,6 +50,8 @@ MemoryBudget divide_memory(const MachineLimits& machine, const BatchConfig& batc
     budget.destination_bytes =
         std::max(std::min(machine.memory_bytes / kDestinationShare, cpus * kDestinationBytesPerCpu),
                  kDestinationBytesMin);
+    budget.destination_bytes_in_need =
+        std::max(budget.destination_bytes, machine.memory_bytes / kInNeedShare);
     budget.copy_units_max =
         static_cast<unsigned>(std::max<std::uint64_t>(budget.destination_bytes / kUnitBytes, 1));
     return budget;

@@ -27,6 +27,8 @@ struct MemoryBudget {
 
     // The destination's own: buffers, caches, sorting.
     std::uint64_t destination_bytes = 0;
+    // The same while one value is so large that nothing less will do.
+    std::uint64_t destination_bytes_in_need = 0;
     // Units of copies, over all tables, that are read and written at the same time.
     unsigned copy_units_max = 1;
 };

@@ -24,6 +24,7 @@ TEST(MemoryBudget, AbsoluteSizesCapALargeMachine) {
         EXPECT_EQ(budget.batch_bytes, 192 * kMiB);
         EXPECT_EQ(budget.flush_bytes, 8 * kMiB);
         EXPECT_EQ(budget.destination_bytes, 256 * kMiB);
+        EXPECT_GE(budget.destination_bytes_in_need, 512 * kMiB);
         EXPECT_LE(budget.batch_bytes + budget.destination_bytes, 450 * kMiB);
     }
     EXPECT_EQ(divide(1024 * 1024 * kMiB, 128).destination_bytes, 1024 * kMiB);

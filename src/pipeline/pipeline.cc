@@ -2,11 +2,17 @@
 
 #include "base/backoff.h"
 #include "base/failpoints.h"
+#include "pipeline/catalog_watch.h"
 #include "pipeline/copy_workers.h"
+#include "pipeline/lease_keeper.h"
 #include "pipeline/memory_budget.h"
 #include "pipeline/memory_pressure.h"
+#include "pipeline/slot_check.h"
 #include "pipeline/source_check.h"
+#include "pipeline/source_watch.h"
+#include "pipeline/stored_commands.h"
 #include "pipeline/stream_thread.h"
+#include "pipeline/table_selection.h"
 #include "postgres/slots.h"
 #include "source/timeline.h"
 
@@ -28,6 +34,9 @@ constexpr seconds kDeadline{30};
 // The permanent slot waits for every transaction with an xid; it is asked for again
 // and again, so that nothing stays on the source if we die meanwhile.
 constexpr milliseconds kSlotLockTimeout{10'000};
+constexpr seconds kSlotDeadline{60};
+// A standby waits for records that the primary writes now and then.
+constexpr seconds kStandbySlotDeadline{600};
 constexpr milliseconds kCaughtUpInterval{10};
 // Of a stop; service managers kill after 30 to 90 s.
 constexpr seconds kDrainMax{60};
@@ -40,6 +49,14 @@ MachineLimits machine_limits(const PipelineOptions& options) {
     }
     return limits;
 }
+
+// What the tables that were found at the start are to do.
+struct StartPlan {
+    std::vector<TableState> states;
+    std::vector<ReadyTable> returned;  // Visible, and to stand still until they are copied again.
+    std::set<TableId> late;
+    std::vector<std::pair<TableId, std::string>> refused;  // And why.
+};
 
 class PipelineImpl final : public Pipeline {
  public:
@@ -67,6 +84,7 @@ class PipelineImpl final : public Pipeline {
                   inbox_.wake();
                   copy_gate_.wake();
               }),
+          watch_(parts_),
           copy_gate_(budget_.copy_units_max, [this] { return memory_.state(); }),
           parts_{config_,
                  *destination_,
@@ -77,11 +95,14 @@ class PipelineImpl final : public Pipeline {
                  events_,
                  copy_gate_,
                  memory_,
+                 watch_,
                  log_,
                  {},
                  {},
                  // Ends the pipeline.
-                 [this](Error error) { fail(std::move(error)); }} {}
+                 [this](Error error) { fail(std::move(error)); }},
+          lease_(config_, log_, parts_.fail),
+          kindness_(parts_) {}
 
     ~PipelineImpl() override { stop_threads(); }
 
@@ -94,18 +115,27 @@ class PipelineImpl final : public Pipeline {
         changed_.notify_all();
     }
     PipelineStatus status() const override;
+    Result<std::vector<std::string>> command(TableCommand what,
+                                             const std::vector<std::string>& tables) override;
 
  private:
+    Status command_table(TableCommand what, const TableState& table);
     Lineage lineage() const {
         return {facts_.system.system_identifier, facts_.system.timeline, facts_.system.database_oid,
                 config_.slot_name()};
     }
     Status open_store();
-    Status take_lease();
     Result<Recovered> open_destination();
     Status prepare_tables(const Recovered& recovered);
+    Status prepare_table(const CatalogLook::Table& table, const TableState* known,
+                         const RecoveredTable* held, StartPlan& plan);
+    Status retire_others(const Recovered& recovered, const std::vector<TableState>& stored);
+    Lsn position_of(const Recovered& recovered, const StoredPositions& stored) const;
+    Status check_position(const Recovered& recovered);
     Status prepare_slot(const Recovered& recovered, bool has_data);
     Status create_slot();
+    Status match_failover(const Slot& slot);
+    void find_problems(const Recovered& recovered);
     Status freeze(const std::vector<ReadyTable>& tables, Lsn position, const std::string& reason);
     Status choose_start(const Recovered& recovered);
     StreamSettings stream_settings() const;
@@ -131,15 +161,18 @@ class PipelineImpl final : public Pipeline {
     FlushWriter writer_;
     std::unique_ptr<StreamThread> stream_;
     MemoryPressure memory_;
+    CatalogWatch watch_;  // Refers to parts_, uses it from start() on.
     CopyGate copy_gate_;
     Parts parts_;
     std::optional<CopyWorkers> copies_;
-    std::optional<Connection> lease_;
+    LeaseKeeper lease_;
+    SourceWatch kindness_;
     bool destination_open_ = false;
     std::stop_source stop_start_;
 
     std::uint32_t timeline_ = 0;  // That the store knew; 0: none.
     Lsn start_position_;
+    Lsn last_commit_;  // That the destination holds.
     Lsn catch_up_target_;
     std::vector<ReadyTable> ready_;
 
@@ -165,34 +198,26 @@ Result<Connection> PipelineImpl::connect(std::string_view role, bool replication
 // what does the destination hold, is the slot there, then the threads.
 Status PipelineImpl::start() {
     WALBROOK_RETURN_IF_ERROR(prepare_work_dir(config_.work_dir));
-    WALBROOK_RETURN_IF_ERROR(take_lease());
+    WALBROOK_RETURN_IF_ERROR(lease_.take(within(kDeadline, stop_start_.get_token())));
+    lease_.start();
     WALBROOK_RETURN_IF_ERROR(open_store());
     WALBROOK_TRY(const Recovered recovered, open_destination());
+    WALBROOK_RETURN_IF_ERROR(check_position(recovered));
     WALBROOK_RETURN_IF_ERROR(prepare_tables(recovered));
     WALBROOK_RETURN_IF_ERROR(prepare_slot(recovered, !ready_.empty()));
     WALBROOK_RETURN_IF_ERROR(choose_start(recovered));
     stream_ = std::make_unique<StreamThread>(parts_, stream_settings());
+    watch_.start(facts_.look);
     if (options_.until_caught_up) stream_->want(catch_up_target_);
     memory_.start();
     writer_.start(start_position_);
     stream_->start();
     copies_.emplace(parts_);
     copies_->start();
+    kindness_.start();
     const std::lock_guard lock(mutex_);
     running_ = true;
     return {};
-}
-
-// Only one process may write for a pipeline: the session's advisory lock ends with it.
-Status PipelineImpl::take_lease() {
-    const Deadline deadline = within(kDeadline, stop_start_.get_token());
-    WALBROOK_TRY(lease_, connect("lease", false));
-    WALBROOK_TRY(const bool taken, try_lease(*lease_, deadline, config_.id));
-    if (taken) return {};
-    WALBROOK_TRY(const std::string holder, lease_holder(*lease_, deadline, config_.id));
-    return Error(ErrorCode::fenced,
-                 fmt::format("pipeline {} is already running: {}; stop it first", config_.id,
-                             holder.empty() ? "another session has its lock" : holder));
 }
 
 Status PipelineImpl::open_store() {
@@ -223,10 +248,7 @@ Result<Recovered> PipelineImpl::open_destination() {
     who.slot = config_.slot_name();
     who.work_dir = config_.work_dir;
     who.memory_bytes_max = budget_.destination_bytes;
-    const std::vector<std::string> refusals = destination_->refusals(facts_.schemas);
-    if (!refusals.empty()) {
-        return Error(ErrorCode::config, fmt::format("{}", fmt::join(refusals, "; ")));
-    }
+    who.memory_bytes_in_need = budget_.destination_bytes_in_need;
     WALBROOK_TRY(Recovered recovered, destination_->open(who, stop_start_.get_token()));
     destination_open_ = true;
     return recovered;
@@ -236,58 +258,178 @@ Result<Recovered> PipelineImpl::open_destination() {
 // stands where it stands. Whatever is not ready is copied again.
 Status PipelineImpl::prepare_tables(const Recovered& recovered) {
     WALBROOK_TRY(const std::vector<TableState> stored, store_->load_tables());
-    std::vector<TableState> states;
-    std::vector<ReadyTable> returned;
-    for (const TableSchemaPtr& schema : facts_.schemas) {
-        TableState state;
+    StartPlan plan;
+    find_problems(recovered);
+    WALBROOK_TRY(Connection connection, connect("start", false));
+    for (auto& [id, table] : facts_.look.tables) {
+        if (!table.source.schema && table.problem.empty()) continue;  // Dropped a moment ago.
         const auto known = std::find_if(stored.begin(), stored.end(),
-                                        [&](const TableState& s) { return s.table == schema->id; });
-        if (known != stored.end()) {
-            state = *known;
-        } else {
-            parts_.late_members.insert(schema->id);
+                                        [&](const auto& s) { return s.table == id; });
+        const auto before =
+            parse_table_content(known == stored.end() ? std::string() : known->content);
+        if (before) {
+            WALBROOK_RETURN_IF_ERROR(
+                check_new_partitions(connection, within(kDeadline, stop_start_.get_token()),
+                                     table.published, *before, table.look));
         }
-        state.table = schema->id;
-        state.schema = schema->schema;
-        state.name = schema->name;
-        const auto held =
-            std::find_if(recovered.tables.begin(), recovered.tables.end(),
-                         [&](const RecoveredTable& t) { return t.table == schema->id; });
-        if (held != recovered.tables.end()) parts_.visible.insert(schema->id);
-        const bool is_held = held != recovered.tables.end() && held->phase == TablePhase::ready;
-        const bool is_stored = destination_->capabilities().forgets && known != stored.end() &&
-                               known->phase == TablePhase::ready;
-        const std::string membership = facts_.membership(schema->id);
+        const auto held = std::find_if(recovered.tables.begin(), recovered.tables.end(),
+                                       [&](const auto& t) { return t.table == id; });
+        WALBROOK_RETURN_IF_ERROR(prepare_table(table, known == stored.end() ? nullptr : &*known,
+                                               held == recovered.tables.end() ? nullptr : &*held,
+                                               plan));
+    }
+    WALBROOK_RETURN_IF_ERROR(
+        freeze(plan.returned, recovered.position,
+               "paused, refused, or its place in the publication has changed"));
+    WALBROOK_RETURN_IF_ERROR(retire_others(recovered, stored));
+    WALBROOK_RETURN_IF_ERROR(tables_.begin_with(std::move(plan.states), std::move(plan.late)));
+    for (const auto& [id, problem] : plan.refused) {
+        WALBROOK_RETURN_IF_ERROR(
+            tables_.fail(id, Error(ErrorCode::unsupported_value, problem), Lsn{}));
+    }
+    return {};
+}
+
+// What the destination cannot hold beside the others; what is there already goes first.
+void PipelineImpl::find_problems(const Recovered& recovered) {
+    std::vector<TableSchemaPtr> accepted;
+    const auto is_there = [&](TableId id) {
+        return std::any_of(recovered.tables.begin(), recovered.tables.end(),
+                           [&](const auto& held) { return held.table == id; });
+    };
+    for (const auto& [id, table] : facts_.look.tables) {
+        if (table.source.schema && table.problem.empty()) accepted.push_back(table.source.schema);
+    }
+    if (destination_->refusals(accepted).empty()) return;
+    accepted.clear();
+    for (const bool there : {true, false}) {
+        for (auto& [id, table] : facts_.look.tables) {
+            if (!table.source.schema || !table.problem.empty() || is_there(id) != there) continue;
+            accepted.push_back(table.source.schema);
+            const std::vector<std::string> refusals = destination_->refusals(accepted);
+            if (refusals.empty()) continue;
+            accepted.pop_back();
+            table.problem = refusals.front();
+        }
+    }
+}
+
+Status PipelineImpl::prepare_table(const CatalogLook::Table& table, const TableState* known,
+                                   const RecoveredTable* held, StartPlan& plan) {
+    const TableId id = table.published.id;
+    TableState state = known != nullptr ? *known : TableState();
+    if (known == nullptr) plan.late.insert(id);
+    state.table = id;
+    state.schema = table.published.schema;
+    state.name = table.published.name;
+    if (held != nullptr) parts_.visible.insert(id);
+    const bool is_held = held != nullptr && held->phase == TablePhase::ready;
+    const bool is_stored = destination_->capabilities().forgets && known != nullptr &&
+                           known->phase == TablePhase::ready;
+    const TablePhase stored_phase = state.phase;
+    state.phase = TablePhase::queued;
+    if (stored_phase == TablePhase::errored) {
+        // A restart is the operator's wish to try again, once: what was tried by itself counts
+        // on, so that a process that is restarted again and again does not copy for ever.
+        state.next_retry_unix_ms = 0;
+    }
+    const std::string before = state.membership;
+    state.membership = table.membership;
+    if (!table.problem.empty()) {
+        plan.refused.emplace_back(id, table.problem);
+        if (is_held) plan.returned.push_back({held->schema, {}});
+    } else if (is_held || is_stored) {
+        TableSchemaPtr schema = is_held ? held->schema : nullptr;
+        if (schema == nullptr) {
+            // The destination keeps nothing: the version as of the position is the store's.
+            WALBROOK_TRY(const StoredPositions positions, store_->load_positions());
+            WALBROOK_TRY(schema, store_->get_schema(id, positions.durable));
+            if (schema == nullptr) schema = table.source.schema;
+        }
+        const ReadyTable ready{schema, table.partitions()};
         // The destination's word counts, where it has one: a store may be new.
-        std::string before = is_held ? held->schema->membership : "";
-        if (before.empty() && known != stored.end()) before = known->membership;
-        const bool was_away = !before.empty() && before != membership;
-        state.membership = membership;
-        if ((is_held || is_stored) && was_away) {
+        const std::string& member = schema->membership.empty() ? before : schema->membership;
+        const std::string& content = state.content.empty() ? schema->content : state.content;
+        const auto then = parse_table_content(content);
+        const std::string other_rows =
+            then ? compare_contents(*then, table.look, truncates_are_sent(table.published)) : "";
+        const bool has_newer_copy =
+            known != nullptr && schema->attempt != 0 && known->attempt > schema->attempt;
+        const bool is_copy_due =
+            known != nullptr && is_held && (has_newer_copy || stored_phase == TablePhase::queued);
+        if (state.paused) {
+            plan.returned.push_back(ready);
+        } else if (!member.empty() && member != table.membership) {
             log_.warn(
                 "a table was removed from the publication and added again, or it is "
                 "published in another way: it is copied again",
                 {{"table", state.schema + "." + state.name}});
-            returned.push_back({is_held ? held->schema : schema});
-            parts_.late_members.insert(schema->id);
-            state.phase = TablePhase::queued;
+            plan.returned.push_back(ready);
+            plan.late.insert(id);
             state.reason = "its place in the publication has changed";
-        } else if (is_held || is_stored) {
-            state.phase = TablePhase::ready;
-            ready_.push_back({is_held ? held->schema : schema});
-        } else if (state.phase != TablePhase::errored) {
-            state.phase = TablePhase::queued;
+        } else if (!other_rows.empty()) {
+            log_.warn("rows changed without changes in the stream: the table is copied again",
+                      {{"table", state.schema + "." + state.name}, {"reason", other_rows}});
+            state.reason = other_rows;
+            ready_.push_back(ready);
         } else {
-            // A restart is the operator's wish to try again.
-            state.phase = TablePhase::queued;
-            state.retries = 0;
-            state.next_retry_unix_ms = 0;
+            if (!is_copy_due) state.phase = TablePhase::ready;
+            state.content = to_string(table.look.content);
+            ready_.push_back(ready);
         }
-        states.push_back(std::move(state));
     }
-    WALBROOK_RETURN_IF_ERROR(
-        freeze(returned, recovered.position, "its place in the publication has changed"));
-    return tables_.begin_with(std::move(states));
+    plan.states.push_back(std::move(state));
+    return {};
+}
+
+// Tables that left the publication while nobody watched: their records go, their data stays.
+Status PipelineImpl::retire_others(const Recovered& recovered,
+                                   const std::vector<TableState>& stored) {
+    ChangeLog log({config_.work_dir});
+    for (const RecoveredTable& table : recovered.tables) {
+        if (!facts_.look.tables.contains(table.table)) log.add(Retire{table.table});
+    }
+    if (!log.empty()) {
+        const auto flush = log.finish(recovered.position);
+        WALBROOK_RETURN_IF_ERROR(
+            destination_->apply(*flush, Ack::durable, stop_start_.get_token()).status());
+    }
+    for (const TableState& state : stored) {
+        if (facts_.look.tables.contains(state.table)) continue;
+        WALBROOK_RETURN_IF_ERROR(store_->remove_table(state.table));
+    }
+    return {};
+}
+
+Lsn PipelineImpl::position_of(const Recovered& recovered, const StoredPositions& stored) const {
+    return destination_->capabilities().exactly_once ? recovered.position
+                                                     : std::max(stored.durable, recovered.position);
+}
+
+// Before anything is changed there or in the destination: the server accepts a position ahead
+// of its log, and would leave out in silence what it writes up to there.
+Status PipelineImpl::check_position(const Recovered& recovered) {
+    WALBROOK_TRY(Connection connection, connect("start", false));
+    WALBROOK_TRY(const WalPositions wal,
+                 read_wal_positions(connection, within(kDeadline, stop_start_.get_token())));
+    WALBROOK_TRY(const StoredPositions stored, store_->load_positions());
+    const Lsn position = position_of(recovered, stored);
+    if (position > wal.flush && facts_.server.in_recovery) {
+        return Error(ErrorCode::unavailable,
+                     fmt::format("the standby has replayed up to {}, the destination stands at {}: "
+                                 "waiting until it is there again",
+                                 to_string(wal.flush), to_string(position)));
+    }
+    if (position > wal.flush) {
+        return Error(ErrorCode::corrupt_state,
+                     fmt::format("the destination stands at {}, but the source's log ends at {}: "
+                                 "it was restored or another server took over, and transactions "
+                                 "in the destination are not in this source. Go on with the right "
+                                 "server, or copy all tables again with another pipeline.id into "
+                                 "an empty destination",
+                                 to_string(position), to_string(wal.flush)));
+    }
+    return {};
 }
 
 Status PipelineImpl::prepare_slot(const Recovered& recovered, bool has_data) {
@@ -318,16 +460,12 @@ Status PipelineImpl::prepare_slot(const Recovered& recovered, bool has_data) {
             to_string(slot->confirmed_flush), to_string(stored.confirm_bound));
     }
     if (lost.empty()) {
-        if (slot) return {};
-        parts_.late_members.clear();
+        if (slot) return match_failover(*slot);
+        tables_.forget_late_members();
         return create_slot();
     }
     if (config_.invalidated_slot_behavior == InvalidatedSlotBehavior::error) {
-        return Error(ErrorCode::missing_slot,
-                     fmt::format("slot {} cannot be used: {}; changes are lost to the stream. Set "
-                                 "pipeline.invalidated_slot_behavior: recreate to copy all tables "
-                                 "again",
-                                 config_.slot_name(), lost));
+        return slot_lost(config_, lost);
     }
     log_.warn("the slot was lost: all tables are copied again", {{"reason", lost}});
     WALBROOK_RETURN_IF_ERROR(
@@ -337,7 +475,7 @@ Status PipelineImpl::prepare_slot(const Recovered& recovered, bool has_data) {
     ready_.clear();
     WALBROOK_RETURN_IF_ERROR(tables_.begin_with(std::move(states)));
     WALBROOK_RETURN_IF_ERROR(drop_slot(connection, deadline, config_.slot_name()));
-    parts_.late_members.clear();
+    tables_.forget_late_members();
     return create_slot();
 }
 
@@ -360,8 +498,14 @@ Status PipelineImpl::create_slot() {
     WALBROOK_TRY(Connection observer, connect("start", false));
     for (;;) {
         WALBROOK_TRY(Connection walsender, connect("slot", true, kSlotLockTimeout));
+        const bool at_standby = facts_.server.in_recovery;
+        if (at_standby) {
+            log_.info("waiting for the replication slot", {{"reason", std::string(kStandbyWaits)}});
+        }
         const auto made = create_permanent_slot(
-            walsender, within(seconds(60), stop_start_.get_token()), config_.slot_name());
+            walsender,
+            within(at_standby ? kStandbySlotDeadline : kSlotDeadline, stop_start_.get_token()),
+            config_.slot_name(), config_.failover_slot && !at_standby);
         if (made) {
             log_.info("made the replication slot",
                       {{"slot", config_.slot_name()}, {"consistent_point", *made}});
@@ -382,6 +526,18 @@ Status PipelineImpl::create_slot() {
     }
 }
 
+// A slot that an older program made, or whose key has changed since.
+Status PipelineImpl::match_failover(const Slot& slot) {
+    if (facts_.server.version < 170'000 || slot.failover == config_.failover_slot) return {};
+    if (facts_.server.in_recovery) return {};  // Standbys make none.
+    WALBROOK_TRY(Connection walsender, connect("slot", true));
+    const Status set = set_slot_failover(walsender, within(kDeadline, stop_start_.get_token()),
+                                         config_.slot_name(), config_.failover_slot);
+    // The session of a process that died may still use it: then the next start does this.
+    if (set || set.error().sqlstate() == "55006") return {};
+    return set;
+}
+
 Status PipelineImpl::choose_start(const Recovered& recovered) {
     WALBROOK_TRY(Connection connection, connect("start", false));
     const Deadline deadline = within(kDeadline, stop_start_.get_token());
@@ -389,9 +545,7 @@ Status PipelineImpl::choose_start(const Recovered& recovered) {
                  read_slot(connection, deadline, config_.slot_name()));
     if (!slot) return Error(ErrorCode::missing_slot, "the slot vanished during the start");
     WALBROOK_TRY(const StoredPositions stored, store_->load_positions());
-    const Lsn position = destination_->capabilities().exactly_once
-                             ? recovered.position
-                             : std::max(stored.durable, recovered.position);
+    const Lsn position = position_of(recovered, stored);
     if (timeline_ != 0 && timeline_ != facts_.system.timeline) {
         WALBROOK_TRY(Connection walsender, connect("start", true));
         // Where every table is copied again there is nothing to be continued.
@@ -403,25 +557,20 @@ Status PipelineImpl::choose_start(const Recovered& recovered) {
                   {{"timeline", facts_.system.timeline}, {"before", timeline_}});
         WALBROOK_RETURN_IF_ERROR(store_->save_lineage(lineage()));
     }
+    last_commit_ = position;
     start_position_ = std::max(position, slot->confirmed_flush);
     WALBROOK_RETURN_IF_ERROR(
         store_->advance({position, std::max(start_position_, stored.confirm_bound)}).status());
     WALBROOK_TRY(const WalPositions wal, read_wal_positions(connection, deadline));
     catch_up_target_ = before_page_header(wal.insert);
     source_end_ = wal.insert;
-    if (position > wal.flush) {
-        return Error(ErrorCode::corrupt_state,
-                     fmt::format("the destination stands at {}, but the source's log ends at {}: "
-                                 "it was restored or another server took over, and transactions "
-                                 "in the destination are not in this source",
-                                 to_string(position), to_string(wal.flush)));
-    }
     return {};
 }
 
 StreamSettings PipelineImpl::stream_settings() const {
     StreamSettings settings;
     settings.core.position = start_position_;
+    settings.core.last_commit = last_commit_;
     settings.core.max_fill = milliseconds(config_.batch.max_fill_ms);
     settings.core.flush_bytes = budget_.flush_bytes;
     settings.core.pending_bytes_max = budget_.pending_bytes_max;
@@ -431,7 +580,9 @@ StreamSettings PipelineImpl::stream_settings() const {
     settings.core.spill.memory_bytes_max = budget_.waiting_bytes_max;
     settings.core.spill.chunk_bytes = budget_.chunk_bytes;
     settings.ready = ready_;
-    settings.binary = facts_.all_binary;
+    settings.binary = settings.core.binary = facts_.all_binary;
+    settings.core.copies_again_on_change =
+        config_.schema_change_policy == SchemaChangePolicy::resync;
     settings.lineage = lineage();
     settings.wal_sender_timeout = facts_.server.wal_sender_timeout;
     return settings;
@@ -493,19 +644,21 @@ void PipelineImpl::stop_threads() {
                 writer_.cancel();
             });
         }
+        watch_.stop();
         // Copies are given up: they need the writer for that, and the stream for nothing.
         if (copies_) copies_->stop();
         copies_.reset();
         if (!failed) stream_->drain();
         stream_->join();
     }
+    kindness_.stop();
     writer_.stop(failed);
     memory_.stop();
     if (std::exchange(destination_open_, false)) {
         const Status closed = destination_->close();
         if (!closed) log_.failed(LogLevel::warn, "closing the destination failed", closed.error());
     }
-    lease_.reset();
+    lease_.stop();
 }
 
 void PipelineImpl::show_memory(PipelineStatus& out) const {
@@ -522,6 +675,62 @@ void PipelineImpl::show_memory(PipelineStatus& out) const {
         memory.state == MemoryState::paused ? "reading pauses" : "reading goes on in small steps"));
 }
 
+Result<std::vector<std::string>> PipelineImpl::command(TableCommand what,
+                                                       const std::vector<std::string>& tables) {
+    {
+        const std::lock_guard lock(mutex_);
+        if (!running_) {
+            return Error(ErrorCode::unavailable, "the pipeline has not started yet; try again");
+        }
+    }
+    WALBROOK_TRY(const std::vector<TableState> meant, named_tables(tables_.all(), tables));
+    std::vector<std::string> names;
+    std::string uncopied;
+    for (const TableState& table : meant) {
+        // A copy without rows would take what was streamed from the readers.
+        if (what == TableCommand::resync && table.phase == TablePhase::ready &&
+            !is_copied(config_.table_sync_copy, table.schema, table.name)) {
+            uncopied = table.schema + "." + table.name;
+            continue;
+        }
+        WALBROOK_RETURN_IF_ERROR(command_table(what, table));
+        names.push_back(table.schema + "." + table.name);
+    }
+    if (names.empty() && !uncopied.empty()) {
+        return Error(ErrorCode::config,
+                     fmt::format("table_sync_copy says that the rows of {} are not copied: it is "
+                                 "followed as it is; let table_sync_copy include it first",
+                                 uncopied));
+    }
+    return names;
+}
+
+Status PipelineImpl::command_table(TableCommand what, const TableState& table) {
+    const TableId id = table.table;
+    const bool is_under_way =
+        table.phase == TablePhase::copying || table.phase == TablePhase::catching_up;
+    switch (what) {
+        case TableCommand::resync:
+            if (is_under_way) {
+                events_.tell(id, Error(ErrorCode::aborted, "a new copy was asked for"));
+                return {};
+            }
+            return tables_.request_copy(id, "a new copy was asked for");
+        case TableCommand::pause:
+            if (table.paused) return {};
+            WALBROOK_RETURN_IF_ERROR(tables_.set_paused(id, true));
+            inbox_.put(input::Stop{id, true, Error(ErrorCode::aborted, "paused by the operator")});
+            return {};
+        case TableCommand::resume:
+            if (!table.paused && table.phase != TablePhase::errored) return {};
+            WALBROOK_RETURN_IF_ERROR(tables_.set_paused(id, false));
+            return table.phase == TablePhase::errored
+                       ? tables_.request_copy(id, "resumed by the operator")
+                       : Status();
+    }
+    return {};
+}
+
 PipelineStatus PipelineImpl::status() const {
     PipelineStatus out;
     const std::lock_guard lock(mutex_);
@@ -529,6 +738,9 @@ PipelineStatus PipelineImpl::status() const {
     if (stream_) {
         const StreamCounters& counters = stream_->counters();
         out.state = counters.state.load();
+        if (std::string trouble = stream_->trouble(); !trouble.empty()) {
+            out.problems.push_back("the source is not streamed from: " + trouble);
+        }
         out.received = Lsn{counters.received};
         out.durable = Lsn{counters.durable};
         out.confirmed = Lsn{counters.confirmed};
@@ -550,6 +762,11 @@ PipelineStatus PipelineImpl::status() const {
         out.state = "starting";
     }
     show_memory(out);
+    if (const std::string trouble = watch_.trouble(); !trouble.empty()) {
+        out.problems.push_back(trouble);
+    }
+    for (std::string& problem : kindness_.problems()) out.problems.push_back(std::move(problem));
+    if (std::string lost = lease_.problem(); !lost.empty()) out.problems.push_back(std::move(lost));
     for (const TableState& state : tables_.all()) {
         TableStatus table;
         table.table = state.table;
@@ -561,6 +778,7 @@ PipelineStatus PipelineImpl::status() const {
         table.rows_estimated = progress.rows_estimated;
         table.held_bytes = progress.held_bytes;
         table.changes_applied = tables_.changes_applied(state.table);
+        table.paused = state.paused;
         table.reason = progress.waiting_for.empty() ? state.reason : progress.waiting_for;
         table.remedy = state.remedy;
         if (state.phase == TablePhase::errored) {

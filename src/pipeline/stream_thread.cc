@@ -1,8 +1,11 @@
 #include "pipeline/stream_thread.h"
 
 #include "base/backoff.h"
+#include "base/check.h"
 #include "base/failpoints.h"
+#include "pipeline/catalog_watch.h"
 #include "pipeline/error_policy.h"
+#include "pipeline/slot_check.h"
 #include "postgres/slots.h"
 #include "source/timeline.h"
 
@@ -19,8 +22,10 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 
-// Well under half of the smallest wal_sender_timeout that people set (10 s).
+// Well under half of the smallest wal_sender_timeout that people set (10 s); a third of one that
+// is smaller still. While reading pauses nobody sees that the server asks for an answer.
 constexpr milliseconds kStatusInterval{3000};
+constexpr milliseconds kStatusIntervalMin{50};
 // While nothing changes the position that the source may forget moves at this pace: each
 // move is a write to the store first.
 constexpr milliseconds kIdleConfirmInterval{1000};
@@ -31,6 +36,7 @@ constexpr milliseconds kTick{10};
 constexpr milliseconds kHeldReportInterval{100};
 constexpr milliseconds kIdleTick{500};
 constexpr int kFramesPerRound = 2048;
+constexpr std::string_view kUndefinedObject = "42704";
 constexpr seconds kConnectDeadline{30};
 // A server that has nothing to say answers when it is asked; twice its wal_sender_timeout is
 // what it would give us.
@@ -47,6 +53,10 @@ StreamThread::StreamThread(Parts& parts, StreamSettings settings)
                        ? milliseconds(kSilenceMax)
                        : std::clamp<milliseconds>(2 * settings_.wal_sender_timeout, kSilenceMin,
                                                   kSilenceMax)),
+      status_interval_(settings_.wal_sender_timeout.count() == 0
+                           ? kStatusInterval
+                           : std::clamp<milliseconds>(settings_.wal_sender_timeout / 3,
+                                                      kStatusIntervalMin, kStatusInterval)),
       confirmed_(settings_.core.position),
       confirm_bound_(settings_.core.position),
       lineage_(settings_.lineage) {}
@@ -91,9 +101,11 @@ void StreamThread::work() {
     while (!stop.stop_requested()) {
         End end = End::reconnect;
         Status status = connect();
+        const bool is_connected = status.ok();
         if (status) {
             backoff.reset();
             counters_.state = "streaming";
+            set_trouble({});
             status = stream(end);
         }
         stream_.reset();
@@ -102,10 +114,13 @@ void StreamThread::work() {
         step(input::Disconnected{});
         if (failed_) return parts_.fail(*failed_);
         if (!status) {
-            if (reaction_to(status.error().code()) == Reaction::stop) {
+            if (std::exchange(wants_new_stream_, false)) continue;
+            misses_publication_ = is_connected && status.error().sqlstate() == kUndefinedObject;
+            if (!misses_publication_ && reaction_to(status.error().code()) == Reaction::stop) {
                 return parts_.fail(std::move(status).error());
             }
             counters_.state = "reconnecting";
+            set_trouble(status.error().message());
             parts_.log.failed(LogLevel::warn, "the replication stream broke; connecting again",
                               status.error());
         }
@@ -115,12 +130,13 @@ void StreamThread::work() {
         while (now() < until && !stop.stop_requested()) {
             take_inputs();
             // What has been received becomes visible without the source.
-            step(input::Tick{now()});
+            tick();
             if (failed_) return parts_.fail(*failed_);
             update_counters();
             wait_for_work();
             if (draining_ && is_drained()) break;
         }
+        jump_to_publication();
     }
     counters_.state = "stopped";
 }
@@ -130,6 +146,7 @@ Status StreamThread::connect() {
     Purpose purpose;
     purpose.application_name = application_name(parts_.config.id, "stream");
     purpose.replication = true;
+    const std::uint64_t turns = parts_.watch.turns();
     WALBROOK_TRY(Connection connection,
                  Connection::open(parts_.config.pg_connection, purpose, deadline));
     WALBROOK_TRY(const SystemIdentity system, identify_system(connection, deadline));
@@ -139,17 +156,22 @@ Status StreamThread::connect() {
                                  "instead of {}); point pg_connection at the right one",
                                  system.system_identifier, lineage_.system_identifier));
     }
+    WALBROOK_TRY(const Rows server, connection.query(deadline,
+                                                     "select pg_postmaster_start_time(),"
+                                                     " pg_is_in_recovery()"));
+    const std::string server_start(server.text(0, 0));
+    const bool is_standby = server.text(0, 1) == "t";
     if (system.timeline != lineage_.timeline) {
-        WALBROOK_RETURN_IF_ERROR(
-            check_timeline(connection, deadline, lineage_.timeline, system, core_.received()));
-        parts_.log.info("the server is on a new timeline",
-                        {{"timeline", system.timeline}, {"before", lineage_.timeline}});
-        Lineage next = lineage_;
-        next.timeline = system.timeline;
-        // Before anything of it is received: the next start asks whether its server continues it.
-        WALBROOK_RETURN_IF_ERROR(
-            parts_.store.with([&](Store& store) { return store.save_lineage(next); }));
-        lineage_ = next;
+        // A standby that was promoted under our stream, or whose primary was another one's standby,
+        // has all that it sent us.
+        const bool is_same = at_standby_ && server_start == server_start_;
+        WALBROOK_RETURN_IF_ERROR(follow_timeline(connection, system, deadline, is_same));
+    }
+    if (core_.received() > system.position && is_standby) {
+        return Error(ErrorCode::unavailable,
+                     fmt::format("the standby has received up to {}, and its stream had sent up "
+                                 "to {} before: waiting until it is there again",
+                                 to_string(system.position), to_string(core_.received())));
     }
     if (core_.received() > system.position) {
         return Error(ErrorCode::corrupt_state,
@@ -163,10 +185,48 @@ Status StreamThread::connect() {
     options.publication = parts_.config.publication_name;
     options.start = core_.received();
     options.binary = settings_.binary;
-    WALBROOK_TRY(stream_, ReplicationStream::start(std::move(connection), options, deadline));
+    auto started = ReplicationStream::start(std::move(connection), options, deadline);
+    // It says best why the server refuses a slot, and once that is ours nobody can change it.
+    const Status slot = check_slot(parts_.config, confirm_bound_, deadline);
+    if (!slot && (started || slot.error().code() == ErrorCode::missing_slot)) return slot;
+    if (!started) return std::move(started).error();
+    stream_ = *std::move(started);
+    server_start_ = server_start;
+    at_standby_ = is_standby;
+    turns_ = turns;
     heard_ = now();
     parts_.log.info("streaming", {{"slot", options.slot}, {"from", options.start}});
     return send_status(false);
+}
+
+Status StreamThread::follow_timeline(Connection& connection, const SystemIdentity& system,
+                                     const Deadline& deadline, bool is_same) {
+    if (!is_same) {
+        WALBROOK_RETURN_IF_ERROR(check_timeline(connection, deadline, lineage_.timeline, system,
+                                                core_.continues_from()));
+    }
+    parts_.log.info("the server is on a new timeline",
+                    {{"timeline", system.timeline}, {"before", lineage_.timeline}});
+    Lineage next = lineage_;
+    next.timeline = system.timeline;
+    // Before anything of it is received: the next start asks whether its server continues it.
+    WALBROOK_RETURN_IF_ERROR(
+        parts_.store.with([&](Store& store) { return store.save_lineage(next); }));
+    lineage_ = next;
+    if (is_same) return {};
+    step(input::TimelineChanged{});
+    confirmed_ = std::min(confirmed_, core_.received());
+    return {};
+}
+
+void StreamThread::set_trouble(std::string text) {
+    const std::lock_guard lock(trouble_mutex_);
+    trouble_ = std::move(text);
+}
+
+std::string StreamThread::trouble() const {
+    const std::lock_guard lock(trouble_mutex_);
+    return trouble_;
 }
 
 Status StreamThread::stream(End& end) {
@@ -177,14 +237,21 @@ Status StreamThread::stream(End& end) {
             cut_for_drain_ = true;
             step(input::Disconnected{});
         }
-        if (!draining_ && core_.wants_frames()) {
+        if (!draining_ && wants_frames()) {
             WALBROOK_RETURN_IF_ERROR(read_frames());
         } else {
             heard_ = now();
         }
         WALBROOK_RETURN_IF_ERROR(watch_silence());
-        step(input::Tick{now()});
+        tick();
         if (failed_) return {};
+        if (wants_new_stream_)
+            return Error(ErrorCode::aborted, "connecting again, as was asked for");
+        // Its log goes on, on a timeline that the store is to know.
+        if (at_standby_ && parts_.watch.turns() != turns_) {
+            return Error(ErrorCode::aborted,
+                         "the standby was promoted, or follows another timeline: connecting again");
+        }
         WALBROOK_RETURN_IF_ERROR(confirm());
         update_counters();
         if (draining_ && is_drained()) {
@@ -197,13 +264,27 @@ Status StreamThread::stream(End& end) {
     return {};
 }
 
+bool StreamThread::wants_frames() const {
+    return core_.wants_frames() && versions_.empty() && !wants_new_stream_;
+}
+
+// The server cannot send what lies between the end of a publication and its new beginning (14
+// to 17: "publication does not exist"; 18 leaves it out): every table is copied again.
+void StreamThread::jump_to_publication() {
+    if (!misses_publication_) return;
+    const auto position = parts_.watch.position_with_publication();
+    if (!position) return;
+    misses_publication_ = false;
+    step(input::Jump{*position, "the publication was dropped and created again"});
+}
+
 bool StreamThread::is_drained() const {
     // What has no commit yet, and what is held for a copy, comes again.
     return !core_.is_busy() && core_.has_nothing_to_flush();
 }
 
 Status StreamThread::read_frames() {
-    for (int i = 0; i < kFramesPerRound && core_.wants_frames(); ++i) {
+    for (int i = 0; i < kFramesPerRound && wants_frames(); ++i) {
         WALBROOK_TRY(const StreamEvent event, stream_->next());
         if (event.kind != StreamEvent::Kind::none) heard_ = now();
         switch (event.kind) {
@@ -226,12 +307,15 @@ Status StreamThread::read_frames() {
 
 void StreamThread::take_inputs() {
     settle_stopped();
+    settle_forgotten();
+    store_versions();
     const MemoryState memory = parts_.memory.state();
     if (std::exchange(memory_told_, memory) != memory) step(input::Memory{memory});
     for (CoreInput& input : parts_.inbox.take_all()) {
         // An acknowledgement never waits behind a hold: the transaction whose end the
         // hold waits for may itself wait for the flush in flight.
-        if (std::holds_alternative<input::Acked>(input)) {
+        if (std::holds_alternative<input::Acked>(input) ||
+            std::holds_alternative<input::Described>(input)) {
             step(input);
         } else {
             waiting_.push_back(std::move(input));
@@ -246,6 +330,11 @@ void StreamThread::take_inputs() {
     }
 }
 
+void StreamThread::tick() {
+    // A flush may need the versions.
+    if (versions_.empty()) step(input::Tick{now()});
+}
+
 void StreamThread::step(const CoreInput& input) {
     core_.step(input, actions_);
     for (CoreAction& action : actions_) act(action);
@@ -254,6 +343,7 @@ void StreamThread::step(const CoreInput& input) {
 
 void StreamThread::act(CoreAction& any) {
     if (auto* flush = std::get_if<action::SubmitFlush>(&any)) {
+        WALBROOK_CHECK(versions_.empty());
         parts_.writer.submit(std::move(flush->flush), flush->kind);
     } else if (const auto* holding = std::get_if<action::Holding>(&any)) {
         parts_.copy_events.tell(holding->table);
@@ -262,13 +352,37 @@ void StreamThread::act(CoreAction& any) {
     } else if (const auto* lost = std::get_if<action::CopyLost>(&any)) {
         parts_.copy_events.tell(lost->table, Error(ErrorCode::aborted, lost->reason));
     } else if (auto* stopped = std::get_if<action::TableStopped>(&any)) {
-        parts_.log.failed(LogLevel::error, "a table stopped; the others go on", stopped->error,
+        const bool is_asked_for = stopped->error.code() == ErrorCode::aborted;
+        parts_.log.failed(is_asked_for ? LogLevel::warn : LogLevel::error,
+                          "a table stopped; the others go on", stopped->error,
                           {{"copy_again", stopped->copy_again}});
         stopped_.push_back(std::move(*stopped));
         settle_stopped();
+    } else if (const auto* describe = std::get_if<action::Describe>(&any)) {
+        parts_.watch.ask(describe->request, describe->relation, describe->xid);
+    } else if (std::holds_alternative<action::Look>(any)) {
+        parts_.watch.look_soon();
+    } else if (const auto* version = std::get_if<action::NewVersion>(&any)) {
+        versions_.push_back(*version);
+        store_versions();
+    } else if (std::holds_alternative<action::NeedText>(any)) {
+        settings_.binary = false;
+        wants_new_stream_ = true;
+    } else if (std::holds_alternative<action::NeedNewStream>(any)) {
+        wants_new_stream_ = true;
+    } else if (const auto* forgotten = std::get_if<action::Forgotten>(&any)) {
+        forgotten_.push_back(forgotten->table);
+        settle_forgotten();
     } else if (auto* fail = std::get_if<action::Fail>(&any)) {
         failed_ = std::move(fail->error);
     }
+}
+
+// A change that is not to be followed, by policy, waits for the operator.
+TableRegistry::Retries StreamThread::retries_after(const Error& error) const {
+    const bool waits = parts_.config.schema_change_policy == SchemaChangePolicy::stop &&
+                       error.code() == ErrorCode::schema_mismatch;
+    return waits ? TableRegistry::Retries::none : TableRegistry::Retries::planned;
 }
 
 // A table that is being copied is the copy's to settle; one that has just been published
@@ -277,17 +391,23 @@ void StreamThread::settle_stopped() {
     std::erase_if(stopped_, [&](const action::TableStopped& stopped) {
         switch (parts_.copy_events.stage(stopped.table)) {
             case CopyEvents::Stage::copying:
-                parts_.copy_events.tell(stopped.table, stopped.error);
+                parts_.copy_events.tell(stopped.table,
+                                        stopped.copy_again
+                                            ? Error(ErrorCode::aborted, stopped.error.message())
+                                            : stopped.error);
                 return true;
             case CopyEvents::Stage::published:
                 return false;
             case CopyEvents::Stage::none:
                 break;
         }
+        // One that waits for a new copy stops for as long, whatever is wrong with it.
+        const bool again =
+            stopped.copy_again || parts_.tables.get(stopped.table).phase == TablePhase::queued;
         const Status status =
-            stopped.copy_again
-                ? parts_.tables.move(stopped.table, PhaseEvent::copy_again, stopped.error.message())
-                : parts_.tables.fail(stopped.table, stopped.error, stopped.position);
+            again ? parts_.tables.copy_again(stopped.table, stopped.error.message())
+                  : parts_.tables.fail(stopped.table, stopped.error, stopped.position,
+                                       retries_after(stopped.error));
         if (status) return true;
         if (reaction_to(status.error().code()) == Reaction::stop) {
             failed_ = status.error();
@@ -298,6 +418,39 @@ void StreamThread::settle_stopped() {
         }
         return false;
     });
+}
+
+// A table that was removed from the publication: the store forgets it, too.
+void StreamThread::settle_forgotten() {
+    std::erase_if(forgotten_, [&](TableId table) {
+        const Status status = parts_.tables.remove(table);
+        if (!status) {
+            parts_.log.failed(LogLevel::warn, "the store cannot be written; trying again",
+                              status.error());
+        }
+        return status.ok();
+    });
+}
+
+// Versions are stored before rows that need them are submitted: until then nothing is read.
+void StreamThread::store_versions() {
+    while (!versions_.empty()) {
+        const action::NewVersion& version = versions_.front();
+        const Status status = parts_.store.with([&](Store& store) {
+            Status put = failpoint("schema.before_store");
+            if (put) put = store.put_schema(*version.schema, version.from);
+            // Whoever starts again begins at what is durable, or later.
+            if (put) put = store.prune_schemas(version.schema->id, core_.durable());
+            if (put) put = failpoint("schema.after_store");
+            return put;
+        });
+        if (!status) {
+            parts_.log.failed(LogLevel::warn, "the store does not take a schema; trying again",
+                              status.error());
+            return;
+        }
+        versions_.pop_front();
+    }
 }
 
 // Tells Postgres what it may forget: at once after a durable flush, at leisure while
@@ -324,7 +477,7 @@ Status StreamThread::confirm() {
     const bool is_silent = at - heard_ > silence_max_ / 2;
     const bool asks = (is_silent && at - last_status_ >= kIdleConfirmInterval) ||
                       (waits_for_position() && at - last_status_ >= kAskInterval);
-    if (!news && !reply_due_ && !asks && at - last_status_ < kStatusInterval) return {};
+    if (!news && !reply_due_ && !asks && at - last_status_ < status_interval_) return {};
     WALBROOK_FAILPOINT("confirm.before_send");
     confirmed_ = std::max(confirmed_, next);
     WALBROOK_RETURN_IF_ERROR(send_status(asks));
@@ -354,7 +507,7 @@ Status StreamThread::send_status(bool ask_reply) {
 }
 
 void StreamThread::wait_for_work() {
-    const bool reads = stream_ && !draining_ && core_.wants_frames();
+    const bool reads = stream_ && !draining_ && wants_frames();
     if (reads && stream_->may_have_more()) return;
     std::array<pollfd, 2> fds{};
     fds[0] = {parts_.inbox.fd(), POLLIN, 0};

@@ -2,10 +2,13 @@
 
 #include "pipeline/apply_core.h"
 #include "pipeline/parts.h"
+#include "postgres/slots.h"
 #include "source/replication_stream.h"
 
 #include <atomic>
 #include <memory>
+#include <mutex>
+#include <string>
 #include <thread>
 
 namespace walbrook {
@@ -53,18 +56,29 @@ class StreamThread {
     // From the writer thread: the flush in flight is done.
     void on_flush_done(FlushOutcome outcome);
     const StreamCounters& counters() const { return counters_; }
+    // Why the source is not streamed from at the moment; empty: it is. Thread-safe.
+    std::string trouble() const;
 
  private:
     enum class End { stopped, drained, reconnect };
 
     void work();
     Status connect();
+    Status follow_timeline(Connection& connection, const SystemIdentity& system,
+                           const Deadline& deadline, bool is_same);
+    void set_trouble(std::string text);
     Status stream(End& end);
     Status read_frames();
     void take_inputs();
     void step(const CoreInput& input);
     void act(CoreAction& action);
+    void tick();
     void settle_stopped();
+    TableRegistry::Retries retries_after(const Error& error) const;
+    void settle_forgotten();
+    void store_versions();
+    void jump_to_publication();
+    bool wants_frames() const;
     Status confirm();
     // An error when the server says nothing for too long.
     Status watch_silence();
@@ -82,14 +96,25 @@ class StreamThread {
     std::vector<CoreAction> actions_;
     std::deque<CoreInput> waiting_;              // Inputs that need a transaction boundary.
     std::vector<action::TableStopped> stopped_;  // Whose phase is not stored yet.
+    std::deque<action::NewVersion> versions_;    // That the store does not have yet.
+    std::vector<TableId> forgotten_;             // That the store still has.
     std::optional<Error> failed_;
+    bool wants_new_stream_ = false;    // The connection ends for that.
+    bool misses_publication_ = false;  // It ended for that.
 
     std::chrono::milliseconds silence_max_;
+    const std::chrono::milliseconds status_interval_;
+    mutable std::mutex trouble_mutex_;  // Guards trouble_.
+    std::string trouble_;
 
     Lsn confirmed_;      // What the server heard, since the start of the process.
     Lsn confirm_bound_;  // What the store holds.
     Lineage lineage_;    // Of the server at the last connection.
     Lsn server_end_;     // Of the last keepalive.
+    // Of the server at the last connection: when it was started, and whether it was a standby.
+    std::string server_start_;
+    bool at_standby_ = false;
+    std::uint64_t turns_ = 0;  // CatalogWatch::turns() then.
     Instant last_status_{};
     Instant heard_{};  // When the server last said something, or we did not listen.
     Instant last_held_report_{};

@@ -5,8 +5,11 @@
 #include "base/failpoints.h"
 #include "decode/type_table.h"
 #include "pipeline/error_policy.h"
+#include "pipeline/remedies.h"
 #include "pipeline/source_check.h"
 #include "pipeline/table_selection.h"
+#include "postgres/slots.h"
+#include "postgres/table_content.h"
 #include "postgres/writers.h"
 
 #include <fmt/format.h>
@@ -25,6 +28,8 @@ using std::chrono::seconds;
 
 constexpr seconds kQueryDeadline{60};
 constexpr milliseconds kWriterPoll{50};
+// Of a standby, which waits for every transaction of the primary and for a record of it.
+constexpr std::chrono::minutes kStandbySnapshotDeadline{10};
 
 // A unit becomes one file: large enough to be worth one, small enough that all
 // connections end at about the same time.
@@ -69,15 +74,22 @@ Status TableCopy::copy(const std::stop_token& stop) {
 Result<Connection> TableCopy::connect(std::string_view role, const std::stop_token& stop) const {
     Purpose purpose;
     purpose.application_name = application_name(parts_.config.id, role);
-    return Connection::open(parts_.config.pg_connection, purpose, within(kQueryDeadline, stop));
+    auto opened =
+        Connection::open(parts_.config.pg_connection, purpose, within(kQueryDeadline, stop));
+    if (!opened) return refused_connection(std::move(opened).error());
+    return opened;
 }
 
 Result<TableSchemaPtr> TableCopy::read_schema(Connection& connection,
                                               const std::stop_token& stop) const {
-    WALBROOK_TRY(TableSchema schema, read_table_schema(connection, within(kQueryDeadline, stop),
-                                                       {id_, published_.attnums}));
+    WALBROOK_TRY(TableSchema schema,
+                 read_table_schema(connection, within(kQueryDeadline, stop),
+                                   {id_, published_.attnums, published_.identity}));
     for (ColumnSchema& column : schema.columns) WALBROOK_RETURN_IF_ERROR(resolve_type(column));
-    schema.membership = parts_.tables.get(id_).membership;
+    const TableState state = parts_.tables.get(id_);
+    schema.membership = state.membership;
+    schema.attempt = state.attempt;
+    schema.content = content_;
     return std::make_shared<const TableSchema>(std::move(schema));
 }
 
@@ -91,7 +103,7 @@ Status TableCopy::read_table(const std::stop_token& stop) {
                      fmt::format("there is no publication {}; create it again",
                                  parts_.config.publication_name));
     }
-    WALBROOK_TRY(std::vector<PublishedTable> tables,
+    WALBROOK_TRY(const std::vector<PublishedTable> tables,
                  read_published_tables(*catalog_, deadline, *publication));
     const auto found = std::find_if(tables.begin(), tables.end(),
                                     [&](const PublishedTable& t) { return t.id == id_; });
@@ -100,10 +112,19 @@ Status TableCopy::read_table(const std::stop_token& stop) {
                      fmt::format("the table is not in publication {} any more",
                                  parts_.config.publication_name));
     }
-    published_ = std::move(*found);
+    published_ = *found;
+    if (!published_.problem.empty()) {
+        return Error(ErrorCode::schema_mismatch, published_.problem);
+    }
+    WALBROOK_TRY(const auto looks, look_at_tables(*catalog_, deadline, std::span(&published_, 1)));
+    if (const auto look = looks.find(id_); look != looks.end()) {
+        content_ = to_string(look->second.content);
+    }
     WALBROOK_TRY(schema_now_, read_schema(*catalog_, stop));
-    const std::vector<std::string> refusals = parts_.destination.refusals({schema_now_});
-    if (!refusals.empty()) return Error(ErrorCode::unsupported_value, refusals.front());
+    WALBROOK_TRY(const WalPositions wal, read_wal_positions(*catalog_, deadline));
+    read_at_ = wal.insert;
+    seen_ = ++parts_.catalog_seen;
+    WALBROOK_RETURN_IF_ERROR(check_beside_others(tables));
     // A copy without rows would take the place of what was streamed.
     const bool is_visible = parts_.visible.contains(id_) || parts_.tables.was_published(id_);
     if (is_visible &&
@@ -116,22 +137,72 @@ Status TableCopy::read_table(const std::stop_token& stop) {
     return {};
 }
 
+// Two tables may not take one place in the destination, where names may differ less than here:
+// of those that do, the one that is not errored has it.
+Status TableCopy::check_beside_others(const std::vector<PublishedTable>& published) const {
+    std::vector<TableSchemaPtr> tables = {schema_now_};
+    for (const PublishedTable& other : published) {
+        if (other.id == id_ || !parts_.tables.has_place(other.id)) continue;
+        auto named = std::make_shared<TableSchema>();
+        named->id = other.id;
+        named->schema = other.schema;
+        named->name = other.name;
+        named->columns.assign(schema_now_->columns.begin(),
+                              schema_now_->columns.begin() + !schema_now_->columns.empty());
+        tables.push_back(std::move(named));
+    }
+    const std::vector<std::string> refusals = parts_.destination.refusals(tables);
+    if (refusals.empty()) return {};
+    tables.erase(tables.begin());
+    const std::vector<std::string> of_others = parts_.destination.refusals(tables);
+    for (const std::string& refusal : refusals) {
+        if (std::find(of_others.begin(), of_others.end(), refusal) == of_others.end()) {
+            return Error(ErrorCode::unsupported_value, refusal);
+        }
+    }
+    return {};
+}
+
 Status TableCopy::hold(const std::stop_token& stop) {
     parts_.copy_events.open(id_);
     held_ = true;
-    parts_.inbox.put(input::Hold{schema_now_});
+    input::Hold hold;
+    hold.schema = schema_now_;
+    hold.partitions = partitions();
+    hold.read_at = read_at_;
+    hold.seen = seen_;
+    hold.needs_new_stream = catalog_->major_version() < 15 && has_been_partition();
+    parts_.inbox.put(std::move(hold));
     const auto told = parts_.copy_events.wait(id_, stop);
     if (!told) return Error(ErrorCode::cancelled, "stopped before its changes were held");
     if (told->error) return *told->error;
     return {};
 }
 
+// Or has partitions, or may have been one.
+bool TableCopy::has_been_partition() const {
+    return published_.relkind == 'p' || published_.root != id_ || parts_.tables.is_late_member(id_);
+}
+
+std::vector<std::uint32_t> TableCopy::partitions() const {
+    std::vector<std::uint32_t> oids;
+    for (const PhysicalTable& table : published_.physical) {
+        if (table.id != id_) oids.push_back(table.id.oid);
+    }
+    return oids;
+}
+
 // What a transaction wrote before the hold and commits after the stream has passed it
 // would be neither held nor in the snapshot: all that write now must end first.
 Status TableCopy::wait_for_writers(const std::stop_token& stop) {
-    std::vector<std::uint32_t> oids;
-    for (const PhysicalTable& table : published_.physical) oids.push_back(table.id.oid);
-    const auto prepared = parts_.late_members.contains(id_) ? PreparedTransactions::include
+    // A standby does not know them, and its snapshot waits for all of them. What its stream has
+    // passed it has replayed.
+    WALBROOK_TRY(at_standby_, is_in_recovery(*catalog_, within(kQueryDeadline, stop)));
+    if (at_standby_) return {};
+    // Whoever writes through a partitioned table has a lock on it, too.
+    std::vector<std::uint32_t> oids = partitions();
+    oids.push_back(id_.oid);
+    const auto prepared = parts_.tables.is_late_member(id_) ? PreparedTransactions::include
                                                             : PreparedTransactions::ignore;
     WALBROOK_TRY(std::vector<Writer> writers,
                  list_writers(*catalog_, within(kQueryDeadline, stop), oids, prepared));
@@ -147,16 +218,53 @@ Status TableCopy::wait_for_writers(const std::stop_token& stop) {
     return {};
 }
 
-Status TableCopy::take_snapshot(const std::stop_token& stop) {
+Result<SnapshotHolder> TableCopy::open_holder(const std::stop_token& stop) {
     Purpose purpose;
     purpose.application_name = application_name(parts_.config.id, "snapshot");
-    WALBROOK_TRY(holder_, SnapshotHolder::open(parts_.config.pg_connection, purpose,
-                                               within(kQueryDeadline, stop)));
+    const PgConnectionConfig& source = parts_.config.pg_connection;
+    if (!at_standby_) return SnapshotHolder::open(source, purpose, within(kQueryDeadline, stop));
+    parts_.tables.note(id_, std::string("the copy waits for a snapshot: ") + kStandbyWaits);
+    auto holder =
+        SnapshotHolder::open_at_standby(source, purpose, within(kStandbySnapshotDeadline, stop),
+                                        fmt::format("{}_tmp_{}_{}", parts_.config.slot_name(),
+                                                    id_.oid, parts_.tables.get(id_).attempt));
+    parts_.tables.note(id_, {});
+    return holder;
+}
+
+Status TableCopy::take_snapshot(const std::stop_token& stop) {
+    auto held = open_holder(stop);
+    age_.emplace(parts_.snapshot_ages.begin(display_name_));
+    if (!held) return refused_connection(std::move(held).error());
+    holder_ = *std::move(held);
+    const Deadline deadline = within(kQueryDeadline, stop);
+    WALBROOK_TRY(shape_, read_shape(holder_->connection(), deadline, id_));
+    WALBROOK_RETURN_IF_ERROR(compare_partitions());
+    seen_ = ++parts_.catalog_seen;
+    WALBROOK_TRY(auto looks,
+                 look_at_tables(holder_->connection(), deadline, std::span(&published_, 1)));
+    if (const auto look = looks.find(id_); look != looks.end()) {
+        look->second.content.files = shape_.physical;
+        content_ = to_string(look->second.content);
+        parts_.tables.set_copy_content(id_, content_);
+    }
     WALBROOK_TRY(const TableSchemaPtr schema, read_schema(holder_->connection(), stop));
-    WALBROOK_TRY(shape_, read_shape(holder_->connection(), within(kQueryDeadline, stop), id_));
     target_ = std::make_shared<const CopyTarget>(CopyTarget{
         schema, parts_.tables.get(id_).attempt, before_page_header(holder_->position())});
     return {};
+}
+
+// The partitions in the snapshot must be those whose writers were waited for.
+Status TableCopy::compare_partitions() const {
+    const auto is_in_snapshot = [&](const PhysicalTable& table) {
+        return std::any_of(shape_.physical.begin(), shape_.physical.end(),
+                           [&](const auto& part) { return part.first == table.id.oid; });
+    };
+    if (published_.physical.size() == shape_.physical.size() &&
+        std::all_of(published_.physical.begin(), published_.physical.end(), is_in_snapshot)) {
+        return {};
+    }
+    return Error(ErrorCode::aborted, "partitions came or went before the snapshot");
 }
 
 Result<std::vector<CopyUnitRange>> TableCopy::plan_units(const std::stop_token& stop) {
@@ -237,7 +345,14 @@ Status TableCopy::copy_unit(Connection& connection, const CopyUnitRange& range, 
     const milliseconds yield(parts_.config.copy_lock_yield_ms);
     Instant range_end{};
     UnitReaderOptions options;
-    options.before_range = [&]() -> Status {
+    options.range_bytes = parts_.copy_rate.range_bytes();
+    options.after_range = [&](std::uint64_t expected, std::uint64_t came) {
+        parts_.copy_rate.settle(expected, came);
+    };
+    options.before_range = [&](std::uint64_t expected) -> Status {
+        if (!parts_.copy_rate.admit(expected, stop)) {
+            return Error(ErrorCode::cancelled, "stopped while copies were too fast");
+        }
         if (!pass->wait(Instant::max(), stop)) {
             return Error(ErrorCode::cancelled, "stopped while memory was short");
         }
@@ -247,7 +362,7 @@ Status TableCopy::copy_unit(Connection& connection, const CopyUnitRange& range, 
     options.schema = target_->schema;
     options.shape = shape_;
     options.snapshot = holder_->name();
-    options.row_filter = published_.row_filter.value_or("");
+    options.row_filter = range.table.row_filter.value_or(published_.row_filter.value_or(""));
     options.yield = yield;
     options.step_blocks = step_blocks;
     options.on_batch = [&](std::size_t rows) -> Status {
@@ -270,8 +385,11 @@ Status TableCopy::finish(const std::stop_token& stop) {
     }));
     WALBROOK_FAILPOINT("copy.after_finish");
     WALBROOK_RETURN_IF_ERROR(parts_.tables.move(id_, PhaseEvent::copy_finished));
-    parts_.inbox.put(input::CopyDone{target_, holder_->xids()});
+    // On an idle source the stream would else not reach the insert position soon.
+    holder_->end(within(kQueryDeadline, stop)).ignore();
+    parts_.inbox.put(input::CopyDone{target_, holder_->shown(), seen_});
     holder_.reset();
+    age_.reset();
     return {};
 }
 
@@ -297,6 +415,7 @@ Status TableCopy::wait_for_publish(const std::stop_token& stop) {
 
 void TableCopy::clean_up() {
     holder_.reset();
+    age_.reset();
     if (held_) parts_.inbox.put(input::CopyAbandoned{id_});
     if (begun_) {
         const Status status = parts_.writer.run([&](Destination& to, std::stop_token token) {

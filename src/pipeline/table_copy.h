@@ -1,13 +1,13 @@
 #pragma once
 
-#include <stop_token>
-#include <string>
-#include <vector>
-
 #include "pipeline/parts.h"
 #include "postgres/catalog.h"
 #include "postgres/snapshot.h"
 #include "source/unit_reader.h"
+
+#include <stop_token>
+#include <string>
+#include <vector>
 
 namespace walbrook {
 
@@ -29,9 +29,14 @@ class TableCopy {
  private:
     Status copy(const std::stop_token& stop);
     Status read_table(const std::stop_token& stop);
+    Status check_beside_others(const std::vector<PublishedTable>& published) const;
+    std::vector<std::uint32_t> partitions() const;
+    bool has_been_partition() const;
+    Status compare_partitions() const;
     Status hold(const std::stop_token& stop);
     Status wait_for_writers(const std::stop_token& stop);
     Status take_snapshot(const std::stop_token& stop);
+    Result<SnapshotHolder> open_holder(const std::stop_token& stop);
     Result<std::vector<CopyUnitRange>> plan_units(const std::stop_token& stop);
     Status copy_units(std::vector<CopyUnitRange> units, const std::stop_token& stop);
     Status copy_unit(Connection& connection, const CopyUnitRange& range, std::uint32_t index,
@@ -47,10 +52,15 @@ class TableCopy {
     const std::string display_name_;
     std::optional<Connection> catalog_;
     PublishedTable published_;
-    TableSchemaPtr schema_now_;  // Before the hold.
+    TableSchemaPtr schema_now_;              // At the last look at the catalog,
+    Lsn read_at_;                            // which was before this insert position,
+    std::uint64_t seen_ = 0;                 // and has this number among looks.
+    std::string content_;                    // TableContent as of the snapshot.
+    std::optional<SnapshotAges::Held> age_;  // Of holder_'s snapshot.
     std::optional<SnapshotHolder> holder_;
-    TableShape shape_;           // As of the snapshot.
+    TableShape shape_;  // As of the snapshot.
     CopyTargetPtr target_;
+    bool at_standby_ = false;  // When its writers were looked for.
     bool held_ = false;
     bool begun_ = false;
 };

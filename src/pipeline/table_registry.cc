@@ -1,19 +1,146 @@
 #include "pipeline/table_registry.h"
 
 #include "base/check.h"
+#include "pipeline/remedies.h"
 
 #include <fmt/format.h>
 
 namespace walbrook {
 
-Status TableRegistry::begin_with(std::vector<TableState> tables) {
+Status TableRegistry::begin_with(std::vector<TableState> tables, std::set<TableId> late) {
     WALBROOK_RETURN_IF_ERROR(store_.with([&](Store& store) { return store.save_tables(tables); }));
     const std::lock_guard lock(mutex_);
     for (TableState& table : tables) {
         const TableId id = table.table;
         entries_[id].state = std::move(table);
+        entries_[id].is_late_member = late.contains(id);
     }
     return {};
+}
+
+TableRegistry::Entry* TableRegistry::find(TableId table) {
+    const auto found = entries_.find(table);
+    return found == entries_.end() || found->second.is_gone ? nullptr : &found->second;
+}
+
+const TableRegistry::Entry* TableRegistry::find(TableId table) const {
+    const auto found = entries_.find(table);
+    return found == entries_.end() || found->second.is_gone ? nullptr : &found->second;
+}
+
+Status TableRegistry::add(TableState state) {
+    const std::lock_guard lock(mutex_);
+    // The copy of one that was removed has not ended yet: the next look finds it again.
+    if (entries_.contains(state.table)) return {};
+    Entry entry;
+    entry.is_late_member = true;
+    const TableId id = state.table;
+    WALBROOK_RETURN_IF_ERROR(store_entry(entry, std::move(state)));
+    entries_[id] = std::move(entry);
+    return {};
+}
+
+void TableRegistry::begin_removal(TableId table) {
+    const std::lock_guard lock(mutex_);
+    if (Entry* entry = find(table)) entry->is_leaving = true;
+}
+
+Status TableRegistry::remove(TableId table) {
+    const std::lock_guard lock(mutex_);
+    Entry* entry = find(table);
+    if (entry == nullptr) return {};
+    WALBROOK_RETURN_IF_ERROR(store_.with([&](Store& store) { return store.remove_table(table); }));
+    entry->is_gone = true;
+    if (!entry->taken) entries_.erase(table);
+    ++version_;
+    changed_.notify_all();
+    return {};
+}
+
+bool TableRegistry::is_late_member(TableId table) const {
+    const std::lock_guard lock(mutex_);
+    const Entry* entry = find(table);
+    return entry != nullptr && entry->is_late_member;
+}
+
+void TableRegistry::forget_late_members() {
+    const std::lock_guard lock(mutex_);
+    for (auto& [id, entry] : entries_) entry.is_late_member = false;
+}
+
+bool TableRegistry::rejoin(TableId table, const std::string& membership,
+                           const std::string& reason) {
+    const std::lock_guard lock(mutex_);
+    Entry* entry = find(table);
+    if (entry == nullptr) return false;
+    TableState next = entry->state;
+    next.membership = membership;
+    const bool is_active = next.phase != TablePhase::errored && next.phase != TablePhase::queued;
+    if (!is_active) {
+        next.phase = *next_phase(next.phase, PhaseEvent::resync);
+        next.reason = reason;
+        next.next_retry_unix_ms = 0;
+    }
+    entry->is_late_member = true;
+    return store_entry(*entry, std::move(next)).ok() && is_active;
+}
+
+Status TableRegistry::request_copy(TableId table, const std::string& reason) {
+    const std::lock_guard lock(mutex_);
+    Entry* entry = find(table);
+    if (entry == nullptr) return {};
+    TableState next = entry->state;
+    if (next.phase != TablePhase::ready && next.phase != TablePhase::errored) return {};
+    next.phase = *next_phase(next.phase, PhaseEvent::resync);
+    next.reason = reason;
+    next.remedy.clear();
+    next.retries = 0;
+    next.next_retry_unix_ms = 0;
+    return store_entry(*entry, std::move(next));
+}
+
+Status TableRegistry::set_paused(TableId table, bool paused) {
+    const std::lock_guard lock(mutex_);
+    Entry* entry = find(table);
+    if (entry == nullptr) return {};
+    TableState next = entry->state;
+    next.paused = paused;
+    next.reason = paused ? "paused by the operator" : "";
+    return store_entry(*entry, std::move(next));
+}
+
+Status TableRegistry::copy_again(TableId table, const std::string& reason) {
+    const std::lock_guard lock(mutex_);
+    Entry* entry = find(table);
+    if (entry == nullptr) return {};
+    const auto phase = next_phase(entry->state.phase, PhaseEvent::copy_again);
+    if (!phase) return {};  // Queued, or errored in another way.
+    TableState next = entry->state;
+    next.phase = *phase;
+    next.reason = reason;
+    next.remedy.clear();
+    next.next_retry_unix_ms = 0;
+    return store_entry(*entry, std::move(next));
+}
+
+TableRegistry::Contents TableRegistry::contents(TableId table) const {
+    const std::lock_guard lock(mutex_);
+    const Entry* entry = find(table);
+    return entry == nullptr ? Contents{} : Contents{entry->state.content, entry->copy_content};
+}
+
+Status TableRegistry::set_content(TableId table, const std::string& content) {
+    const std::lock_guard lock(mutex_);
+    Entry* entry = find(table);
+    if (entry == nullptr) return {};
+    TableState next = entry->state;
+    next.content = content;
+    return store_entry(*entry, std::move(next));
+}
+
+void TableRegistry::set_copy_content(TableId table, const std::string& content) {
+    const std::lock_guard lock(mutex_);
+    if (Entry* entry = find(table)) entry->copy_content = content;
 }
 
 Status TableRegistry::store_entry(Entry& entry, TableState next) {
@@ -29,11 +156,15 @@ Status TableRegistry::store_entry(Entry& entry, TableState next) {
 Status TableRegistry::move(TableId table, PhaseEvent event, std::string reason,
                            std::string remedy) {
     const std::lock_guard lock(mutex_);
-    const auto found = entries_.find(table);
-    WALBROOK_CHECK(found != entries_.end());
-    TableState next = found->second.state;
+    Entry* entry = find(table);
+    if (entry == nullptr) return {};  // It was removed meanwhile.
+    TableState next = entry->state;
     const auto phase = next_phase(next.phase, event);
-    WALBROOK_CHECK(phase.has_value());
+    if (!phase) {
+        // Somebody else has settled the table meanwhile: stopped it, or asked for a new copy.
+        return Error(ErrorCode::aborted, fmt::format("the table is {} now, and {} is moot",
+                                                     name_of(next.phase), name_of(event)));
+    }
     next.phase = *phase;
     next.reason = std::move(reason);
     next.remedy = std::move(remedy);
@@ -41,29 +172,35 @@ Status TableRegistry::move(TableId table, PhaseEvent event, std::string reason,
     if (event == PhaseEvent::published) {
         next.retries = 0;
         next.position = Lsn{};
+        next.content = entry->copy_content;
     }
     if (*phase != TablePhase::errored) next.next_retry_unix_ms = 0;
-    if (event == PhaseEvent::copy_started) found->second.progress = {};
-    if (event == PhaseEvent::published) found->second.was_published = true;
-    return store_entry(found->second, std::move(next));
+    if (event == PhaseEvent::copy_started) entry->progress = {};
+    if (event == PhaseEvent::published) entry->was_published = true;
+    return store_entry(*entry, std::move(next));
 }
 
-Status TableRegistry::fail(TableId table, const Error& error, Lsn position) {
+Status TableRegistry::fail(TableId table, const Error& error, Lsn position, Retries retries) {
     const std::lock_guard lock(mutex_);
-    const auto found = entries_.find(table);
-    WALBROOK_CHECK(found != entries_.end());
-    TableState next = found->second.state;
+    Entry* entry = find(table);
+    if (entry == nullptr) return {};  // It was removed meanwhile.
+    TableState next = entry->state;
     const auto phase = next_phase(next.phase, PhaseEvent::failed);
     WALBROOK_CHECK(phase.has_value());
     next.phase = *phase;
     next.reason = fmt::format("{} ({})", error.message(), name_of(error.code()));
     next.position = position;
-    const bool again = next.retries < retry_.attempts_max;
-    next.remedy = again ? "a new copy is tried by itself"
-                        : "mend the cause, then restart walbrook to copy the table again";
+    const bool again = retries == Retries::planned && next.retries < retry_.attempts_max;
+    next.remedy = remedy_of(error, next.schema + "." + next.name, again);
     next.next_retry_unix_ms = again ? unix_time_us() / 1000 + retry_.delay.count() : 0;
     if (again) ++next.retries;
-    return store_entry(found->second, std::move(next));
+    return store_entry(*entry, std::move(next));
+}
+
+bool TableRegistry::has_place(TableId table) const {
+    const std::lock_guard lock(mutex_);
+    const Entry* const entry = find(table);
+    return entry != nullptr && entry->state.phase != TablePhase::errored;
 }
 
 bool TableRegistry::was_published(TableId table) const {
@@ -74,17 +211,17 @@ bool TableRegistry::was_published(TableId table) const {
 
 void TableRegistry::note(TableId table, std::string waiting_for) {
     const std::lock_guard lock(mutex_);
-    entries_[table].progress.waiting_for = std::move(waiting_for);
+    if (Entry* entry = find(table)) entry->progress.waiting_for = std::move(waiting_for);
 }
 
 void TableRegistry::expect_rows(TableId table, std::uint64_t rows) {
     const std::lock_guard lock(mutex_);
-    entries_[table].progress.rows_estimated += rows;
+    if (Entry* entry = find(table)) entry->progress.rows_estimated += rows;
 }
 
 void TableRegistry::add_rows(TableId table, std::uint64_t rows) {
     const std::lock_guard lock(mutex_);
-    entries_[table].progress.rows_copied += rows;
+    if (Entry* entry = find(table)) entry->progress.rows_copied += rows;
 }
 
 void TableRegistry::set_held(std::span<const std::pair<TableId, std::uint64_t>> held) {
@@ -122,7 +259,9 @@ void TableRegistry::requeue_due() {
     for (auto& [id, entry] : entries_) {
         const TableState& state = entry.state;
         if (state.phase != TablePhase::errored || state.next_retry_unix_ms == 0) continue;
-        if (state.next_retry_unix_ms > now_ms || entry.taken) continue;
+        if (state.next_retry_unix_ms > now_ms || entry.taken || entry.is_leaving || state.paused) {
+            continue;
+        }
         TableState next = state;
         next.phase = *next_phase(state.phase, PhaseEvent::resync);
         next.next_retry_unix_ms = 0;
@@ -136,8 +275,8 @@ std::optional<TableState> TableRegistry::take_queued(const std::stop_token& stop
     while (!stop.stop_requested()) {
         requeue_due();
         for (auto& [id, entry] : entries_) {
-            if (entry.taken || entry.state.phase != TablePhase::queued || entry.state.paused ||
-                entry.not_before > now()) {
+            if (entry.taken || entry.is_leaving || entry.state.phase != TablePhase::queued ||
+                entry.state.paused || entry.not_before > now()) {
                 continue;
             }
             entry.taken = true;
@@ -153,9 +292,11 @@ std::optional<TableState> TableRegistry::take_queued(const std::stop_token& stop
 
 void TableRegistry::give_back(TableId table, std::chrono::milliseconds not_before) {
     const std::lock_guard lock(mutex_);
-    Entry& entry = entries_[table];
-    entry.taken = false;
-    entry.not_before = now() + not_before;
+    const auto found = entries_.find(table);
+    if (found == entries_.end()) return;
+    found->second.taken = false;
+    found->second.not_before = now() + not_before;
+    if (found->second.is_gone) entries_.erase(found);
     ++version_;
     changed_.notify_all();
 }
@@ -163,14 +304,15 @@ void TableRegistry::give_back(TableId table, std::chrono::milliseconds not_befor
 TableState TableRegistry::get(TableId table) const {
     const std::lock_guard lock(mutex_);
     const auto found = entries_.find(table);
-    WALBROOK_CHECK(found != entries_.end());
-    return found->second.state;
+    return found == entries_.end() ? TableState{} : found->second.state;
 }
 
 std::vector<TableState> TableRegistry::all() const {
     const std::lock_guard lock(mutex_);
     std::vector<TableState> states;
-    for (const auto& [id, entry] : entries_) states.push_back(entry.state);
+    for (const auto& [id, entry] : entries_) {
+        if (!entry.is_gone) states.push_back(entry.state);
+    }
     return states;
 }
 
@@ -178,6 +320,8 @@ bool TableRegistry::is_settled() const {
     const std::lock_guard lock(mutex_);
     for (const auto& [id, entry] : entries_) {
         const TableState& state = entry.state;
+        if (entry.is_leaving) return false;
+        if (state.paused && !entry.taken) continue;
         if (state.phase == TablePhase::ready && !entry.taken) continue;
         if (state.phase == TablePhase::errored && state.next_retry_unix_ms == 0) continue;
         return false;

@@ -10,6 +10,7 @@
 #include <map>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <span>
 #include <stop_token>
 #include <string>
@@ -45,15 +46,49 @@ class TableRegistry {
  public:
     TableRegistry(StoreGate& store, RetryPolicy retry) : store_(store), retry_(retry) {}
 
-    // What is known at the start, stored as given.
-    Status begin_with(std::vector<TableState> tables);
+    // What is known at the start, stored as given. `late`: tables that may have entered the
+    // publication after the slot was made: what a prepared transaction wrote to them before is
+    // never sent.
+    Status begin_with(std::vector<TableState> tables, std::set<TableId> late = {});
+    // A table that has entered the publication.
+    Status add(TableState state);
+    // No copy of it begins any more; it is not settled until remove().
+    void begin_removal(TableId table);
+    // Forgets it, also in the store.
+    Status remove(TableId table);
+    bool is_late_member(TableId table) const;
+    // It is known, and no error keeps it from the place of its name in the destination.
+    bool has_place(TableId table) const;
+    // The slot is made anew, after all of them have entered.
+    void forget_late_members();
+    // Its place in the publication has changed. True if whoever follows or copies it must be
+    // told; else it is queued, or the store could not be written: then the next look tries again.
+    bool rejoin(TableId table, const std::string& membership, const std::string& reason);
+    // A new copy beside what is visible, which goes on meanwhile. Nothing where one is due or
+    // under way already.
+    Status request_copy(TableId table, const std::string& reason);
+    // Paused tables are not copied; the flag survives restarts.
+    Status set_paused(TableId table, bool paused);
+    // The same after its visible content has stopped, or its copy was lost.
+    Status copy_again(TableId table, const std::string& reason);
 
-    // Moves a table by an event, in the store first. CHECKs that the event is possible
-    // there. `reason` and `remedy` are shown until the next event.
+    // TableState::content of what is visible, and of the copy that is under way.
+    struct Contents {
+        std::string visible;
+        std::string copy;
+    };
+    Contents contents(TableId table) const;
+    Status set_content(TableId table, const std::string& content);
+    void set_copy_content(TableId table, const std::string& content);
+
+    // Moves a table by an event, in the store first. ErrorCode::aborted when the event is not
+    // possible there any more. `reason` and `remedy` are shown until the next event.
     Status move(TableId table, PhaseEvent event, std::string reason = {}, std::string remedy = {});
     // An error that a new copy may heal: plans the automatic retry, or leaves the table
     // errored for good when its attempts are used up.
-    Status fail(TableId table, const Error& error, Lsn position);
+    enum class Retries { planned, none };
+    Status fail(TableId table, const Error& error, Lsn position,
+                Retries retries = Retries::planned);
     // What a table waits for at the moment; not stored.
     void note(TableId table, std::string waiting_for);
 
@@ -96,8 +131,14 @@ class TableRegistry {
         CopyProgress progress;
         std::uint64_t changes_applied = 0;
         bool was_published = false;
+        bool is_late_member = false;
+        bool is_leaving = false;  // Or gone, and only its copy has not ended yet.
+        bool is_gone = false;
+        std::string copy_content;
     };
 
+    Entry* find(TableId table);
+    const Entry* find(TableId table) const;
     Status store_entry(Entry& entry, TableState next);
     void requeue_due();
 

@@ -1,22 +1,30 @@
 #include "pipeline/table_selection.h"
 
-#include <fnmatch.h>
-
 #include <algorithm>
+#include <fnmatch.h>
 
 namespace walbrook {
 
+bool is_named(const std::vector<std::string>& patterns, const std::string& schema,
+              const std::string& name) {
+    const std::string full = schema + "." + name;
+    return std::any_of(patterns.begin(), patterns.end(), [&](const std::string& pattern) {
+        return fnmatch(pattern.c_str(), full.c_str(), 0) == 0;
+    });
+}
+
 bool is_copied(const TableSyncCopyConfig& config, const std::string& schema,
                const std::string& name) {
-    const std::string full = schema + "." + name;
-    const bool named = std::any_of(
-        config.tables.begin(), config.tables.end(),
-        [&](const std::string& pattern) { return fnmatch(pattern.c_str(), full.c_str(), 0) == 0; });
+    const bool named = is_named(config.tables, schema, name);
     switch (config.type) {
-        case TableSyncCopyType::include_all_tables: return true;
-        case TableSyncCopyType::skip_all_tables: return false;
-        case TableSyncCopyType::include_tables: return named;
-        case TableSyncCopyType::skip_tables: return !named;
+        case TableSyncCopyType::include_all_tables:
+            return true;
+        case TableSyncCopyType::skip_all_tables:
+            return false;
+        case TableSyncCopyType::include_tables:
+            return named;
+        case TableSyncCopyType::skip_tables:
+            return !named;
     }
     return true;
 }

@@ -1,8 +1,8 @@
 #pragma once
 
-#include <string>
-
 #include "walbrook/config.h"
+
+#include <string>
 
 namespace walbrook {
 
@@ -10,5 +10,9 @@ namespace walbrook {
 // are "schema.table", or patterns of it with * and ? (fnmatch(3)).
 bool is_copied(const TableSyncCopyConfig& config, const std::string& schema,
                const std::string& name);
+
+// Whether a table is meant by one of these names or patterns.
+bool is_named(const std::vector<std::string>& patterns, const std::string& schema,
+              const std::string& name);
 
 }  // namespace walbrook

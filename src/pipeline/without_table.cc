@@ -8,6 +8,7 @@ namespace {
 
 TableId table_of(const FlushItem& item) {
     if (const auto* batch = std::get_if<ChangeBatch>(&item)) return batch->schema()->id;
+    if (const auto* change = std::get_if<SchemaChange>(&item)) return change->to->id;
     if (const auto* publish = std::get_if<Publish>(&item)) return publish->copy->schema->id;
     if (const auto* freeze = std::get_if<Freeze>(&item)) return freeze->schema->id;
     return {};
@@ -30,8 +31,14 @@ Result<const FlushItem*> WithoutTable::next() {
         if (item == nullptr) return freeze();
         if (table_of(*item) == table_) {
             const auto* batch = std::get_if<ChangeBatch>(item);
-            was_to_be_replaced_ = was_to_be_replaced_ || std::holds_alternative<Publish>(*item);
+            if (const auto* publish = std::get_if<Publish>(item)) {
+                was_to_be_replaced_ = true;
+                // It stays now, and stands still.
+                if (publish->followed) schema_ = publish->followed;
+            }
             if (batch != nullptr && !batch->copy && !was_to_be_replaced_) schema_ = batch->schema();
+            const auto* change = std::get_if<SchemaChange>(item);
+            if (change != nullptr && !change->copy && !was_to_be_replaced_) schema_ = change->from;
             continue;
         }
         const auto* truncate = std::get_if<Truncate>(item);

@@ -1,12 +1,12 @@
 #include "postgres/catalog.h"
 
+#include "postgres/merged_partitions.h"
 #include "postgres/quote.h"
 
 #include <fmt/format.h>
 #include <libpq-fe.h>
 
 #include <algorithm>
-#include <charconv>
 
 namespace walbrook {
 namespace {
@@ -15,21 +15,6 @@ Error no_such_table(TableId table) {
     return Error(ErrorCode::schema_mismatch,
                  fmt::format("the table with oid {} does not exist any more", table.oid))
         .with_table(table.oid);
-}
-
-// "{1,2,5}", or "[0:2]={1,2,5}" where an int2vector became an array.
-std::vector<std::int16_t> attnums_from(std::string_view text) {
-    text.remove_prefix(std::min(text.find('=') + 1, text.size()));
-    std::vector<std::int16_t> out;
-    const char* at = text.data();
-    const char* const end = at + text.size();
-    while (at < end) {
-        std::int16_t number = 0;
-        const auto [stop, error] = std::from_chars(at, end, number);
-        if (error == std::errc()) out.push_back(number);
-        at = stop == at ? at + 1 : stop;
-    }
-    return out;
 }
 
 // Columns that a publication sends of a table for which it has no column list. Before
@@ -43,10 +28,37 @@ std::string default_attnums_sql(const Publication& publication) {
         generated);
 }
 
+// What we write at the source ourselves, the store's tables and perhaps the lake's catalog, would
+// have us follow our own writing for ever.
+constexpr const char* kNotOurOwn =
+    "n.nspname <> 'walbrook' and not (c.relname like 'ducklake\\_%' and exists (select from"
+    " pg_class m where m.relnamespace = c.relnamespace and m.relname = 'ducklake_metadata'))";
+
 // Columns: see published_table(). 14 has neither column lists nor row filters, and
 // publications of schemas begin with 15. attrs is null there only in early 15.x.
 std::string published_tables_sql(const Publication& publication, int major_version) {
     const bool lists = major_version >= 15;
+    // The publication names the relation, its schema, or all.
+    const auto is_named = [&](std::string_view relation) {
+        return fmt::format(
+            "($3::bool or exists (select from pg_publication_rel pr where pr.prpubid = $2::oid"
+            " and pr.prrelid = {0}.oid){1})",
+            relation,
+            lists ? fmt::format(" or exists (select from pg_publication_namespace pn where"
+                                " pn.pnpubid = $2::oid and pn.pnnspid = {}.relnamespace)",
+                                relation)
+                  : "");
+    };
+    // The topmost of the partitioned tables that it names: pg_get_publication_tables has only
+    // their leaves then.
+    const std::string tops =
+        publication.via_root
+            ? ""
+            : fmt::format(
+                  " union all select p.oid{} from pg_class p where p.relkind = 'p' and {}"
+                  " and not exists (select from pg_partition_ancestors(p.oid) a"
+                  " join pg_class ac on ac.oid = a.relid where a.relid <> p.oid and {})",
+                  lists ? ", null, null" : "", is_named("p"), is_named("ac"));
     const std::string by_schema =
         lists ? " union all select 'ns:' || pn.oid || ':' || pn.xmin::text"
                 " from pg_publication_namespace pn where pn.pnpubid = $2::oid and pn.pnnspid in"
@@ -61,15 +73,15 @@ std::string published_tables_sql(const Publication& publication, int major_versi
         "    select 'rel:' || pr.oid || ':' || pr.xmin::text as by from pg_publication_rel pr"
         "    where pr.prpubid = $2::oid and pr.prrelid in (select oid from family){4}"
         "    union all select 'all' where $3::bool) m)"
-        " from pg_get_publication_tables($1) g"
+        " from (select t.relid{5} from pg_get_publication_tables($1) t{6}) g"
         " join pg_class c on c.oid = g.relid join pg_namespace n on n.oid = c.relnamespace"
-        " order by c.oid",
+        " where {7} order by c.oid",
         lists ? "pg_get_expr(g.qual, g.relid)" : "null", lists ? "g.attrs" : "null",
         default_attnums_sql(publication),
         lists ? "(select pr.prattrs::int2[] from pg_publication_rel pr"
                 " where pr.prpubid = $2::oid and pr.prrelid = c.oid)"
               : "null",
-        by_schema);
+        by_schema, lists ? ", t.attrs, t.qual" : "", tops, kNotOurOwn);
 }
 
 PublishedTable published_table(Fields& fields) {
@@ -97,7 +109,8 @@ constexpr const char* kTreeSql =
     "with recursive tree(root, oid) as (select r.oid, r.oid from unnest($1::oid[]) r(oid)"
     " union all select t.root, i.inhrelid from tree t join pg_class p on p.oid = t.oid"
     "   join pg_inherits i on i.inhparent = t.oid where p.relkind = 'p')"
-    " select t.root, c.oid, n.nspname, c.relname, c.relfilenode from tree t"
+    " select t.root, c.oid, n.nspname, c.relname, c.relfilenode, c.relkind, c.relpersistence"
+    " from tree t"
     " join pg_class c on c.oid = t.oid join pg_namespace n on n.oid = c.relnamespace"
     " where c.relkind <> 'p' order by t.root, c.oid";
 
@@ -118,6 +131,8 @@ Result<std::vector<TreeEntry>> read_tree(Connection& connection, const Deadline&
         entry.leaf.schema = fields.text();
         entry.leaf.name = fields.text();
         entry.leaf.relfilenode = fields.u32();
+        entry.leaf.relkind = fields.character();
+        entry.leaf.persistence = fields.character();
         WALBROOK_RETURN_IF_ERROR(fields.finish("read partitions"));
         entries.push_back(std::move(entry));
     }
@@ -139,8 +154,18 @@ Status add_physical_tables(Connection& connection, const Deadline& deadline,
     if (oids.empty()) return {};
     WALBROOK_TRY(auto entries, read_tree(connection, deadline, oids));
     for (TreeEntry& entry : entries) {
-        const auto root = partitioned.find(entry.root);
-        if (root != partitioned.end()) root->second->physical.push_back(std::move(entry.leaf));
+        const auto found = partitioned.find(entry.root);
+        if (found == partitioned.end()) continue;
+        PublishedTable& table = *found->second;
+        if (entry.leaf.relkind != 'r' || entry.leaf.persistence != 'p') {
+            table.problem = fmt::format(
+                "its partition {}.{} is {}, whose changes are not in the source's log; {}",
+                entry.leaf.schema, entry.leaf.name,
+                entry.leaf.relkind != 'r' ? "a foreign table" : "not logged",
+                entry.leaf.relkind != 'r' ? "detach it, or publish the other partitions alone"
+                                          : "alter table … set logged, or detach it");
+        }
+        table.physical.push_back(std::move(entry.leaf));
     }
     return {};
 }
@@ -172,7 +197,8 @@ constexpr const char* kTablesSql =
     "   cross join lateral unnest(i.indkey::int2[]) with ordinality k(attnum, place)"
     "   where i.indrelid = c.oid and k.place <= i.indnkeyatts and case c.relreplident"
     "     when 'd' then i.indisprimary and i.indimmediate and (i.indisvalid or c.relkind = 'p')"
-    "     when 'i' then i.indisreplident and (i.indisvalid or c.relkind = 'p') else false end)"
+    "     when 'i' then i.indisreplident and (i.indisvalid or c.relkind = 'p') else false end),"
+    " c.relnatts"
     " from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = any($1::oid[])";
 
 // From 18 attnotnull is set for NOT NULL … NOT VALID too, and such a column may hold nulls.
@@ -224,6 +250,7 @@ Result<std::map<std::uint32_t, TableKeys>> read_keys(Connection& connection,
         const char identity = fields.character();
         table.primary_key = attnums_from(fields.text_or_empty());
         table.identity = attnums_from(fields.text_or_empty());
+        table.schema.attnum_max = static_cast<std::int16_t>(fields.i32());
         WALBROOK_RETURN_IF_ERROR(fields.finish("read tables"));
         if (std::string_view("difn").find(identity) == std::string_view::npos) {
             return Error(ErrorCode::schema_mismatch, "unknown replica identity")
@@ -357,9 +384,13 @@ Result<std::vector<PublishedTable>> read_published_tables(Connection& connection
     for (std::size_t i = 0; i < rows.size(); ++i) {
         Fields fields(rows, i);
         tables.push_back(published_table(fields));
+        tables.back().via_root = publication.via_root;
         WALBROOK_RETURN_IF_ERROR(fields.finish("read the tables of the publication"));
     }
     WALBROOK_RETURN_IF_ERROR(add_physical_tables(connection, deadline, tables));
+    if (!publication.via_root) {
+        WALBROOK_RETURN_IF_ERROR(merge_partitions(connection, deadline, tables));
+    }
     return tables;
 }
 
@@ -372,7 +403,11 @@ Result<std::map<TableId, TableSchema>> read_table_schemas(Connection& connection
     WALBROOK_TRY(auto keys, read_keys(connection, deadline, array));
     for (const TableColumns& table : tables) {
         const auto found = keys.find(table.id.oid);
-        if (found != keys.end()) found->second.attnums = table.attnums;
+        if (found == keys.end()) continue;
+        found->second.attnums = table.attnums;
+        if (!table.identity) continue;
+        found->second.schema.replica_identity = table.identity->kind;
+        found->second.identity = table.identity->attnums;
     }
     WALBROOK_TRY(const Rows columns,
                  connection.query(deadline, columns_sql(connection.major_version()), array));
@@ -381,6 +416,69 @@ Result<std::map<TableId, TableSchema>> read_table_schemas(Connection& connection
     std::map<TableId, TableSchema> schemas;
     for (auto& [oid, table] : keys) schemas.emplace(TableId{oid}, std::move(table.schema));
     return schemas;
+}
+
+Result<std::map<TableId, std::set<std::uint32_t>>> read_reordered_leaves(
+    Connection& connection, const Deadline& deadline, std::span<const PublishedTable> tables) {
+    std::map<TableId, std::set<std::uint32_t>> found;
+    std::vector<std::uint32_t> leaves;
+    std::vector<std::uint32_t> tops;
+    for (const PublishedTable& table : tables) {
+        for (const PhysicalTable& physical : table.physical) {
+            if (physical.id == table.id) continue;
+            leaves.push_back(physical.id.oid);
+            tops.push_back(table.id.oid);
+        }
+    }
+    if (leaves.empty()) return found;
+    WALBROOK_TRY(
+        const Rows rows,
+        connection.query(deadline,
+                         "select distinct s.top, s.leaf from (select l.top, l.leaf, t.attnum"
+                         " < lag(t.attnum) over (partition by l.leaf order by c.attnum) as turns"
+                         " from unnest($1::oid[], $2::oid[]) l(leaf, top)"
+                         " join pg_attribute c on c.attrelid = l.leaf and c.attnum > 0"
+                         " and not c.attisdropped join pg_attribute t on t.attrelid = l.top"
+                         " and t.attname = c.attname and not t.attisdropped) s where s.turns",
+                         oid_array(leaves), oid_array(tops)));
+    for (std::size_t i = 0; i < rows.size(); ++i) {
+        Fields fields(rows, i);
+        const TableId top{fields.u32()};
+        found[top].insert(fields.u32());
+        WALBROOK_RETURN_IF_ERROR(fields.finish("read the columns of partitions"));
+    }
+    return found;
+}
+
+Result<std::map<TableId, TableHistory>> read_table_histories(Connection& connection,
+                                                             const Deadline& deadline,
+                                                             std::span<const std::uint32_t> oids) {
+    // attmissingval is an array of one element, whose delimiter is not always a comma.
+    WALBROOK_TRY(const Rows rows,
+                 connection.query(
+                     deadline,
+                     "select a.attrelid, a.attnum, a.attisdropped, t.typdelim = ',',"
+                     " (a.attmissingval::text::text[])[1] from pg_attribute a"
+                     " left join pg_type t on t.oid = a.atttypid where a.attrelid = any($1::oid[])"
+                     " and a.attnum > 0 and (a.attisdropped or a.atthasmissing)"
+                     " order by a.attrelid, a.attnum",
+                     oid_array(oids)));
+    std::map<TableId, TableHistory> histories;
+    for (std::size_t i = 0; i < rows.size(); ++i) {
+        Fields fields(rows, i);
+        TableHistory& history = histories[{fields.u32()}];
+        const auto attnum = static_cast<std::int16_t>(fields.i32());
+        const bool is_dropped = fields.boolean();
+        const bool is_readable = fields.optional_text() == "t";
+        const std::optional<std::string> value = fields.optional_text();
+        WALBROOK_RETURN_IF_ERROR(fields.finish("read the columns of tables"));
+        if (is_dropped) {
+            history.dropped.push_back(attnum);
+        } else {
+            history.missing.push_back({attnum, is_readable ? value : std::nullopt});
+        }
+    }
+    return histories;
 }
 
 Result<TableSchema> read_table_schema(Connection& connection, const Deadline& deadline,

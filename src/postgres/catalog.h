@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <utility>
@@ -34,18 +35,30 @@ struct PhysicalTable {
     TableId id;
     std::string schema;
     std::string name;
-    std::uint32_t relfilenode = 0;  // 0: no storage (a foreign partition).
+    std::uint32_t relfilenode = 0;            // 0: no storage (a foreign partition).
+    char relkind = 'r';                       // pg_class.relkind,
+    char persistence = 'p';                   // and pg_class.relpersistence.
+    std::optional<std::string> row_filter{};  // Of a leaf that is sent under its own identity.
     bool operator==(const PhysicalTable&) const = default;
 };
 
-// One relation under whose identity pgoutput sends rows.
+// By which columns old rows are sent, in attribute numbers of the table that it is said of.
+struct SentIdentity {
+    ReplicaIdentity kind = ReplicaIdentity::default_key;
+    std::vector<std::int16_t> attnums;
+    bool operator==(const SentIdentity&) const = default;
+};
+
+// One table of the destination: a relation under whose identity pgoutput sends rows, or a
+// partitioned table whose leaves are sent one by one (merge_partitions).
 struct PublishedTable {
     TableId id;
     std::string schema;
     std::string name;
-    char relkind = 'r';  // pg_class.relkind: r, or p under via_root.
+    char relkind = 'r';  // pg_class.relkind: r or p.
     std::uint32_t relfilenode = 0;
     TableId root;                           // Topmost partitioned ancestor; else itself.
+    bool via_root = false;                  // Its rows are sent under its own identity.
     std::optional<std::string> row_filter;  // SQL, without WHERE.
     // What pgoutput sends of it, by attribute number.
     std::vector<std::int16_t> attnums;
@@ -56,6 +69,10 @@ struct PublishedTable {
     std::string membership;
     // Where the rows are: leaves in order of oid, or the table itself.
     std::vector<PhysicalTable> physical;
+    // How the leaves of merged partitions send old rows, where that is not said by the table.
+    std::optional<SentIdentity> identity{};
+    // Why it cannot be followed, with the remedy; empty: it can.
+    std::string problem{};
     bool operator==(const PublishedTable&) const = default;
 };
 
@@ -64,9 +81,10 @@ Result<std::optional<Publication>> read_publication(Connection& connection,
                                                     const Deadline& deadline,
                                                     const std::string& name);
 
-// What it publishes, in order of oid, as pg_get_publication_tables sees it: leaves, or
-// under via_root the published ancestors. Run it and read_publication in one
-// REPEATABLE READ transaction where both must fit together.
+// What it publishes, without the tables of schema walbrook and of a DuckLake catalog, in order of
+// oid: tables, and of partitioned ones the topmost published ancestors, whether via_root is set or
+// their leaves are merged. Run it and read_publication in one REPEATABLE READ transaction where
+// both must fit together.
 Result<std::vector<PublishedTable>> read_published_tables(Connection& connection,
                                                           const Deadline& deadline,
                                                           const Publication& publication);
@@ -76,6 +94,7 @@ Result<std::vector<PublishedTable>> read_published_tables(Connection& connection
 struct TableColumns {
     TableId id;
     std::vector<std::int16_t> attnums;
+    std::optional<SentIdentity> identity{};  // As in PublishedTable.
 };
 
 // The schemas of tables, with every field except ColumnSchema::type, which the type
@@ -84,6 +103,27 @@ struct TableColumns {
 Result<std::map<TableId, TableSchema>> read_table_schemas(Connection& connection,
                                                           const Deadline& deadline,
                                                           std::span<const TableColumns> tables);
+
+// What a table's columns went through.
+struct TableHistory {
+    std::vector<std::int16_t> dropped;  // Attribute numbers that had a column once.
+    // What a column that was added later holds in rows that are older than it, as Postgres
+    // prints it (pg_attribute.attmissingval). Nothing: it cannot be told. Columns that are not
+    // named hold null there, or their values are in the rows.
+    struct Missing {
+        std::int16_t attnum = 0;
+        std::optional<std::string> value;
+    };
+    std::vector<Missing> missing;
+};
+// Tables without such columns are missing in the answer.
+// Leaves below these tables whose columns stand in another order than the table's own.
+Result<std::map<TableId, std::set<std::uint32_t>>> read_reordered_leaves(
+    Connection& connection, const Deadline& deadline, std::span<const PublishedTable> tables);
+
+Result<std::map<TableId, TableHistory>> read_table_histories(Connection& connection,
+                                                             const Deadline& deadline,
+                                                             std::span<const std::uint32_t> oids);
 
 // The same for one. ErrorCode::schema_mismatch (with the table's oid) when there is no
 // such table.

@@ -123,6 +123,64 @@ TEST_P(Catalog, FiltersAndColumnListsAreThoseOfTheServer) {
     EXPECT_NE(found[1].membership.find(",rel:"), std::string::npos);
 }
 
+TEST_P(Catalog, OurOwnTablesAreNeverAmongThem) {
+    database().exec(
+        "create schema walbrook; create table walbrook.positions (a int primary key);"
+        "create table ducklake_metadata (a int); create table ducklake_snapshot (a int);"
+        "create table mine (a int primary key); create schema other;"
+        "create table other.ducklake_pond (a int); create publication pub for all tables");
+    Connection session = open();
+    const auto found = tables(session);
+    ASSERT_EQ(found.size(), 2U);
+    EXPECT_EQ(found[0].name, "mine");
+    EXPECT_EQ(found[1].name, "ducklake_pond");
+}
+
+// Under publish_via_partition_root = false.
+TEST_P(Catalog, LeavesAreMergedWhereOneTableCanHoldThem) {
+    database().exec(
+        "create table keyed (a int, id int, primary key (id)) partition by range (id);"
+        "create table keyed1 (id int not null, a int);"
+        "alter table keyed attach partition keyed1 for values from (0) to (10);"
+        "create table own (id int, v int) partition by range (v);"
+        "create table own1 partition of own (primary key (id)) for values from (0) to (10);"
+        "create table bare (id int) partition by range (id);"
+        "create table bare1 partition of bare for values from (0) to (10);"
+        "create table bare2 partition of bare for values from (10) to (20);"
+        "create table lone (id int) partition by range (id);"
+        "create publication pub for all tables");
+    Connection session = open();
+    const auto names = [&] {
+        std::string all;
+        for (const PublishedTable& table : tables(session)) {
+            all += table.name + (table.problem.empty() ? " " : "! ");
+        }
+        return all;
+    };
+    EXPECT_EQ(names(), "keyed own1 bare lone ");
+    auto found = tables(session);
+    EXPECT_EQ(found[0].identity->attnums, std::vector<std::int16_t>{2});
+    EXPECT_EQ(found[2].identity->attnums, std::vector<std::int16_t>{});
+    const TableSchema keyed =
+        *read_table_schema(session, within(std::chrono::seconds(10)),
+                           {found[0].id, found[0].attnums, found[0].identity});
+    EXPECT_EQ(keyed.replica_identity, ReplicaIdentity::default_key);
+    EXPECT_FALSE(keyed.columns[0].in_identity);
+    EXPECT_TRUE(keyed.columns[1].in_identity);
+    // One without an identity fits every other.
+    database().exec("alter table bare2 replica identity full");
+    EXPECT_EQ(names(), "keyed own1 bare lone ");
+    EXPECT_EQ(tables(session)[2].identity->kind, ReplicaIdentity::full);
+    database().exec(
+        "create table keyed2 partition of keyed for values from (10) to (20);"
+        "alter table keyed2 replica identity full");
+    EXPECT_EQ(names(), "keyed! own1 bare lone ");
+    database().exec("alter table keyed1 replica identity full");
+    EXPECT_EQ(names(), "keyed own1 bare lone ");
+    database().exec("alter table bare1 set unlogged");
+    EXPECT_EQ(names(), "keyed own1 bare! lone ");
+}
+
 TEST_P(Catalog, LeavesAndRoots) {
     database().exec(
         "create table root(id int, at date, primary key (id, at))"
@@ -133,25 +191,23 @@ TEST_P(Catalog, LeavesAndRoots) {
         " create table y2 partition of root for values from ('2021-01-01') to"
         " ('2022-01-01'); create publication pub for table root");
     Connection session = open();
-    auto found = tables(session);
-    ASSERT_EQ(found.size(), 2U);
-    EXPECT_EQ(found[0].name, "y1a");
-    EXPECT_EQ(found[1].name, "y2");
-    for (const PublishedTable& leaf : found) {
-        EXPECT_EQ(leaf.root.oid, oid("root"));
-        EXPECT_EQ(leaf.relkind, 'r');
-        EXPECT_EQ(leaf.membership, found[0].membership);
-        EXPECT_NE(leaf.membership, "");
+    for (const bool via_root : {false, true}) {
+        if (via_root) {
+            database().exec("alter publication pub set (publish_via_partition_root = true)");
+        }
+        const auto found = tables(session);
+        ASSERT_EQ(found.size(), 1U);
+        EXPECT_EQ(found[0].name, "root");
+        EXPECT_EQ(found[0].relkind, 'p');
+        EXPECT_EQ(found[0].membership.rfind("rel:", 0), 0U);
+        EXPECT_EQ(found[0].membership.find(','), std::string::npos);
+        ASSERT_EQ(found[0].physical.size(), 2U);
+        EXPECT_EQ(found[0].physical[0].name, "y1a");
+        EXPECT_EQ(found[0].physical[1].name, "y2");
+        EXPECT_NE(found[0].physical[1].relfilenode, 0U);
+        EXPECT_EQ(found[0].identity.has_value(), !via_root);
+        EXPECT_EQ(found[0].problem, "");
     }
-    database().exec("alter publication pub set (publish_via_partition_root = true)");
-    found = tables(session);
-    ASSERT_EQ(found.size(), 1U);
-    EXPECT_EQ(found[0].name, "root");
-    EXPECT_EQ(found[0].relkind, 'p');
-    ASSERT_EQ(found[0].physical.size(), 2U);
-    EXPECT_EQ(found[0].physical[0].name, "y1a");
-    EXPECT_EQ(found[0].physical[1].name, "y2");
-    EXPECT_NE(found[0].physical[1].relfilenode, 0U);
     const TableSchema root = schema(session, "root");
     EXPECT_EQ(root.columns[1].key_position, 2);
     EXPECT_TRUE(root.columns[1].in_identity);

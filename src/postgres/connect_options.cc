@@ -1,5 +1,6 @@
 #include "postgres/connect_options.h"
 
+#include "postgres/connect_remedy.h"
 #include "postgres/sqlstate.h"
 
 #include <fmt/format.h>
@@ -75,6 +76,11 @@ std::vector<std::pair<std::string, std::string>> session_settings(const Purpose&
             {"statement_timeout", "0"},
             {"idle_in_transaction_session_timeout", "0"},
             {"idle_session_timeout", "0"},
+            // So that the server gives up locks, slots and snapshots of ours when the network
+            // lost us without a word.
+            {"tcp_keepalives_idle", "30"},
+            {"tcp_keepalives_interval", "10"},
+            {"tcp_keepalives_count", "3"},
             {"lock_timeout", std::to_string(purpose.lock_timeout.count())}};
 }
 
@@ -219,7 +225,10 @@ Error connect_error(std::string_view libpq_text, std::string_view password) {
         if (at == std::string::npos) break;
         text.replace(at, password.size(), "***");
     }
-    return Error(error_code_of_sqlstate(sqlstate), text.empty() ? "no reason given" : text)
+    const ConnectRemedy remedy = connect_remedy(sqlstate, text);
+    if (!remedy.text.empty()) text += fmt::format(" ({})", remedy.text);
+    return Error(remedy.code.value_or(error_code_of_sqlstate(sqlstate)),
+                 text.empty() ? "no reason given" : text)
         .with_sqlstate(sqlstate);
 }
 

@@ -55,7 +55,8 @@ class Param {
 // time-out of the role ends a copy: DateStyle ISO, IntervalStyle postgres, TimeZone UTC,
 // extra_float_digits 3, bytea_output hex, xmlbinary base64, search_path empty,
 // row_security off (a policy then fails the query instead of hiding rows), client
-// encoding UTF8, enable_tidscan on, all four time-outs 0, lock_timeout as asked.
+// encoding UTF8, enable_tidscan on, all four time-outs 0, lock_timeout as asked, TCP keepalives
+// of the server's side 30 s, 10 s, 3 times.
 // lc_monetary stays: money cannot be read back without the server's own.
 //
 // The socket is in libpq's non-blocking mode. Every call has a deadline and a stop. When
@@ -66,9 +67,10 @@ class Param {
 class Connection {
  public:
     // Connects. Host names are looked up without a deadline (libpq's getaddrinfo).
-    // Errors: permission (password, pg_hba), config (no such database, bad url, a
-    // certificate that cannot be read, a server older than 14), throttled, unavailable,
-    // timed_out, cancelled. Messages never contain the url or the password.
+    // Errors: permission (password, pg_hba), config (no such database, bad url, a certificate
+    // that cannot be read or is not trusted, a server older than 14), throttled, unavailable,
+    // timed_out, cancelled. Messages say what to do (connect_remedy.h) and never contain the url
+    // or the password.
     static Result<Connection> open(const PgConnectionConfig& config, const Purpose& purpose,
                                    const Deadline& deadline);
 

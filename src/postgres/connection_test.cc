@@ -110,9 +110,11 @@ TEST(ConnectError, FindsTheSqlstateAndHidesThePassword) {
         "hunter2");
     EXPECT_EQ(error.code(), ErrorCode::permission);
     EXPECT_EQ(error.sqlstate(), "28P01");
-    EXPECT_EQ(error.message(),
-              "connection to server at \"127.0.0.1\", port 1 failed: FATAL:  password "
-              "authentication failed for user \"bob\" ***");
+    EXPECT_EQ(
+        error.message(),
+        "connection to server at \"127.0.0.1\", port 1 failed: FATAL:  password "
+        "authentication failed for user \"bob\" *** (if the password was changed, put the new "
+        "one into pg_connection.password or password_file, then start walbrook again)");
     EXPECT_EQ(connect_error("could not connect: Connection refused\n", "").code(),
               ErrorCode::unavailable);
 }

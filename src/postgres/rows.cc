@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 #include <libpq-fe.h>
 
+#include <algorithm>
 #include <charconv>
 
 namespace walbrook {
@@ -132,6 +133,20 @@ Status Fields::finish(std::string_view what) const {
                                                       rows_.columns(), column_));
     }
     return {};
+}
+
+std::vector<std::int16_t> attnums_from(std::string_view text) {
+    text.remove_prefix(std::min(text.find('=') + 1, text.size()));
+    std::vector<std::int16_t> out;
+    const char* at = text.data();
+    const char* const end = at + text.size();
+    while (at < end) {
+        std::int16_t number = 0;
+        const auto [stop, error] = std::from_chars(at, end, number);
+        if (error == std::errc()) out.push_back(number);
+        at = stop == at ? at + 1 : stop;
+    }
+    return out;
 }
 
 }  // namespace walbrook

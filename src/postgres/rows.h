@@ -9,6 +9,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 struct pg_result;
 
@@ -73,5 +74,8 @@ class Fields {
     std::size_t column_ = 0;
     std::string failure_;
 };
+
+// Attribute numbers out of "{1,2,5}", or of "[0:2]={1,2,5}" where an int2vector became an array.
+std::vector<std::int16_t> attnums_from(std::string_view text);
 
 }  // namespace walbrook

@@ -21,9 +21,10 @@ std::int64_t lease_key(std::uint64_t pipeline_id) {
 
 // Keywords in capitals: before 15 the replication grammar knows no others.
 Result<Rows> create_slot(Connection& connection, const Deadline& deadline, const std::string& name,
-                         bool exporting) {
+                         bool exporting, bool failover) {
     const std::string_view option =
-        connection.major_version() >= 15
+        failover && connection.major_version() >= 17 ? "(SNAPSHOT 'nothing', FAILOVER true)"
+        : connection.major_version() >= 15
             ? (exporting ? "(SNAPSHOT 'export')" : "(SNAPSHOT 'nothing')")
             : (exporting ? "EXPORT_SNAPSHOT" : "NOEXPORT_SNAPSHOT");
     auto rows = connection.query(
@@ -56,7 +57,7 @@ Result<std::optional<Slot>> read_slot(Connection& connection, const Deadline& de
     const std::string sql = fmt::format(
         "select slot_name, plugin, database, temporary, active, active_pid, restart_lsn,"
         " confirmed_flush_lsn, wal_status, {} from pg_replication_slots where slot_name = $1",
-        connection.major_version() >= 17 ? "invalidation_reason" : "null");
+        connection.major_version() >= 17 ? "invalidation_reason, failover" : "null, false");
     WALBROOK_TRY(const Rows rows, connection.query(deadline, sql, name));
     if (rows.empty()) return std::optional<Slot>();
     Fields fields(rows, 0);
@@ -71,19 +72,31 @@ Result<std::optional<Slot>> read_slot(Connection& connection, const Deadline& de
     slot.confirmed_flush = fields.lsn_or_zero();
     slot.wal_status = fields.text_or_empty();
     slot.invalidation_reason = fields.text_or_empty();
+    slot.failover = fields.boolean();
     WALBROOK_RETURN_IF_ERROR(fields.finish("read the replication slot"));
     return std::optional(std::move(slot));
 }
 
 Result<Lsn> create_permanent_slot(Connection& connection, const Deadline& deadline,
-                                  const std::string& name) {
-    WALBROOK_TRY(const Rows rows, create_slot(connection, deadline, name, /*exporting=*/false));
+                                  const std::string& name, bool failover) {
+    WALBROOK_TRY(const Rows rows,
+                 create_slot(connection, deadline, name, /*exporting=*/false, failover));
     return lsn_at(rows, 1);
+}
+
+Status set_slot_failover(Connection& connection, const Deadline& deadline, const std::string& name,
+                         bool failover) {
+    auto altered = connection.query(deadline, fmt::format("ALTER_REPLICATION_SLOT {} (FAILOVER {})",
+                                                          quote_identifier(name), failover));
+    if (altered) return {};
+    return std::move(altered).error().with_context(
+        fmt::format("set FAILOVER of replication slot {}", name));
 }
 
 Result<ExportingSlot> create_exporting_slot(Connection& connection, const Deadline& deadline,
                                             const std::string& name) {
-    WALBROOK_TRY(const Rows rows, create_slot(connection, deadline, name, /*exporting=*/true));
+    WALBROOK_TRY(const Rows rows, create_slot(connection, deadline, name, /*exporting=*/true,
+                                              /*failover=*/false));
     WALBROOK_TRY(const Lsn consistent_point, lsn_at(rows, 1));
     return ExportingSlot{consistent_point, std::string(rows.text(0, 2))};
 }
@@ -187,19 +200,26 @@ Result<std::vector<TimelineSwitch>> read_timeline_history(Connection& connection
     return switches;
 }
 
+Result<bool> is_in_recovery(Connection& connection, const Deadline& deadline) {
+    WALBROOK_TRY(const Rows rows, connection.query(deadline, "select pg_is_in_recovery()"));
+    return rows.text(0, 0) == "t";
+}
+
 Result<ServerState> read_server_state(Connection& connection, const Deadline& deadline) {
-    WALBROOK_TRY(
-        const Rows rows,
-        connection.query(deadline,
-                         "select pg_is_in_recovery(), current_setting('wal_level'),"
-                         " (select s.setting::int8 * case s.unit when 's' then 1000 else 1 end"
-                         "   from pg_settings s where s.name = 'wal_sender_timeout'),"
-                         " current_setting('max_replication_slots')::int8,"
-                         " current_setting('max_wal_senders')::int8"));
+    WALBROOK_TRY(const Rows rows,
+                 connection.query(
+                     deadline,
+                     "select pg_is_in_recovery(), current_setting('hot_standby_feedback')::bool,"
+                     " current_setting('wal_level'),"
+                     " (select s.setting::int8 * case s.unit when 's' then 1000 else 1 end"
+                     "   from pg_settings s where s.name = 'wal_sender_timeout'),"
+                     " current_setting('max_replication_slots')::int8,"
+                     " current_setting('max_wal_senders')::int8"));
     Fields fields(rows, 0);
     ServerState state;
     state.version = connection.server_version();
     state.in_recovery = fields.boolean();
+    state.hot_standby_feedback = fields.boolean();
     state.wal_level = fields.text();
     state.wal_sender_timeout = std::chrono::milliseconds(fields.i64());
     state.max_replication_slots = fields.i64();
@@ -227,6 +247,13 @@ Result<WalPositions> read_wal_positions(Connection& connection, const Deadline& 
     return positions;
 }
 
+Lsn before_page_header(Lsn position) {
+    constexpr std::uint64_t kPage = 8192;
+    constexpr std::uint64_t kLongHeader = 40;
+    const std::uint64_t offset = position.value % kPage;
+    return offset <= kLongHeader ? Lsn{position.value - offset} : position;
+}
+
 Result<bool> try_lease(Connection& connection, const Deadline& deadline,
                        std::uint64_t pipeline_id) {
     WALBROOK_TRY(const Rows rows,
@@ -238,8 +265,8 @@ Result<bool> try_lease(Connection& connection, const Deadline& deadline,
     return taken;
 }
 
-Result<std::string> lease_holder(Connection& connection, const Deadline& deadline,
-                                 std::uint64_t pipeline_id) {
+Result<std::optional<LeaseHolder>> lease_holder(Connection& connection, const Deadline& deadline,
+                                                std::uint64_t pipeline_id) {
     WALBROOK_TRY(
         const Rows rows,
         connection.query(
@@ -250,8 +277,17 @@ Result<std::string> lease_holder(Connection& connection, const Deadline& deadlin
             " (select oid from pg_database where datname = current_database())"
             " and (l.classid::int8 << 32 | l.objid::int8) = $1::int8 limit 1",
             lease_key(pipeline_id)));
-    if (rows.empty()) return std::string();
-    return fmt::format("session {} ({})", rows.text(0, 0), rows.text(0, 1));
+    if (rows.empty()) return std::optional<LeaseHolder>();
+    Fields fields(rows, 0);
+    LeaseHolder holder;
+    holder.pid = fields.u32();
+    holder.application = fields.text();
+    WALBROOK_RETURN_IF_ERROR(fields.finish("read who has the pipeline's lease"));
+    return std::optional(std::move(holder));
+}
+
+std::string describe(const LeaseHolder& holder) {
+    return fmt::format("session {} ({})", holder.pid, holder.application);
 }
 
 }  // namespace walbrook

@@ -23,6 +23,7 @@ struct Slot {
     std::string wal_status;  // reserved, extended, unreserved, lost; empty if unknown.
     // 17 and newer: why it was invalidated (wal_removed, rows_removed, idle_timeout …).
     std::string invalidation_reason;
+    bool failover = false;  // 17 and newer: standbys may take it over.
     // It can never stream again.
     bool is_lost() const { return wal_status == "lost" || !invalidation_reason.empty(); }
 };
@@ -35,9 +36,15 @@ Result<std::optional<Slot>> read_slot(Connection& connection, const Deadline& de
 // consistent point. `connection` is a replication connection. The server waits for every
 // transaction of the cluster that has an xid: bounded by the session's lock_timeout
 // (SQLSTATE 55P03, ErrorCode::conflict: try again; describe(read_xid_holders()) from
-// another session says what it waits for). 42710, ErrorCode::conflict: it exists.
+// another session says what it waits for). 42710, ErrorCode::conflict: it exists. `failover`:
+// standbys with sync_replication_slots take it over; nothing before 17.
 Result<Lsn> create_permanent_slot(Connection& connection, const Deadline& deadline,
-                                  const std::string& name);
+                                  const std::string& name, bool failover = false);
+
+// Whether standbys may take the slot over; on a replication connection, 17 and newer.
+// ErrorCode::unavailable (55006) while a walsender uses it.
+Status set_slot_failover(Connection& connection, const Deadline& deadline, const std::string& name,
+                         bool failover);
 
 // A temporary slot with an exported snapshot. Both live as long as the session, the
 // snapshot only until its next command. Only where the xid rule of snapshot.h cannot
@@ -46,6 +53,11 @@ struct ExportingSlot {
     Lsn consistent_point;
     std::string snapshot;
 };
+// What both kinds wait for on a standby, for people.
+inline constexpr const char* kStandbyWaits =
+    "a standby makes it once all transactions that run on the primary have ended, and with the "
+    "next records of running transactions, which the primary writes every 15 s while it is used "
+    "(at once: select pg_log_standby_snapshot() there)";
 Result<ExportingSlot> create_exporting_slot(Connection& connection, const Deadline& deadline,
                                             const std::string& name);
 
@@ -91,11 +103,13 @@ Result<std::vector<TimelineSwitch>> read_timeline_history(Connection& connection
 struct ServerState {
     int version = 0;  // 170010
     bool in_recovery = false;
+    bool hot_standby_feedback = false;
     std::string wal_level;
     std::chrono::milliseconds wal_sender_timeout{0};  // 0: none.
     std::int64_t max_replication_slots = 0;
     std::int64_t max_wal_senders = 0;
 };
+Result<bool> is_in_recovery(Connection& connection, const Deadline& deadline);
 Result<ServerState> read_server_state(Connection& connection, const Deadline& deadline);
 
 // On a standby all three are what it has replayed.
@@ -106,11 +120,22 @@ struct WalPositions {
 };
 Result<WalPositions> read_wal_positions(Connection& connection, const Deadline& deadline);
 
+// The insert position may point behind the header of a page on which nothing stands
+// yet; the stream, which ends where the last record ends, would not reach it before the
+// next write (xlog.c, XLogBytePosToRecPtr against XLogBytePosToEndRecPtr).
+Lsn before_page_header(Lsn position);
+
 // Takes the session's advisory lock of this pipeline in this database: false when
 // another session has it. Kept until the session ends.
 Result<bool> try_lease(Connection& connection, const Deadline& deadline, std::uint64_t pipeline_id);
-// Who has it, for messages: "session 4711 (walbrook:1:lease)"; empty when nobody.
-Result<std::string> lease_holder(Connection& connection, const Deadline& deadline,
-                                 std::uint64_t pipeline_id);
+// Who has it; nothing when nobody.
+struct LeaseHolder {
+    std::uint32_t pid = 0;
+    std::string application;
+};
+Result<std::optional<LeaseHolder>> lease_holder(Connection& connection, const Deadline& deadline,
+                                                std::uint64_t pipeline_id);
+// "session 4711 (walbrook:1:lease)".
+std::string describe(const LeaseHolder& holder);
 
 }  // namespace walbrook

@@ -1,6 +1,7 @@
 #include "postgres/snapshot.h"
 
 #include "postgres/quote.h"
+#include "postgres/slots.h"
 
 #include <fmt/format.h>
 
@@ -89,6 +90,38 @@ Status SnapshotHolder::take(const Deadline& deadline) {
     if (again != taken.text(0, 0)) {
         return Error(ErrorCode::internal, "the transaction does not keep its snapshot");
     }
+    shown_ = xids_;
+    return {};
+}
+
+Result<SnapshotHolder> SnapshotHolder::open_at_standby(const PgConnectionConfig& config,
+                                                       const Purpose& purpose,
+                                                       const Deadline& deadline,
+                                                       const std::string& slot) {
+    Purpose exporting = purpose;
+    exporting.replication = true;
+    WALBROOK_TRY(Connection walsender, Connection::open(config, exporting, deadline));
+    WALBROOK_TRY(const ExportingSlot made, create_exporting_slot(walsender, deadline, slot));
+    WALBROOK_TRY(Connection connection, Connection::open(config, purpose, deadline));
+    SnapshotHolder holder(std::move(connection));
+    if (auto status = holder.take_from(made, deadline); !status) {
+        return std::move(status).error().with_context("take a snapshot");
+    }
+    return holder;
+}
+
+// Exported once more: the slot's own export ends with the slot, which holds back WAL.
+Status SnapshotHolder::take_from(const ExportingSlot& slot, const Deadline& deadline) {
+    WALBROOK_RETURN_IF_ERROR(import_snapshot(connection_, deadline, slot.snapshot));
+    WALBROOK_TRY(const Rows taken,
+                 connection_.query(deadline, "select pg_export_snapshot(), pg_is_in_recovery()"));
+    name_ = taken.text(0, 0);
+    // What a primary decodes may not be visible yet (the clog wait of DESIGN.md 2.2).
+    if (taken.text(0, 1) != "t") {
+        return Error(ErrorCode::aborted, "the standby was promoted while its snapshot was taken");
+    }
+    position_ = slot.consistent_point;
+    shown_ = ShownTransactions::before(position_);
     return {};
 }
 

@@ -9,6 +9,7 @@
 #include <chrono>
 #include <cstring>
 #include <fcntl.h>
+#include <optional>
 #include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -19,7 +20,7 @@
 namespace walbrook {
 namespace {
 
-// Nobody sends bodies yet; long before a request is a burden it is refused.
+// Lists of tables; long before a request is a burden it is refused.
 constexpr std::size_t kRequestBytesMax = 64 << 10;
 constexpr int kRequestSeconds = 5;
 constexpr std::size_t kThreads = 2;  // For each of the two listeners.
@@ -65,7 +66,14 @@ Result<SocketPath> short_path(const std::string& work_dir) {
     return path;
 }
 
-void set_up(httplib::Server& server, const StatusSource& source) {
+void give(const ApiAnswer& made, httplib::Response& response) {
+    response.status = made.status;
+    response.set_content(made.body, made.content_type.c_str());
+    response.set_header("Cache-Control", "no-store");
+    response.set_header("X-Content-Type-Options", "nosniff");
+}
+
+void set_up(httplib::Server& server, const StatusSource& source, const TableCommands& commands) {
     server.new_task_queue = [] { return new httplib::ThreadPool(kThreads); };  // It takes over.
     server.set_payload_max_length(kRequestBytesMax);
     server.set_read_timeout(kRequestSeconds);
@@ -79,28 +87,33 @@ void set_up(httplib::Server& server, const StatusSource& source) {
         const int yes = 1;
         setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
     });
-    // Before the library's routing, which matches paths with regular expressions.
-    server.set_pre_routing_handler([source](const httplib::Request& request,
-                                            httplib::Response& response) {
-        if (request.method != "GET" && request.method != "HEAD") {
-            response.status = 405;
-            response.set_header("Allow", "GET, HEAD");
-            response.set_content("{\"error\": \"only GET is understood\"}\n", "application/json");
+    // Before the library's routing, which matches paths with regular expressions. A body is
+    // read only after it.
+    const bool has_commands = static_cast<bool>(commands);
+    server.set_pre_routing_handler([source, has_commands](const httplib::Request& request,
+                                                          httplib::Response& response) {
+        if (request.method == "GET" || request.method == "HEAD") {
+            give(answer(request.path, source), response);
+        } else if (request.method == "POST" && has_commands) {
+            return httplib::Server::HandlerResponse::Unhandled;
         } else {
-            const ApiAnswer made = answer(request.path, source);
-            response.status = made.status;
-            response.set_content(made.body, made.content_type.c_str());
+            response.set_header("Allow", "GET, HEAD");
+            give({405, "application/json", "{\"error\": \"only GET is understood\"}\n"}, response);
         }
-        response.set_header("Cache-Control", "no-store");
-        response.set_header("X-Content-Type-Options", "nosniff");
         return httplib::Server::HandlerResponse::Handled;
+    });
+    if (!has_commands) return;
+    server.Post(".*", [commands](const httplib::Request& request, httplib::Response& response) {
+        give(answer_command(request.path, request.body, commands), response);
     });
 }
 
 // A listener with its thread.
 class Listener {
  public:
-    explicit Listener(const StatusSource& source) { set_up(server_, source); }
+    Listener(const StatusSource& source, const TableCommands& commands) {
+        set_up(server_, source, commands);
+    }
     ~Listener() {
         if (!thread_.joinable()) return;
         server_.stop();
@@ -156,11 +169,13 @@ struct ControlServer::State {
         unix_listener.reset();
         if (!socket_path.empty()) unlink(socket_path.c_str());
     }
-    Status listen_unix(const std::string& work_dir, const StatusSource& source);
+    Status listen_unix(const std::string& work_dir, const StatusSource& source,
+                       const TableCommands& commands);
     Status listen_tcp(const std::string& listen, const StatusSource& source);
 };
 
-Status ControlServer::State::listen_unix(const std::string& work_dir, const StatusSource& source) {
+Status ControlServer::State::listen_unix(const std::string& work_dir, const StatusSource& source,
+                                         const TableCommands& commands) {
     WALBROOK_TRY(Descriptor taken, lock_folder(work_dir));
     lock = std::move(taken);
     WALBROOK_TRY(SocketPath path, short_path(work_dir));
@@ -168,7 +183,7 @@ Status ControlServer::State::listen_unix(const std::string& work_dir, const Stat
     socket_folder = std::move(path.folder);
     // We hold the lock, so whatever is there was left by a process that is gone.
     unlink(socket_path.c_str());
-    unix_listener = std::make_unique<Listener>(source);
+    unix_listener = std::make_unique<Listener>(source, commands);
     unix_listener->server().set_address_family(AF_UNIX);
     if (!unix_listener->server().bind_to_port(socket_path, kUnixPort) ||
         chmod(socket_path.c_str(), 0600) != 0 || !unix_listener->start()) {
@@ -186,7 +201,7 @@ Status ControlServer::State::listen_tcp(const std::string& listen, const StatusS
         return Error(ErrorCode::config,
                      fmt::format("listen on {}: must be host:port, or off", listen));
     }
-    tcp_listener = std::make_unique<Listener>(source);
+    tcp_listener = std::make_unique<Listener>(source, TableCommands());
     bool bound = false;
     if (port == 0) {
         port = tcp_listener->server().bind_to_any_port(host);
@@ -208,9 +223,10 @@ ControlServer::~ControlServer() = default;
 
 Result<std::unique_ptr<ControlServer>> ControlServer::create(const ControlServerOptions& options,
                                                              const StatusSource& source,
-                                                             const Logger& log) {
+                                                             const Logger& log,
+                                                             const TableCommands& commands) {
     auto state = std::make_unique<State>();
-    WALBROOK_RETURN_IF_ERROR(state->listen_unix(options.work_dir, source));
+    WALBROOK_RETURN_IF_ERROR(state->listen_unix(options.work_dir, source, commands));
     if (options.listen != "off") {
         WALBROOK_RETURN_IF_ERROR(state->listen_tcp(options.listen, source));
         log.info("listening", {{"address", state->address}});
@@ -236,16 +252,27 @@ bool split_address(const std::string& listen, std::string& host, int& port) {
     return error == std::errc() && stop == end && port >= 0 && port <= 65535;
 }
 
-Result<std::string> ask_control_socket(const std::string& work_dir, const std::string& path) {
+namespace {
+
+// `body`: of a POST; nothing: a GET.
+Result<std::string> ask(const std::string& work_dir, const std::string& path,
+                        const std::optional<std::string>& body) {
     WALBROOK_TRY(const SocketPath socket, short_path(work_dir));
     httplib::Client client(socket.text, kUnixPort);
     client.set_address_family(AF_UNIX);
     client.set_connection_timeout(kRequestSeconds);
     client.set_read_timeout(kRequestSeconds);
-    const httplib::Result result = client.Get(path);
+    const httplib::Result result =
+        body ? client.Post(path, *body, "application/json") : client.Get(path);
     if (!result) {
         return Error(ErrorCode::unavailable,
-                     fmt::format("nothing answers on {}", control_socket_path(work_dir)));
+                     fmt::format("no pipeline runs here: nothing answers on {}; start one with "
+                                 "`walbrook run`",
+                                 control_socket_path(work_dir)));
+    }
+    if (body && (result->status == 400 || result->status == 503)) {
+        return Error(result->status == 400 ? ErrorCode::config : ErrorCode::unavailable,
+                     problem_in(result->body));
     }
     if (result->status != 200) {
         return Error(ErrorCode::malformed,
@@ -253,6 +280,17 @@ Result<std::string> ask_control_socket(const std::string& work_dir, const std::s
                                  path, result->status));
     }
     return result->body;
+}
+
+}  // namespace
+
+Result<std::string> ask_control_socket(const std::string& work_dir, const std::string& path) {
+    return ask(work_dir, path, std::nullopt);
+}
+
+Result<std::string> command_control_socket(const std::string& work_dir, const std::string& path,
+                                           const std::string& body) {
+    return ask(work_dir, path, body);
 }
 
 }  // namespace walbrook

@@ -25,7 +25,8 @@ class ControlServer {
     // the address cannot be listened on.
     static Result<std::unique_ptr<ControlServer>> create(const ControlServerOptions& options,
                                                          const StatusSource& source,
-                                                         const Logger& log);
+                                                         const Logger& log,
+                                                         const TableCommands& commands = {});
     // Ends the threads and removes the socket.
     ~ControlServer();
     ControlServer(const ControlServer&) = delete;
@@ -48,5 +49,8 @@ bool split_address(const std::string& listen, std::string& host, int& port);
 
 // Asks the process that uses work_dir. ErrorCode::unavailable when nobody answers.
 Result<std::string> ask_control_socket(const std::string& work_dir, const std::string& path);
+// The same with a POST (answer_command). ErrorCode::config for what it does not understand.
+Result<std::string> command_control_socket(const std::string& work_dir, const std::string& path,
+                                           const std::string& body);
 
 }  // namespace walbrook

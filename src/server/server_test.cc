@@ -41,8 +41,9 @@ StatusReport sample() {
     status.problems = {"slot is far behind"};
     status.tables.resize(2);
     status.tables[0] = {
-        TableId{16384}, "public", "a\"b\\c\nd", TablePhase::ready, 5, 6, 7, 8, "", ""};
-    status.tables[1] = {TableId{16385}, "s", "t", TablePhase::errored, 0, 0, 0, 0, "why", "what"};
+        TableId{16384}, "public", "a\"b\\c\nd", TablePhase::ready, 5, 6, 7, 8, false, "", ""};
+    status.tables[1] = {TableId{16385}, "s",   "t",   TablePhase::errored, 0, 0, 0, 0,
+                        true,           "why", "what"};
     return report;
 }
 

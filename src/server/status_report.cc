@@ -17,6 +17,7 @@ Json json_of(const TableStatus& table) {
             {"rows_estimated", table.rows_estimated},
             {"changes_applied", table.changes_applied},
             {"held_bytes", table.held_bytes},
+            {"paused", table.paused},
             {"reason", table.reason},
             {"remedy", table.remedy}};
 }
@@ -34,6 +35,8 @@ class Reader {
         }
         if constexpr (std::is_same_v<T, std::string>) {
             bad_ |= !found->is_string();
+        } else if constexpr (std::is_same_v<T, bool>) {
+            bad_ |= !found->is_boolean();
         } else {
             bad_ |= !found->is_number_integer();
         }
@@ -65,6 +68,7 @@ bool read_table(const Json& object, TableStatus& table) {
     in.read("rows_estimated", table.rows_estimated);
     in.read("changes_applied", table.changes_applied);
     in.read("held_bytes", table.held_bytes);
+    in.read("paused", table.paused);
     in.read("reason", table.reason);
     in.read("remedy", table.remedy);
     const std::optional<TablePhase> known = parse_table_phase(phase);

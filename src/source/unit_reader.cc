@@ -1,15 +1,15 @@
 #include "source/unit_reader.h"
 
-#include <fmt/format.h>
-#include <libpq-fe.h>
-#include <poll.h>
-
-#include <algorithm>
-
 #include "base/backoff.h"
 #include "decode/value.h"
 #include "postgres/quote.h"
 #include "postgres/snapshot.h"
+
+#include <fmt/format.h>
+#include <libpq-fe.h>
+
+#include <algorithm>
+#include <poll.h>
 
 namespace walbrook {
 namespace {
@@ -23,6 +23,7 @@ constexpr CopyLimits kBatchLimits{.rows_max = 65'536, .bytes_max = 4 << 20};
 constexpr std::size_t kReadBytes = 256 << 10;
 constexpr std::uint64_t kStepMin = 128;
 constexpr std::uint64_t kStepMax = 131'072;  // 1 GiB
+constexpr std::uint64_t kBlockBytes = 8192;  // Or what a server was built with: an estimate.
 
 constexpr std::string_view kLockNotAvailable = "55P03";
 
@@ -34,8 +35,8 @@ bool is_sent_as_text(const ColumnSchema& column) {
 std::vector<DecodeValue> decoders_of(const TableSchema& schema) {
     std::vector<DecodeValue> decoders;
     for (const ColumnSchema& column : schema.columns) {
-        decoders.push_back(decoder_for(column, is_sent_as_text(column) ? Format::text
-                                                                       : Format::binary));
+        decoders.push_back(
+            decoder_for(column, is_sent_as_text(column) ? Format::text : Format::binary));
     }
     return decoders;
 }
@@ -69,7 +70,11 @@ UnitReader::UnitReader(Connection& connection, CopyUnitRange range, UnitReaderOp
       stop_(std::move(stop)),
       next_block_(range_.first_block),
       step_(std::clamp(options_.step_blocks, kStepMin, kStepMax)),
-      batch_(options_.schema) {}
+      batch_(options_.schema) {
+    if (options_.range_bytes != 0) {
+        step_ = std::clamp(options_.range_bytes / kBlockBytes, kStepMin, step_);
+    }
+}
 
 UnitReader::~UnitReader() {
     // In the middle of a COPY the session is of no further use to anybody.
@@ -103,7 +108,11 @@ Result<const RowBatch*> UnitReader::next() {
 }
 
 Status UnitReader::begin_range() {
-    if (options_.before_range) WALBROOK_RETURN_IF_ERROR(options_.before_range());
+    range_expected_ = expected_bytes();
+    range_came_ = 0;
+    if (options_.before_range) {
+        WALBROOK_RETURN_IF_ERROR(options_.before_range(range_expected_));
+    }
     Backoff backoff({milliseconds(20), milliseconds(1000)});
     for (;;) {
         const Deadline deadline = within(kStatementDeadline, stop_);
@@ -121,8 +130,7 @@ Status UnitReader::begin_range() {
         if (Status status = options_.on_batch(0); !status) return status;
     }
     WALBROOK_TRY(const std::string statement, copy_statement(now_));
-    WALBROOK_RETURN_IF_ERROR(
-        connection_.start_copy(within(kStatementDeadline, stop_), statement));
+    WALBROOK_RETURN_IF_ERROR(connection_.start_copy(within(kStatementDeadline, stop_), statement));
     parser_ = std::make_unique<BinaryCopyParser>(options_.schema, decoders_of(*options_.schema),
                                                  kBatchLimits);
     large_reads_.emplace(connection_);
@@ -140,15 +148,15 @@ Status UnitReader::lock_and_compare(const Deadline& deadline) {
         deadline, fmt::format("lock table only {} in access share mode nowait", table)));
     WALBROOK_TRY(now_, read_current_shape(connection_, deadline, range_.table.id,
                                           range_.table.schema, range_.table.name));
-    const auto then = std::find_if(
-        options_.shape.physical.begin(), options_.shape.physical.end(),
-        [&](const auto& physical) { return physical.first == range_.table.id.oid; });
+    const auto then =
+        std::find_if(options_.shape.physical.begin(), options_.shape.physical.end(),
+                     [&](const auto& physical) { return physical.first == range_.table.id.oid; });
     const bool is_same_storage = then != options_.shape.physical.end() &&
                                  now_.physical.size() == 1 && now_.physical.front() == *then;
     if (!is_same_storage) {
-        return Error(ErrorCode::aborted,
-                     fmt::format("{} was rewritten or truncated since the snapshot",
-                                 range_.table.name));
+        return Error(
+            ErrorCode::aborted,
+            fmt::format("{} was rewritten or truncated since the snapshot", range_.table.name));
     }
     return {};
 }
@@ -160,16 +168,14 @@ Result<std::string> UnitReader::copy_statement(const TableShape& now) {
     std::string columns;
     for (const ColumnSchema& column : options_.schema->columns) {
         const auto found =
-            std::find_if(now.columns.begin(), now.columns.end(),
-                         [&](const TableShape::Column& c) {
-                             return is_leaf ? c.name == column.name : c.attnum == column.attnum;
-                         });
+            std::find_if(now.columns.begin(), now.columns.end(), [&](const TableShape::Column& c) {
+                return is_leaf ? c.name == column.name : c.attnum == column.attnum;
+            });
         // A row description names the base type of a domain.
-        const bool is_same = found != now.columns.end() &&
-                             ((found->type_oid == column.type_oid &&
-                               found->typmod == column.typmod) ||
-                              (found->type_oid == column.base_type_oid &&
-                               found->typmod == column.base_typmod));
+        const bool is_same =
+            found != now.columns.end() &&
+            ((found->type_oid == column.type_oid && found->typmod == column.typmod) ||
+             (found->type_oid == column.base_type_oid && found->typmod == column.base_typmod));
         if (!is_same) {
             return Error(ErrorCode::aborted,
                          fmt::format("column {} of {} was dropped or changed since the snapshot",
@@ -215,6 +221,7 @@ Result<bool> UnitReader::read_some() {
             got += static_cast<std::size_t>(n);
         }
         if (got > 0) {
+            range_came_ += got;
             last_bytes_ = now();
             continue;
         }
@@ -245,20 +252,28 @@ Status UnitReader::end_range() {
     in_range_ = false;
     WALBROOK_RETURN_IF_ERROR(connection_.exec(deadline, "commit"));
     adapt_step();
+    if (options_.after_range) options_.after_range(range_expected_, range_came_);
     at_end_ = range_end_ == range_.end_block;
     if (!at_end_) next_block_ = *range_end_;
     return {};
 }
 
-// So many blocks that a range ends before its lock must.
+std::uint64_t UnitReader::expected_bytes() const {
+    const std::uint64_t end = range_.end_block.value_or(range_.size_blocks);
+    const std::uint64_t left = end > next_block_ ? end - next_block_ : 1;
+    return (range_.ranges ? std::min(step_, left) : left) * kBlockBytes;
+}
+
+// So many blocks that a range ends before its lock must, and brings no more than is wanted.
 void UnitReader::adapt_step() {
-    const auto took = std::chrono::duration_cast<milliseconds>(
-        std::chrono::steady_clock::now() - range_began_);
+    const auto took =
+        std::chrono::duration_cast<milliseconds>(std::chrono::steady_clock::now() - range_began_);
     // Well below it: rows differ in size, and a busy machine in speed.
-    if (took < options_.yield / 4) {
-        step_ = std::min(step_ * 2, kStepMax);
-    } else if (took > options_.yield / 2) {
+    const std::uint64_t bytes_max = options_.range_bytes;
+    if (took > options_.yield / 2 || (bytes_max != 0 && range_came_ > bytes_max)) {
         step_ = std::max(step_ / 2, kStepMin);
+    } else if (took < options_.yield / 4 && (bytes_max == 0 || range_came_ * 2 <= bytes_max)) {
+        step_ = std::min(step_ * 2, kStepMax);
     }
 }
 

@@ -1,5 +1,10 @@
 #pragma once
 
+#include "decode/copy_binary.h"
+#include "postgres/catalog.h"
+#include "source/large_reads.h"
+#include "walbrook/batch.h"
+
 #include <chrono>
 #include <cstdint>
 #include <functional>
@@ -9,11 +14,6 @@
 #include <string>
 #include <vector>
 
-#include "decode/copy_binary.h"
-#include "source/large_reads.h"
-#include "postgres/catalog.h"
-#include "walbrook/batch.h"
-
 namespace walbrook {
 
 // A run of blocks of one physical table: one unit of a copy.
@@ -21,21 +21,26 @@ struct CopyUnitRange {
     PhysicalTable table;
     std::uint64_t first_block = 0;
     std::optional<std::uint64_t> end_block;  // Nothing: to the end, wherever that is.
-    std::uint64_t size_blocks = 0;  // Of the whole table when the copy was planned.
+    std::uint64_t size_blocks = 0;           // Of the whole table when the copy was planned.
     bool ranges = true;  // False: the server cannot scan by ctid range; read it at once.
 };
 
 struct UnitReaderOptions {
     static constexpr std::uint64_t kFirstStepBlocks = 1024;  // 8 MiB
-    TableSchemaPtr schema;   // As of the snapshot.
-    TableShape shape;        // As of the snapshot.
-    std::string snapshot;    // Its exported name.
-    std::string row_filter;  // SQL, or empty.
-    std::chrono::milliseconds yield{2000};  // About how long one lock is kept.
+    TableSchemaPtr schema;                                   // As of the snapshot.
+    TableShape shape;                                        // As of the snapshot.
+    std::string snapshot;                                    // Its exported name.
+    std::string row_filter;                                  // SQL, or empty.
+    std::chrono::milliseconds yield{2000};                   // About how long one lock is kept.
     // How many blocks the first transaction reads; what step() of the last reader said.
     std::uint64_t step_blocks = kFirstStepBlocks;
-    // Before each range, when no lock is held: may wait. An error ends the unit.
-    std::function<Status()> before_range;
+    // About what one range should bring at most; 0: any size.
+    std::uint64_t range_bytes = 0;
+    // Before each range, when no lock is held: may wait; told how many bytes its blocks have. An
+    // error ends the unit.
+    std::function<Status(std::uint64_t)> before_range;
+    // After each range: the blocks' bytes as before, and those of COPY data that came.
+    std::function<void(std::uint64_t, std::uint64_t)> after_range;
     // After each batch, with its rows; an error ends the unit.
     std::function<Status(std::size_t)> on_batch;
 };
@@ -70,6 +75,7 @@ class UnitReader final : public RowReader {
     Result<bool> read_some();
     Status end_range();
     void adapt_step();
+    std::uint64_t expected_bytes() const;
 
     Connection& connection_;
     const CopyUnitRange range_;
@@ -77,16 +83,18 @@ class UnitReader final : public RowReader {
     const std::stop_token stop_;
 
     std::uint64_t next_block_;
-    std::uint64_t step_;  // Blocks of the next transaction.
+    std::uint64_t step_;                      // Blocks of the next transaction.
     std::optional<std::uint64_t> range_end_;  // Of the running one; nothing: open.
     bool in_range_ = false;
     bool at_end_ = false;
     std::chrono::steady_clock::time_point range_began_;
+    std::uint64_t range_expected_ = 0;  // Bytes of the blocks of the running one.
+    std::uint64_t range_came_ = 0;      // COPY data of it.
     TableShape now_;
 
     std::unique_ptr<BinaryCopyParser> parser_;
-    Buffer bytes_;            // From the socket, not parsed yet.
-    std::size_t used_ = 0;    // Of bytes_.
+    Buffer bytes_;                           // From the socket, not parsed yet.
+    std::size_t used_ = 0;                   // Of bytes_.
     std::optional<LargeReads> large_reads_;  // While in a range.
     Instant last_bytes_{};
     RowBatch batch_;

@@ -31,6 +31,7 @@ constexpr auto kMigrations = std::to_array<const char*>({
     " from_lsn pg_lsn, schema text not null,"
     " primary key (pipeline_id, destination, table_oid, from_lsn));",
     "alter table walbrook.tables add column membership text not null default '';",
+    "alter table walbrook.tables add column content text not null default '';",
 });
 
 // "walbrook" as a number: keeps two processes from migrating at once.
@@ -49,7 +50,8 @@ nlohmann::json to_record(const TableState& state) {
             {"remedy", state.remedy},
             {"retries", state.retries},
             {"next_retry_unix_ms", state.next_retry_unix_ms},
-            {"membership", state.membership}};
+            {"membership", state.membership},
+            {"content", state.content}};
 }
 
 Result<TableState> table_from(const Rows& rows, std::size_t row) {
@@ -67,6 +69,7 @@ Result<TableState> table_from(const Rows& rows, std::size_t row) {
     state.retries = fields.u32();
     state.next_retry_unix_ms = fields.i64();
     state.membership = fields.text();
+    state.content = fields.text();
     WALBROOK_RETURN_IF_ERROR(fields.finish("read the state of a table"));
     const auto parsed = parse_table_phase(phase);
     if (!parsed) {
@@ -101,6 +104,7 @@ class PostgresStore final : public Store {
     Result<std::int64_t> stored_version();
     Status apply_migrations();
     Status migrate();
+    Status check_writable();
     // Runs one statement whose first two parameters are the scope; once more on a new
     // session if this one was lost.
     template <class... Params>
@@ -194,9 +198,19 @@ Status PostgresStore::migrate() {
     return applied;
 }
 
+Status PostgresStore::check_writable() {
+    WALBROOK_TRY(const Rows recovery,
+                 connection_->query(within(kCallTimeout), "select pg_is_in_recovery()"));
+    if (recovery.text(0, 0) != "t") return {};
+    return Error(ErrorCode::config,
+                 "the server is a standby, where nothing can be written; let "
+                 "pipeline.store_pg_connection name a primary, or use pipeline.store.type: sqlite");
+}
+
 Status PostgresStore::open(const StoreScope& scope) {
     scope_ = scope;
     Status ready = connect();
+    if (ready) ready = check_writable();
     if (ready) ready = migrate();
     if (ready) return {};
     connection_.reset();
@@ -233,7 +247,8 @@ Result<std::vector<TableState>> PostgresStore::load_tables() {
     WALBROOK_TRY(const Rows rows,
                  run("load the tables",
                      "select table_oid, schema_name, table_name, phase, paused, attempt, position,"
-                     " reason, remedy, retries, next_retry_unix_ms, membership from walbrook.tables"
+                     " reason, remedy, retries, next_retry_unix_ms, membership, content"
+                     " from walbrook.tables"
                      " where pipeline_id = $1 and destination = $2 order by table_oid"));
     std::vector<TableState> tables;
     for (std::size_t i = 0; i < rows.size(); ++i) {
@@ -250,14 +265,14 @@ Status PostgresStore::save_tables(std::span<const TableState> tables) {
                "insert into walbrook.tables select $1::int8, $2, r.* from json_to_recordset($3) as"
                " r(table_oid int8, schema_name text, table_name text, phase text, paused bool,"
                " attempt int8, position pg_lsn, reason text, remedy text, retries int8,"
-               " next_retry_unix_ms int8, membership text)"
+               " next_retry_unix_ms int8, membership text, content text)"
                " on conflict (pipeline_id, destination, table_oid) do update set"
                " schema_name = excluded.schema_name, table_name = excluded.table_name,"
                " phase = excluded.phase, paused = excluded.paused, attempt = excluded.attempt,"
                " position = excluded.position, reason = excluded.reason,"
                " remedy = excluded.remedy, retries = excluded.retries,"
                " next_retry_unix_ms = excluded.next_retry_unix_ms,"
-               " membership = excluded.membership",
+               " membership = excluded.membership, content = excluded.content",
                records.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace))
         .status();
 }

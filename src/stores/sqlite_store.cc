@@ -29,6 +29,7 @@ constexpr auto kMigrations = std::to_array<const char*>({
     " table_oid integer not null, from_lsn text not null, schema text not null,"
     " primary key (pipeline_id, destination, table_oid, from_lsn)) without rowid;",
     "alter table tables add column membership text not null default ''",
+    "alter table tables add column content text not null default ''",
 });
 
 constexpr std::int64_t kApplicationId = 0x57'4c'42'4b;  // "WLBK": tells a file of ours.
@@ -165,7 +166,7 @@ Result<std::vector<TableState>> SqliteStore::load_tables() {
     WALBROOK_RETURN_IF_ERROR(check_open());
     auto statement = scoped(
         "select table_oid, schema_name, table_name, phase, paused, attempt, position, reason,"
-        " remedy, retries, next_retry_unix_ms, membership from tables"
+        " remedy, retries, next_retry_unix_ms, membership, content from tables"
         " where pipeline_id = ? and destination = ? order by table_oid");
     std::vector<TableState> tables;
     for (;;) {
@@ -189,12 +190,15 @@ Result<std::vector<TableState>> SqliteStore::load_tables() {
         state.retries = narrow<std::uint32_t>(statement.integer(9));
         state.next_retry_unix_ms = statement.integer(10);
         state.membership = statement.text(11);
+        state.content = statement.text(12);
         tables.push_back(std::move(state));
     }
 }
 
 Status SqliteStore::save_table(const TableState& state) {
-    return scoped("insert or replace into tables values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")
+    return scoped(
+               "insert or replace into tables values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, "
+               "?)")
         .add(std::int64_t{state.table.oid})
         .add(std::string_view(state.schema))
         .add(std::string_view(state.name))
@@ -207,6 +211,7 @@ Status SqliteStore::save_table(const TableState& state) {
         .add(std::int64_t{state.retries})
         .add(state.next_retry_unix_ms)
         .add(std::string_view(state.membership))
+        .add(std::string_view(state.content))
         .done();
 }
 

@@ -80,6 +80,7 @@ class StoreContract : public ::testing::TestWithParam<StoreKind> {
         out.retries = 3;
         out.next_retry_unix_ms = 1'800'000'000'123;
         out.membership = "rel:16400:733";
+        out.content = "f:16400=16400";
         return out;
     }
     static TableSchema schema(std::uint32_t oid, const std::string& name) {

@@ -7,8 +7,8 @@ namespace {
 
 std::vector<CaseEntry> all_cases() {
     std::vector<CaseEntry> all;
-    for (const auto list :
-         {copy_cases(), change_cases(), value_cases(), table_cases(), position_cases()}) {
+    for (const auto list : {copy_cases(), change_cases(), value_cases(), table_cases(),
+                            schema_cases(), random_schema_cases(), position_cases()}) {
         all.insert(all.end(), list.begin(), list.end());
     }
     return all;

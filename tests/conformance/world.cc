@@ -49,6 +49,18 @@ Recovered World::crash() {
     return open();
 }
 
+SchemaChange schema_change(const TableSchemaPtr& from, const TableSchemaPtr& to,
+                           const TextRow& existing, CopyTargetPtr copy) {
+    SchemaChange change;
+    change.from = from;
+    change.to = to;
+    change.copy = std::move(copy);
+    if (!existing.empty()) {
+        change.existing = std::make_shared<const RowBatch>(make_rows(to, {existing}));
+    }
+    return change;
+}
+
 CopyTargetPtr copy_target(const TableSchemaPtr& schema, std::uint32_t attempt) {
     return std::make_shared<const CopyTarget>(CopyTarget{schema, attempt, {0x1000}});
 }
@@ -91,6 +103,21 @@ void World::expect_applied(Flush& flush) {
         return;
     }
     EXPECT_EQ(*ack, Ack::durable);
+}
+
+bool World::expect_applied_or_refused(Flush& flush, std::uint32_t table_oid) {
+    const Result<Lsn> before = destination_->read_position({});
+    const Result<Ack> ack = destination_->apply(flush, Ack::durable, {});
+    if (ack) return true;
+    EXPECT_EQ(name_of(ack.error().code()), "schema_mismatch") << ack.error().message();
+    EXPECT_EQ(ack.error().table_oid(), table_oid) << ack.error().message();
+    const Result<Lsn> after = destination_->read_position({});
+    if (before && after) {
+        EXPECT_EQ(*before, *after);
+    } else {
+        ADD_FAILURE() << "the position cannot be read";
+    }
+    return false;
 }
 
 void World::expect_refused(Flush& flush, ErrorCode code, std::uint32_t table_oid) {

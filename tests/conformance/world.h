@@ -57,6 +57,9 @@ class World {
     // Must fail with this code and, unless 0, this table, and change nothing that
     // `unchanged` lists.
     void expect_refused(Flush& flush, ErrorCode code, std::uint32_t table_oid);
+    // For what a destination may also answer with ErrorCode::schema_mismatch for this table, so
+    // that it is copied again: then false.
+    bool expect_applied_or_refused(Flush& flush, std::uint32_t table_oid);
 
     std::vector<TextRow> read(const TableSchemaPtr& schema);
     void expect_rows(const TableSchemaPtr& schema, std::vector<TextRow> expected);
@@ -71,6 +74,10 @@ class World {
     Lsn last_{0x1000000};
 };
 
+// A change between transactions. Rows that exist hold `existing`, one value a column of `to`,
+// in those that `from` lacks; nothing but nulls if it is empty.
+SchemaChange schema_change(const TableSchemaPtr& from, const TableSchemaPtr& to,
+                           const TextRow& existing = {}, CopyTargetPtr copy = nullptr);
 CopyTargetPtr copy_target(const TableSchemaPtr& schema, std::uint32_t attempt);
 // The table's entry, or nullptr.
 const RecoveredTable* find_table(const Recovered& recovered, const TableSchemaPtr& schema);
@@ -85,6 +92,8 @@ std::span<const CaseEntry> copy_cases();
 std::span<const CaseEntry> change_cases();
 std::span<const CaseEntry> value_cases();
 std::span<const CaseEntry> table_cases();
+std::span<const CaseEntry> schema_cases();
+std::span<const CaseEntry> random_schema_cases();
 std::span<const CaseEntry> position_cases();
 
 }  // namespace walbrook::testing

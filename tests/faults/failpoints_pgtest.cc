@@ -6,6 +6,9 @@
 #include "support/eventually.h"
 #include "support/pg_test.h"
 
+#include <fmt/format.h>
+
+#include <array>
 #include <signal.h>
 
 namespace walbrook::testing {
@@ -58,6 +61,7 @@ TEST_P(Failpoints, DeathAtEachLosesNothing) {
     Database source(PgCluster::shared(GetParam()));
     Bank bank = Bank::small(source);
     for (const std::string_view name : kFailpoints) {
+        if (name.starts_with("schema.")) continue;  // Below.
         if (const char* only = std::getenv("ONLY"); only && name != only) continue;
         SCOPED_TRACE(name);
         bool is_reached = false;
@@ -67,6 +71,98 @@ TEST_P(Failpoints, DeathAtEachLosesNothing) {
         }
         ASSERT_TRUE(is_reached) << "never reached";
         if (HasFailure()) return;
+    }
+}
+
+// What a migration may do, one transaction each, with rows of every version.
+constexpr std::array kMigrations = std::to_array<const char*>({
+    "alter table t add column b text default 'x'; update t set b = 'y' where id % 3 = 0",
+    "alter table t rename column v to w; insert into t (id, w) values (1001, 1)",
+    "update t set w = w + 1; alter table t drop column b; delete from t where id = 1001",
+    "alter table t add column v int; update t set v = id where id % 5 = 0",
+    "insert into t (id, w) values (1002, 2); alter table t alter column w type bigint",
+    "alter table t add column r float8 default random(); update t set r = 0 where id < 10",
+    "alter table t drop column v, add column v text default 'z'; update t set v = 'a' where id = 7",
+    "alter table t rename to u; insert into u (id, w) values (1003, 3); alter table u rename to t",
+    "alter table t replica identity full; update t set w = 0 where id < 5; delete from t where "
+    "id = 1003; alter table t replica identity default",
+    "truncate t; insert into t (id, w) select g, g from generate_series(1, 50) g",
+    "begin; alter table t add column never int; update t set never = 1; rollback",
+    "alter table t drop constraint t_pkey, add primary key (id, w); update t set w = w + 100",
+});
+
+// Places at which a change of a table's shape may be half done.
+constexpr std::array kPlacesOfSchemaChanges = std::to_array<std::string_view>({
+    "schema.before_store",
+    "schema.after_store",
+    "copy.before_hold",
+    "copy.after_snapshot",
+    "copy.after_finish",
+    "publish.before_apply",
+    "publish.after_apply",
+    "flush.before_apply",
+    "flush.after_apply",
+    "flush.after_store",
+    "confirm.after_send",
+    "lake.before_flush",
+    "lake.after_flush",
+    "lake.before_publish",
+    "lake.after_publish",
+});
+
+// False if the place was not reached.
+bool die_among_migrations(Database& source, std::string_view place, int nth) {
+    source.exec(
+        "create table t (id int primary key, v int); create table other (id serial primary key);"
+        "insert into t select g, g from generate_series(1, 100) g;"
+        "create publication shop for table t, other");
+    Replica replica(source);
+    replica.configure("batch: {max_fill_ms: 20}");
+    replica.set_environment("WALBROOK_FAILPOINTS", fmt::format("{}=kill@{}", place, nth));
+    bool is_reached = false;
+    const auto go_on_after_death = [&] {
+        if (replica.is_running()) return;
+        is_reached = true;
+        EXPECT_EQ(replica.process().wait()->signal, SIGKILL) << replica.log();
+        replica.clear_environment();
+        replica.start();
+    };
+    replica.start();
+    EXPECT_TRUE(
+        eventually([&] { return !replica.is_running() || replica.difference_of("t").empty(); }));
+    for (const char* migration : kMigrations) {
+        go_on_after_death();
+        source.exec(migration);
+        // Some of them share a flush, and some do not.
+        for (int i = 0; i < 5; ++i) {
+            source.exec("insert into other default values; select pg_sleep(0.005)");
+        }
+    }
+    EXPECT_TRUE(eventually([&] {
+        go_on_after_death();
+        return replica.difference_of_tables({"t", "other"}).empty();
+    })) << replica.difference_of_tables({"t", "other"})
+        << replica.log();
+    if (is_reached) {
+        EXPECT_EQ(replica.stop().code, 0) << replica.log();
+    } else {
+        replica.kill();  // It may die of its own while it stops.
+    }
+    drop_slot(source, replica);
+    return is_reached;
+}
+
+TEST_P(Failpoints, DeathAmongSchemaChangesLosesNothing) {
+    for (const std::string_view place : kPlacesOfSchemaChanges) {
+        bool is_reached = false;
+        for (const int nth : {2, 1}) {
+            if (is_reached) break;
+            SCOPED_TRACE(fmt::format("{}@{}", place, nth));
+            Database source(PgCluster::shared(GetParam()));
+            is_reached = die_among_migrations(source, place, nth);
+            if (HasFailure()) return;
+        }
+        EXPECT_TRUE(is_reached) << place << " was never reached";
     }
 }
 

@@ -4,7 +4,9 @@
 #include "integration/replica.h"
 #include "support/eventually.h"
 #include "support/pg_test.h"
+#include "support/tcp_proxy.h"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 
 namespace walbrook::testing {
@@ -96,6 +98,135 @@ TEST_P(Failover, ATimelineThatLeftOursTooEarlyIsRefused) {
     EXPECT_THAT(replica.log(), HasSubstr("does not continue the log that was followed"));
     // It stays refused.
     EXPECT_NE(replica.run_until_caught_up().code, 0);
+}
+
+// What the standby had not received is only what others wrote: no transaction of ours is missing,
+// however far keepalives have told us of.
+TEST_P(Failover, AStandbyThatLacksOnlyWhatIsNotOursIsFollowed) {
+    PgCluster primary({.version = GetParam()});
+    Database database(primary);
+    Database other(primary);
+    prepare(database);
+    other.exec("create table noise(t text)");
+    const auto standby = PgCluster::standby_of(primary);
+    // Passes nothing before the new primary has a slot of ours.
+    TcpProxy proxy(standby->port());
+    proxy.stall("");
+    Replica replica(database);
+    const std::string both = fmt::format(
+        "{{url: "
+        "\"postgres://postgres@127.0.0.1:{},127.0.0.1:{}/{}?target_session_attrs=read-write\"}}",
+        primary.port(), proxy.port(), database.name());
+    replica.connect_with(both);
+    replica.start();
+    ASSERT_TRUE(replica.catches_up());
+    database.exec("insert into item values (101, 'last of ours')");
+    ASSERT_TRUE(replica.catches_up());
+    ASSERT_TRUE(eventually([&] {
+        return parse_lsn(value(*standby, "select pg_last_wal_replay_lsn()")) >= database.lsn();
+    }));
+    standby->stop();
+    // More than the new server needs for the slot that is made there.
+    other.exec("insert into noise select repeat('x', 1000) from generate_series(1, 20000)");
+    const Lsn unseen = database.lsn();
+    ASSERT_TRUE(eventually([&] {
+        const auto now = replica.status();
+        return now && now->confirmed >= unseen;
+    }));
+    primary.kill();
+    standby->start();
+    promote(*standby);
+    Connection there = session(*standby, database.name());
+    must_exec(there, fmt::format("select pg_create_logical_replication_slot('{}', 'pgoutput')",
+                                 replica.slot()));
+    must_exec(there,
+              "insert into public.item values (102, 'only there'); delete from public.item "
+              "where id = 5");
+    proxy.resume();
+    const auto is_equal = [&] {
+        return replica.is_running() && difference(table_rows(there, {.table = "item"}),
+                                                  replica.reader().rows("public", "item"))
+                                           .empty();
+    };
+    EXPECT_TRUE(eventually(is_equal));
+    EXPECT_THAT(replica.log(), HasSubstr("on a new timeline"));
+    // And the same at a start.
+    EXPECT_EQ(replica.stop().code, 0);
+    must_exec(there, "update public.item set note = 'again' where id < 10");
+    replica.start();
+    EXPECT_TRUE(eventually(is_equal));
+    EXPECT_EQ(replica.stop().code, 0);
+}
+
+std::vector<int> versions_with_failover_slots() {
+    std::vector<int> versions = newest_pg_version();
+    std::erase_if(versions, [](int version) { return version < 17; });
+    return versions;
+}
+
+class FailoverSlot : public Failover {};
+INSTANTIATE_TEST_SUITE_P(Pg, FailoverSlot, ::testing::ValuesIn(versions_with_failover_slots()),
+                         version_name);
+GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(FailoverSlot);
+
+// The standby has taken the slot over: all goes on there, without a new copy.
+TEST_P(FailoverSlot, GoesOnAtThePromotedStandby) {
+    PgCluster primary({.version = GetParam()});
+    Database database(primary);
+    prepare(database);
+    const auto standby = PgCluster::standby_of(primary);
+    database.exec("select pg_create_physical_replication_slot('standby', true)");
+    standby->set(
+        "primary_conninfo",
+        fmt::format("host=127.0.0.1 port={} user=postgres dbname=postgres", primary.port()));
+    standby->set("primary_slot_name", "standby");
+    standby->set("sync_replication_slots", "on");
+    standby->restart();
+    // We never learn of what the standby does not have.
+    primary.set("synchronized_standby_slots", "standby");
+    primary.reload();
+    Replica replica(database);
+    replica.connect_with(fmt::format(
+        "{{url: "
+        "\"postgres://postgres@127.0.0.1:{},127.0.0.1:{}/{}?target_session_attrs=read-write\"}}",
+        primary.port(), standby->port(), database.name()));
+    // Off for the first run: a slot that was made without it gets it at the next start.
+    replica.set_environment("WALBROOK__PIPELINE__FAILOVER_SLOT", "off");
+    ASSERT_EQ(replica.run_until_caught_up().code, 0);
+    const std::string is_failover = fmt::format(
+        "select failover from pg_replication_slots where slot_name = '{}'", replica.slot());
+    EXPECT_EQ(database.value(is_failover), "f");
+    replica.clear_environment();
+    replica.start();
+    ASSERT_TRUE(replica.catches_up());
+    EXPECT_EQ(database.value(is_failover), "t");
+    ASSERT_TRUE(eventually([&] {
+        return value(*standby,
+                     fmt::format("select coalesce(bool_or(synced and not temporary), "
+                                 "false) from pg_replication_slots where slot_name = '{}'",
+                                 replica.slot())) == "t";
+    }));
+    for (int i = 0; i < 20; ++i) {
+        database.exec(
+            fmt::format("insert into item values ({}, 'before'); delete from item where "
+                        "id = {}",
+                        200 + i, i));
+    }
+    ASSERT_TRUE(replica.catches_up());
+    primary.kill();
+    promote(*standby);
+    Connection there = session(*standby, database.name());
+    must_exec(there,
+              "insert into public.item values (300, 'after'); update public.item set note = "
+              "'after' where id % 7 = 0");
+    EXPECT_TRUE(eventually([&] {
+        return replica.is_running() && difference(table_rows(there, {.table = "item"}),
+                                                  replica.reader().rows("public", "item"))
+                                           .empty();
+    }));
+    EXPECT_EQ(replica.count_in_log("made the replication slot"), 1);
+    EXPECT_THAT(replica.log(), ::testing::Not(HasSubstr("copied again")));
+    EXPECT_EQ(replica.stop().code, 0);
 }
 
 }  // namespace

@@ -48,11 +48,12 @@ Replica::~Replica() {
 
 void Replica::write_config() {
     std::string text = fmt::format(
-        "pipeline:\n  id: {}\n  publication_name: '{}'\n  pg_connection: {{url: \"{}\"}}\n"
-        "  work_dir: work\n",
+        "pipeline:\n  id: {}\n  publication_name: '{}'\n  pg_connection: {}\n  work_dir: work\n",
         id_, publication_,
-        port_ == 0 ? source_.url()
-                   : fmt::format("postgres://postgres@127.0.0.1:{}/{}", port_, source_.name()));
+        !connection_.empty()
+            ? connection_
+            : fmt::format("{{url: \"postgres://{}@127.0.0.1:{}/{}\"}}", role_,
+                          port_ == 0 ? source_.cluster().port() : port_, source_.name()));
     for (const std::string& key : keys_) text += "  " + key + "\n";
     text += fmt::format(
         "destination: {{ducklake: {{catalog: \"{}\", data_path: \"lake/data\"}}}}\n"
@@ -138,6 +139,40 @@ std::optional<PipelineStatus> Replica::status() {
     auto report = status_report_from_json(finished.output);
     if (!report) return std::nullopt;
     return std::move(report->pipeline);
+}
+
+ChildExit Replica::command(std::vector<std::string> args) {
+    args.insert(args.end(), {"--config", folder_.file("walbrook.yaml")});
+    return run_program(WALBROOK_PROGRAM_PATH, {.args = std::move(args)}).exit;
+}
+
+bool Replica::shows_problem(const std::string& text) {
+    return eventually([&] {
+        const auto now = status();
+        if (!now) return false;
+        for (const std::string& problem : now->problems) {
+            if (problem.find(text) != std::string::npos) return true;
+        }
+        return false;
+    });
+}
+
+std::optional<TableStatus> Replica::table(const std::string& name) {
+    const auto now = status();
+    if (!now) return std::nullopt;
+    for (const TableStatus& each : now->tables) {
+        if (each.name == name) return each;
+    }
+    return std::nullopt;
+}
+
+int Replica::count_in_log(const std::string& text) const {
+    const std::string all = log();
+    int count = 0;
+    for (std::size_t at = all.find(text); at != std::string::npos; at = all.find(text, at + 1)) {
+        ++count;
+    }
+    return count;
 }
 
 bool Replica::is_copying(const std::string& table, std::uint64_t rows) {

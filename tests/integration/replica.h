@@ -33,6 +33,12 @@ class Replica {
 
     // The source is asked at this port from the next start on: a proxy before it.
     void connect_through(std::uint16_t port) { port_ = port; }
+    // The same as this role, or with a `pg_connection` of the test's own, as YAML.
+    void connect_as(std::string role) { role_ = std::move(role); }
+    void connect_with(std::string pg_connection) { connection_ = std::move(pg_connection); }
+    // A second process of the same pipeline: its id, with a folder and a lake of its own.
+    void be_a_second(const Replica& first) { id_ = first.id_; }
+    std::string slot() const { return "walbrook_" + std::to_string(id_); }
 
     // `walbrook run`, beside the test.
     void start(std::vector<std::string> args = {});
@@ -46,8 +52,16 @@ class Replica {
     // What the program has written to its log, for messages of failed tests.
     std::string log() const;
 
+    // Waits for a problem in `status` that holds this text.
+    [[nodiscard]] bool shows_problem(const std::string& text);
+    // The table as `status` has it; nothing when that cannot be asked.
+    std::optional<TableStatus> table(const std::string& name);
+    // How often this text stands in the log.
+    int count_in_log(const std::string& text) const;
     // What `walbrook status --json` says; nothing when it cannot be asked.
     std::optional<PipelineStatus> status();
+    // `walbrook resync|pause|resume …`.
+    ChildExit command(std::vector<std::string> args);
     // Waits until so many rows of the table have been copied (and not all, if it is large).
     [[nodiscard]] bool is_copying(const std::string& table, std::uint64_t rows);
     // Waits until the lake holds everything that was committed at the source before this call.
@@ -81,6 +95,8 @@ class Replica {
     std::string publication_;
     std::uint64_t id_;
     std::uint16_t port_ = 0;  // 0: the server's own.
+    std::string role_ = "postgres";
+    std::string connection_;  // Empty: made of the source, port_ and role_.
     TempDir folder_;
     std::string catalog_;
     std::vector<std::string> keys_;

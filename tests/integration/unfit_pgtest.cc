@@ -107,7 +107,7 @@ class Unfit : public PgTest {
                             AllOf(HasSubstr("public." + name), HasSubstr("odd_column"),
                                   HasSubstr("change the value or the column's type"),
                                   HasSubstr("unsupported_value"), Not(HasSubstr(each.trace))));
-                EXPECT_THAT(table.remedy, HasSubstr("restart walbrook"));
+                EXPECT_THAT(table.remedy, HasSubstr("walbrook resync public." + name));
                 EXPECT_THAT(replica.log(),
                             AllOf(HasSubstr("public." + name), Not(HasSubstr(each.trace))));
             }

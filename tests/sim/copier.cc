@@ -49,7 +49,8 @@ void Copier::step(std::size_t table, std::int64_t now_ms, std::uint64_t give_up_
             copy.stage = Stage::asked;
             entry.phase = TablePhase::copying;
             ++entry.attempt;
-            inbox_.push_back(input::Hold{source_.schema_now(table)});
+            inbox_.push_back(input::Hold{.schema = source_.schema_now(table),
+                                         .read_at = source_.insert_position()});
             return;
         case Stage::asked:
             return;

@@ -65,6 +65,8 @@ struct World::Process {
     }
     std::unique_ptr<MemoryDestination> destination;
     std::deque<CoreInput> inbox;
+    std::optional<action::Describe> question;  // To the catalog.
+    std::uint64_t looks = 0;                   // At the catalog.
     Writer writer;
     Copier copier;
     std::unique_ptr<ApplyCore> core;
@@ -240,6 +242,7 @@ void World::take_inputs() {
         inbox.erase(acked);
         feed(input);
     }
+    answer_question();
     while (!inbox.empty()) {
         const bool is_hold = std::holds_alternative<input::Hold>(inbox.front());
         if (is_hold && !process_->core->is_at_boundary()) return;
@@ -247,6 +250,22 @@ void World::take_inputs() {
         inbox.pop_front();
         feed(input);
     }
+}
+
+// The catalog may know more than the stream, never less: a commit is in the log before it can
+// be seen.
+void World::answer_question() {
+    if (!process_->question) return;
+    const Source::Snapshot snapshot = source_->take_snapshot();
+    const auto xids = SnapshotXids::parse(snapshot.text);
+    if (!xids || !xids->visible(process_->question->xid)) return;
+    input::Described answer;
+    answer.request = process_->question->request;
+    answer.table = TableId{process_->question->relation};
+    answer.now.schema = source_->schema_now(Source::table_of(process_->question->relation));
+    answer.now.seen = ++process_->looks;
+    process_->question.reset();
+    feed(answer);
 }
 
 void World::write() {
@@ -317,6 +336,8 @@ void World::act(CoreAction& any) {
                                         to_string(stopped->position)));
         }
         copier.on_stopped(*stopped, now_ms_);
+    } else if (const auto* describe = std::get_if<action::Describe>(&any)) {
+        process_->question = *describe;
     } else if (const auto* fail = std::get_if<action::Fail>(&any)) {
         throw Violation("the core gives up: " + fail->error.message());
     }

@@ -40,7 +40,7 @@ struct Coverage {
 struct WorldOptions {
     std::uint64_t seed = 0;
     Bug bug = Bug::none;
-    bool trace = false;         // Every step to stderr.
+    bool trace = false;  // Every step to stderr.
     std::string spill_directory;
 };
 
@@ -82,6 +82,7 @@ class World {
     void change_memory();
     void tick(std::int64_t ms);
     void take_inputs();
+    void answer_question();
     void write();
     void confirm();
     void feed(const CoreInput& input);

@@ -164,7 +164,8 @@ bool TcpProxy::wait_readable(const Link& link, int socket) const {
             continue;
         }
         pollfd waiting{socket, POLLIN, 0};
-        if (poll(&waiting, 1, kPollMs) > 0) return true;
+        // What came, or ended, after the stall began waits for its end, too.
+        if (poll(&waiting, 1, kPollMs) > 0 && !is_stalled(link)) return true;
     }
 }
 

@@ -43,6 +43,35 @@ TEST(Engine, MapsErrorsToWhatTheCallerCanDo) {
               std::string::npos);
 }
 
+// One value may be larger than what is enough for all others.
+TEST(Engine, GetsMoreMemoryWhenItIsNotEnough) {
+    DatabaseOptions options;
+    options.memory_bytes_max = 64ULL << 20;
+    options.memory_bytes_in_need = 4ULL << 30;
+    auto made = Database::create(options);
+    ASSERT_TRUE(made) << made.error().message();
+    Database& db = **made;
+    auto session = db.connect();
+    ASSERT_TRUE(session);
+    const char* const large = "CREATE OR REPLACE TEMP TABLE t AS SELECT repeat('x', 40000000) AS v";
+    const Status refused = (*session)->run(large);
+    ASSERT_FALSE(refused);
+    EXPECT_TRUE(is_out_of_memory(refused.error())) << refused.error().message();
+    EXPECT_EQ(refused.error().code(), ErrorCode::unavailable);
+    EXPECT_TRUE(db.may_have_more());
+    while (!(*session)->run(large) && db.give_more()) {
+    }
+    EXPECT_TRUE((*session)->run(large));
+    // Up to a limit, and then it is the value's fault: nothing else heals it.
+    while (db.give_more()) {
+    }
+    EXPECT_FALSE(db.may_have_more());
+    EXPECT_EQ(db.memory_bytes(), 4ULL << 30);
+    EXPECT_TRUE(is_large(db, 400'000'000));
+    EXPECT_FALSE(is_large(db, 1'000'000));
+    EXPECT_EQ(too_large(db, 400'000'000).code(), ErrorCode::unsupported_value);
+}
+
 TEST(Engine, ReachesNothingByItself) {
     auto db = database();
     auto session = db->connect();

@@ -5,6 +5,7 @@
 #include <duckdb.h>
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <charconv>
 #include <cstdlib>
@@ -228,6 +229,8 @@ Result<std::unique_ptr<Database>> Database::create(const DatabaseOptions& option
         return error;
     }
     std::unique_ptr<Database> database(new Database(std::move(handle)));
+    database->memory_bytes_ = options.memory_bytes_max;
+    database->memory_bytes_in_need_ = options.memory_bytes_in_need;
     database->secrets_ = std::make_shared<const std::vector<std::string>>(options.secrets);
     WALBROOK_TRY(std::unique_ptr<Connection> connection, database->connect());
     const std::filesystem::path folder = extension_folder();
@@ -242,6 +245,34 @@ Result<std::unique_ptr<Database>> Database::create(const DatabaseOptions& option
     }
     WALBROOK_RETURN_IF_ERROR(register_scan(connection->handle_->connection, database->scans_));
     return database;
+}
+
+// In steps: few values need all of it.
+bool Database::give_more() {
+    std::uint64_t now = memory_bytes_;
+    if (now >= memory_bytes_in_need_) return false;
+    const std::uint64_t next = std::min(now * 4, memory_bytes_in_need_);
+    if (!memory_bytes_.compare_exchange_strong(now, next)) return true;  // Somebody else did.
+    const auto session = connect();
+    return session && (*session)->run(fmt::format("SET memory_limit = '{}B'", next)).ok();
+}
+
+bool is_out_of_memory(const Error& error) {
+    return error.message().find("Out of Memory Error") != std::string::npos;
+}
+
+// DuckDB holds a value several times on its way into a file.
+bool is_large(const Database& database, std::uint64_t bytes) {
+    return bytes > database.memory_bytes() / 16;
+}
+
+Error too_large(const Database& database, std::uint64_t bytes) {
+    return {ErrorCode::unsupported_value,
+            fmt::format("{} needs more memory than there is for the lake ({} MiB, "
+                        "half of the machine's or the container's); make the value smaller, or "
+                        "give it more memory",
+                        bytes == 0 ? "a row" : fmt::format("a row of {} MiB", bytes >> 20),
+                        database.memory_bytes() >> 20)};
 }
 
 Result<std::unique_ptr<Connection>> Database::connect() {

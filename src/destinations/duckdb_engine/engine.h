@@ -1,5 +1,9 @@
 #pragma once
 
+#include "destinations/duckdb_engine/scan.h"
+#include "walbrook/result.h"
+
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -8,17 +12,15 @@
 #include <string_view>
 #include <vector>
 
-#include "destinations/duckdb_engine/scan.h"
-#include "walbrook/result.h"
-
 namespace walbrook::duckdb_engine {
 
 struct DatabaseOptions {
     std::uint64_t memory_bytes_max = 256ULL << 20;
+    std::uint64_t memory_bytes_in_need = 0;  // What give_more() goes up to.
     unsigned threads = 2;
-    std::string temp_directory;               // Empty: nothing is spilled.
-    std::vector<std::string> extensions;      // Names: "ducklake", "icu".
-    std::vector<std::string> secrets;         // Never in an error, whatever DuckDB says.
+    std::string temp_directory;           // Empty: nothing is spilled.
+    std::vector<std::string> extensions;  // Names: "ducklake", "icu".
+    std::vector<std::string> secrets;     // Never in an error, whatever DuckDB says.
 };
 
 // The folder with the signed extensions: $WALBROOK_DUCKDB_EXTENSIONS, else
@@ -83,12 +85,27 @@ class Database {
     Result<std::unique_ptr<Connection>> connect();
     Scans& scans() { return scans_; }
 
+    // After is_out_of_memory(): lets it take more, for good. False when it may not. Thread-safe.
+    bool give_more();
+    bool may_have_more() const { return memory_bytes_ < memory_bytes_in_need_; }
+    std::uint64_t memory_bytes() const { return memory_bytes_; }
+
  private:
     struct Handle;
     explicit Database(std::unique_ptr<Handle> handle);
     std::shared_ptr<const std::vector<std::string>> secrets_;
     Scans scans_;  // Outlives handle_, whose functions refer to it.
     std::unique_ptr<Handle> handle_;
+    std::atomic<std::uint64_t> memory_bytes_ = 0;
+    std::uint64_t memory_bytes_in_need_ = 0;
 };
+
+// Whether DuckDB has refused something because it would need more memory than it may take.
+bool is_out_of_memory(const Error& error);
+// Whether that may be about these bytes, and not only about all that happens beside them.
+bool is_large(const Database& database, std::uint64_t bytes);
+// That error, when it is about values of so many bytes and there is no more memory to be had:
+// nothing but other values heals it.
+Error too_large(const Database& database, std::uint64_t bytes);
 
 }  // namespace walbrook::duckdb_engine

@@ -100,6 +100,7 @@ Result<std::size_t> ReaderSource::next(std::vector<const Column*>& run) {
         WALBROOK_CHECK(batch->columns().size() == run.size());
         for (std::size_t i = 0; i < run.size(); ++i) run[i] = &batch->columns()[i];
         rows_read_ += batch->rows();
+        batch_bytes_max_ = std::max(batch_bytes_max_, batch->bytes());
         return batch->rows();
     }
 }

@@ -1,5 +1,7 @@
 #pragma once
 
+#include "walbrook/batch.h"
+
 #include <cstdint>
 #include <memory>
 #include <mutex>
@@ -7,8 +9,6 @@
 #include <string>
 #include <unordered_map>
 #include <vector>
-
-#include "walbrook/batch.h"
 
 namespace walbrook::duckdb_engine {
 
@@ -48,10 +48,13 @@ class ReaderSource : public ScanSource {
     explicit ReaderSource(RowReader& reader);
     Result<std::size_t> next(std::vector<const Column*>& run) override;
     std::uint64_t rows_read() const { return rows_read_; }
+    // Of the largest batch. Batches are small, unless one row is not.
+    std::size_t batch_bytes_max() const { return batch_bytes_max_; }
 
  private:
     RowReader& reader_;
     std::uint64_t rows_read_ = 0;
+    std::size_t batch_bytes_max_ = 0;
 };
 
 // Chosen columns of equal length, which the caller keeps.

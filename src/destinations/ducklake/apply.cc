@@ -9,6 +9,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -39,7 +40,17 @@ Status expect_rows(const Target& target, const char* what, std::size_t expected,
         .with_table(target.schema->id.oid);
 }
 
-Error in_table(const Error& error, const Target& target) {
+// `bytes`: of the rows; nothing where they are the lake's own, which nobody has counted. Whoever
+// tries again has more memory for them, until there is no more to be had.
+Error in_table(const Lake& lake, const Error& error, const Target& target,
+               std::optional<std::size_t> bytes = {}) {
+    const auto database = lake.database();
+    if (duckdb_engine::is_out_of_memory(error) &&
+        (!bytes || duckdb_engine::is_large(*database, *bytes)) && !database->give_more()) {
+        return duckdb_engine::too_large(*database, bytes.value_or(0))
+            .with_context("write to " + target.schema->display_name())
+            .with_table(target.schema->id.oid);
+    }
     Error result = Error(error).with_context("write to " + target.schema->display_name());
     // Values that do not fit are the table's own trouble.
     if (error.code() == ErrorCode::unsupported_value ||
@@ -100,6 +111,11 @@ Status FlushWriter::write_item(const FlushItem& item) {
     if (const auto* batch = std::get_if<ChangeBatch>(&item)) {
         has_visible_ = has_visible_ || !batch->copy;
         return fold(*batch);
+    }
+    if (const auto* change = std::get_if<SchemaChange>(&item)) {
+        has_visible_ = has_visible_ || !change->copy;
+        WALBROOK_RETURN_IF_ERROR(write_folded_of(change->to->id));
+        return changes_.follow(*change);
     }
     const auto* const emptied = std::get_if<Truncate>(&item);
     has_visible_ = has_visible_ || emptied == nullptr || !emptied->copy;
@@ -225,7 +241,7 @@ Status FlushWriter::merge(const Target& target, const NetChange& change) {
             "CREATE TEMP TABLE walbrook_merged AS SELECT {} FROM {} AS t JOIN {} AS s ON {}",
             values, target.name, scan.sql(), same_key),
         source, stop_);
-    if (!made) return in_table(made.error(), target);
+    if (!made) return in_table(lake_, made.error(), target);
     WALBROOK_TRY(const QueryResult found,
                  lake_.session().query("SELECT count(*) FROM temp.walbrook_merged"));
     return expect_rows(target, "update", change.merges.rows(),
@@ -246,7 +262,7 @@ Status FlushWriter::remove_by_key(const Target& target, const RowBatch& rows) {
         lake_.session().change(fmt::format("DELETE FROM {} AS t USING {} AS s WHERE {}",
                                            target.name, scan.sql(), same_key),
                                source, stop_);
-    if (!found) return in_table(found.error(), target);
+    if (!found) return in_table(lake_, found.error(), target, rows.bytes());
     return expect_rows(target, "update or delete", rows.rows(), *found);
 }
 
@@ -297,7 +313,7 @@ Status FlushWriter::remove_whole_rows(const Target& target, const RowBatch& rows
         fmt::arg("scanned", scan_columns), fmt::arg("scan", scan.sql()),
         fmt::arg("same_row", same_row));
     const Result<std::uint64_t> found = lake_.session().change(sql, source, stop_);
-    if (!found) return in_table(found.error(), target);
+    if (!found) return in_table(lake_, found.error(), target, rows.bytes());
     return expect_rows(target, "update or delete", rows.rows(), *found);
 }
 
@@ -310,7 +326,7 @@ Status FlushWriter::insert(const Target& target, const RowBatch& rows) {
             fmt::format("COPY (SELECT * FROM {}) TO {} ({})", scan.sql(), quote_literal(path),
                         parquet_options(*target.schema)),
             *source, stop_);
-        if (!copied) return in_table(copied.error(), target);
+        if (!copied) return in_table(lake_, copied.error(), target, rows.bytes());
         WALBROOK_RETURN_IF_ERROR(expect_rows(target, "insert", rows.rows(), *copied));
         return add_file(target, path);
     }
@@ -318,7 +334,7 @@ Status FlushWriter::insert(const Target& target, const RowBatch& rows) {
         lake_.session().change(fmt::format("INSERT INTO {} ({}) SELECT * FROM {}", target.name,
                                            column_list(*target.schema), scan.sql()),
                                *source, stop_);
-    if (!written) return in_table(written.error(), target);
+    if (!written) return in_table(lake_, written.error(), target, rows.bytes());
     return expect_rows(target, "insert", rows.rows(), *written);
 }
 
@@ -332,10 +348,11 @@ Status FlushWriter::insert_merged(const Target& target) {
     WALBROOK_TRY(const bool is_special,
                  has_minus_zero(lake_.session(), plain, "temp.walbrook_merged", stop_));
     if (!is_special) {
-        return lake_.session().run(
+        const Status written = lake_.session().run(
             fmt::format("INSERT INTO {} ({}) SELECT * FROM temp.walbrook_merged", target.name,
                         column_list(*target.schema)),
             stop_);
+        return written ? Status() : in_table(lake_, written.error(), target);
     }
     WALBROOK_TRY(const std::string path, new_file(target));
     std::string columns;

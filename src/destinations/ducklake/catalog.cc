@@ -113,6 +113,7 @@ Status use_wal_mode(sqlite3* database, const std::string& path) {
 //   to the last one that was taken when they began: so the new row takes the place of the old.
 // - It reads the statistics of all files for each query. Those of files that ended only help
 //   readers of old snapshots to leave them out; a file without any is read.
+// - Its bounds of whole tables can be wrong ("Bounds that lie"): they become "unknown".
 constexpr auto kTriggers = std::to_array<const char*>({
     "CREATE TRIGGER IF NOT EXISTS walbrook_keep_place AFTER INSERT ON ducklake_delete_file BEGIN "
     "UPDATE OR IGNORE ducklake_delete_file SET rowid = new.data_file_id WHERE rowid = new.rowid; "
@@ -121,6 +122,17 @@ constexpr auto kTriggers = std::to_array<const char*>({
     "CREATE TRIGGER IF NOT EXISTS walbrook_forget_stats AFTER UPDATE OF end_snapshot ON "
     "ducklake_data_file WHEN new.end_snapshot IS NOT NULL BEGIN DELETE FROM "
     "ducklake_file_column_stats WHERE data_file_id = new.data_file_id; END",
+    "CREATE TRIGGER IF NOT EXISTS walbrook_forget_first_bounds AFTER INSERT ON "
+    "ducklake_table_column_stats BEGIN UPDATE ducklake_table_column_stats SET min_value = NULL, "
+    "max_value = NULL, contains_null = 1, contains_nan = NULL WHERE rowid = new.rowid; END",
+    "CREATE TRIGGER IF NOT EXISTS walbrook_forget_bounds AFTER UPDATE ON "
+    "ducklake_table_column_stats WHEN new.min_value IS NOT NULL OR new.max_value IS NOT NULL OR "
+    "new.contains_null IS NOT 1 OR new.contains_nan IS NOT NULL BEGIN UPDATE "
+    "ducklake_table_column_stats SET min_value = NULL, max_value = NULL, contains_null = 1, "
+    "contains_nan = NULL WHERE rowid = new.rowid; END",
+    // Of a lake that is older than the triggers.
+    "UPDATE ducklake_table_column_stats SET min_value = NULL WHERE min_value IS NOT NULL OR "
+    "max_value IS NOT NULL OR contains_null IS NOT 1 OR contains_nan IS NOT NULL",
 });
 
 // True if there is a lake.

@@ -18,10 +18,12 @@
 namespace walbrook::ducklake {
 
 using duckdb_engine::Connection;
+using duckdb_engine::is_large;
 using duckdb_engine::NamedScan;
 using duckdb_engine::QueryResult;
 using duckdb_engine::quote_literal;
 using duckdb_engine::ReaderSource;
+using duckdb_engine::too_large;
 
 namespace fs = std::filesystem;
 
@@ -83,6 +85,11 @@ Status Copies::write(const CopyUnit& unit, RowReader& rows, const std::stop_toke
                                           quote_literal(path), parquet_options(*target.schema)),
                               source, stop)
                      .status();
+    }
+    // Who tries again has more memory; what is too large for all of it stays so.
+    if (!status && duckdb_engine::is_out_of_memory(status.error()) &&
+        is_large(*session.database, source.batch_bytes_max()) && !session.database->give_more()) {
+        status = too_large(*session.database, source.batch_bytes_max());
     }
     return_session(std::move(session));
     if (status) status = failpoint("lake.copy_file_written");

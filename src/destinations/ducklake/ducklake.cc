@@ -100,6 +100,7 @@ Result<Recovered> DuckLakeDestination::open(const PipelineIdentity& who, std::st
         (std::filesystem::absolute(config_.data_path, error).lexically_normal() / "").string();
     options.pipeline_id = who.pipeline_id;
     options.memory_bytes_max = who.memory_bytes_max;
+    options.memory_bytes_in_need = who.memory_bytes_in_need;
     if (!who.work_dir.empty()) {
         // What a crash left there is of no use to anybody.
         options.temp_directory = who.work_dir + "/duckdb-temp";
@@ -336,6 +337,14 @@ Result<Lsn> DuckLakeDestination::read_position(std::stop_token) {
 Status DuckLakeDestination::maintain(std::stop_token stop) {
     const std::lock_guard lock(mutex_);
     if (is_stale_) WALBROOK_RETURN_IF_ERROR(refresh());
+    // The next flush would do it, but that may be long in coming.
+    if (ducklake::TableChanges::has_names_to_settle(tables_)) {
+        return transact("rename", stop, [&](Tables& tables) -> Result<Note> {
+            ducklake::TableChanges changes(*lake_, tables);
+            WALBROOK_RETURN_IF_ERROR(changes.settle_names());
+            return note_;
+        });
+    }
     Status status = upkeep_->step(tables_, note_, stop);
     if (!status) is_stale_ = true;
     return status;

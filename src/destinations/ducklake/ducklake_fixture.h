@@ -150,6 +150,22 @@ inline void add_delete(ChangeBatch& batch, const Row& old) {
     batch.changes.push_back(change);
 }
 
+// A change between transactions. Rows that exist hold `existing`, one value a column of `to`, in
+// those that `from` lacks; nothing but nulls if it is empty.
+inline SchemaChange schema_change(const TableSchemaPtr& from, const TableSchemaPtr& to,
+                                  const Row& existing = {}, CopyTargetPtr copy = nullptr) {
+    SchemaChange change;
+    change.from = from;
+    change.to = to;
+    change.copy = std::move(copy);
+    if (!existing.empty()) {
+        auto row = std::make_shared<RowBatch>(to);
+        append_row(*row, existing);
+        change.existing = std::move(row);
+    }
+    return change;
+}
+
 class ListFlush : public Flush {
  public:
     ListFlush(std::uint64_t position, std::vector<FlushItem> items)

@@ -321,8 +321,9 @@ TEST_F(DuckLake, FollowsSchemaChangesInPlace) {
     second->columns.push_back(added);
     second->comment = "a table";
     // Old and new rows in one flush.
-    expect_ok(apply(200, list_of(inserts(first, {{"2", "a2", "b2", "2"}}),
-                                 inserts(second, {{"3", "b3", "a3", "3000000000", "c3"}}))));
+    expect_ok(
+        apply(200, list_of(inserts(first, {{"2", "a2", "b2", "2"}}), schema_change(first, second),
+                           inserts(second, {{"3", "b3", "a3", "3000000000", "c3"}}))));
     EXPECT_EQ(table("public.t"), "1|a1|b1|1|NULL; 2|a2|b2|2|NULL; 3|b3|a3|3000000000|c3");
     EXPECT_EQ(rows("SELECT string_agg(column_name, ' ') FROM duckdb_columns() WHERE table_name = "
                    "'t'"),

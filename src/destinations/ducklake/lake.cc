@@ -114,6 +114,7 @@ Result<std::unique_ptr<Lake>> Lake::open(LakeOptions options) {
         return Error(ErrorCode::config,
                      "destination.ducklake.catalog: " + status.error().message());
     }
+    lake->has_bounds_ = true;
     if (is_prepared) return lake;
     WALBROOK_RETURN_IF_ERROR(lake->session_->run("DETACH lake"));
     WALBROOK_RETURN_IF_ERROR(prepare_catalog_file(lake->options_.catalog).status());
@@ -124,6 +125,7 @@ Result<std::unique_ptr<Lake>> Lake::open(LakeOptions options) {
 Result<std::unique_ptr<Database>> Lake::make_database() const {
     DatabaseOptions database;
     database.memory_bytes_max = options_.memory_bytes_max;
+    database.memory_bytes_in_need = options_.memory_bytes_in_need;
     // Each session works in its caller's thread, and copies run several sessions: with
     // threads of its own DuckDB hands them the work and lets the caller spin meanwhile.
     database.threads = 1;
@@ -152,6 +154,17 @@ Status Lake::attach() {
         return std::move(status).error().with_context("attach the lake's catalog");
     }
     is_broken_ = false;
+    return {};
+}
+
+Status Lake::forget_bounds() {
+    if (!has_bounds_ || options_.catalog.kind != CatalogKind::duckdb) return {};
+    WALBROOK_RETURN_IF_ERROR(session_->run(fmt::format(
+        "UPDATE {}.ducklake_table_column_stats SET min_value = NULL, max_value = NULL, "
+        "contains_null = true, contains_nan = NULL WHERE min_value IS NOT NULL OR max_value IS NOT "
+        "NULL OR contains_null IS DISTINCT FROM true OR contains_nan IS NOT NULL",
+        metadata())));
+    has_bounds_ = false;
     return {};
 }
 
@@ -227,6 +240,7 @@ Status Lake::transact(const std::string& what, const std::function<Result<Note>(
     if (is_broken_) WALBROOK_RETURN_IF_ERROR(reattach());
     if (stop.stop_requested()) return Error(ErrorCode::cancelled, "stopped");
     WALBROOK_RETURN_IF_ERROR(settle_files());
+    WALBROOK_RETURN_IF_ERROR(forget_bounds());
     WALBROOK_RETURN_IF_ERROR(new_files_.begin());
     WALBROOK_RETURN_IF_ERROR(session_->run("BEGIN"));
     Result<Note> note = work();
@@ -255,10 +269,14 @@ Status Lake::commit(const std::string& what, const Note& note) {
         kept_files_.forget();
         return status;
     }
+    has_bounds_ = true;
     if (status = session_->run("COMMIT"); !status) {
         WALBROOK_RETURN_IF_ERROR(resolve(id, status.error()));
     }
     kept_files_.forget();
+    // What fails here is done before the next transaction; nobody else reads such a catalog
+    // while we have it open.
+    forget_bounds().ignore();
     if (status = failpoint_of("after", what); !status) {
         return Error(ErrorCode::unknown_outcome, status.error().message());
     }

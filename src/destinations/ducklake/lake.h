@@ -31,6 +31,7 @@ struct LakeOptions {
     std::string data_path;  // Absolute, ends with a slash.
     std::uint64_t pipeline_id = 0;
     std::uint64_t memory_bytes_max = 256ULL << 20;
+    std::uint64_t memory_bytes_in_need = 0;
     std::string temp_directory;
 };
 
@@ -81,6 +82,8 @@ class Lake {
     Result<std::unique_ptr<duckdb_engine::Database>> make_database() const;
     Status attach();
     Result<std::string> newest_extra_info();
+    // Of a catalog in a DuckDB file, which knows no triggers (catalog.cc, kTriggers).
+    Status forget_bounds();
     Status commit(const std::string& what, const Note& note);
     Status resolve(const std::string& commit_id, const Error& error);
     // After a commit of unknown outcome, once the catalog answers again.
@@ -95,6 +98,7 @@ class Lake {
     std::string commit_prefix_;
     std::uint64_t commits_ = 0;
     std::optional<std::int64_t> epoch_;  // Of a catalog in Postgres.
+    bool has_bounds_ = false;            // That forget_bounds() has to look at.
     bool is_broken_ = false;             // A commit failed and attaching again did too.
 };
 

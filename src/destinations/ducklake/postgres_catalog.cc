@@ -42,6 +42,14 @@ begin
     delete from public.ducklake_file_column_stats where data_file_id = new.data_file_id;
     return null;
 end $$;
+create or replace function public.walbrook_forget_bounds() returns trigger language plpgsql as $$
+begin
+    new.min_value := null;
+    new.max_value := null;
+    new.contains_null := true;
+    new.contains_nan := null;
+    return new;
+end $$;
 do $$
 begin
     -- Only what is missing: each of these waits for transactions of others on its table.
@@ -55,6 +63,13 @@ begin
         create trigger walbrook_forget_stats after update of end_snapshot
             on public.ducklake_data_file for each row when (new.end_snapshot is not null)
             execute function public.walbrook_forget_stats();
+    end if;
+    if not exists (select from pg_trigger where tgname = 'walbrook_forget_bounds'
+                   and tgrelid = 'public.ducklake_table_column_stats'::regclass) then
+        create trigger walbrook_forget_bounds before insert or update
+            on public.ducklake_table_column_stats for each row
+            execute function public.walbrook_forget_bounds();
+        update public.ducklake_table_column_stats set min_value = null;
     end if;
     if to_regclass('public.walbrook_file_stats') is null then
         create index walbrook_file_stats on public.ducklake_file_column_stats(data_file_id);

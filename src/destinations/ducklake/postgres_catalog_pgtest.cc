@@ -44,6 +44,30 @@ TEST_F(PostgresCatalog, KeepsWhatIsWrittenAndKnowsWhereItStands) {
     EXPECT_EQ(table("public.t"), "");
 }
 
+TEST_F(PostgresCatalog, FollowsSchemaChanges) {
+    open();
+    given(schema_, {{"1", "a", "x"}});
+    auto second = std::make_shared<TableSchema>(*schema_);
+    second->columns[2].name = "it's \"renamed\"";
+    for (const char* name : {"s", "n"}) {
+        second->columns.push_back(second->columns[1]);
+        second->columns.back().name = name;
+        second->columns.back().attnum = static_cast<std::int16_t>(second->columns.size());
+    }
+    expect_ok(apply(
+        200, list_of(row(2), schema_change(schema_, second, {{}, {}, {}, "a\\'\"\n; --", "NULL"}),
+                     inserts(second, {{"3", "c", "z", {}, {}}}))));
+    auto third = std::make_shared<TableSchema>(*second);
+    third->name = "u";
+    third->columns.erase(third->columns.begin() + 1);
+    expect_ok(apply(300, list_of(schema_change(second, third))));
+    const std::string kAll = "1|x|a\\'\"\n; --|NULL; 2|y|a\\'\"\n; --|NULL; 3|z|NULL|NULL";
+    EXPECT_EQ(table("public.u"), kAll);
+    EXPECT_EQ(rows("SELECT id FROM public.u WHERE n = 'NULL'"), "1; 2");
+    EXPECT_EQ(*reopen().tables[0].schema, *third);
+    EXPECT_EQ(table("public.u"), kAll);
+}
+
 // A process that was cut off, and whose successor has begun, must not commit any more.
 TEST_F(PostgresCatalog, OnlyTheLastWhoOpenedItWrites) {
     open();

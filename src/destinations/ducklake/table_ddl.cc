@@ -1,5 +1,6 @@
 #include "destinations/ducklake/table_ddl.h"
 
+#include "batch/type_change.h"
 #include "destinations/duckdb_engine/sql.h"
 
 #include <fmt/format.h>
@@ -7,12 +8,14 @@
 #include <algorithm>
 #include <array>
 #include <map>
+#include <memory>
 #include <string_view>
 
 namespace walbrook::ducklake {
 
 using duckdb_engine::Connection;
 using duckdb_engine::folded;
+using duckdb_engine::QueryResult;
 using duckdb_engine::quote_identifier;
 using duckdb_engine::quote_literal;
 using duckdb_engine::sql_type;
@@ -62,26 +65,6 @@ Error cannot_follow(const TableSchema& table, const std::string& what) {
         .with_table(table.id.oid);
 }
 
-// What DuckLake can do to a column with rows in it (tried on 1.5.5, elements of lists
-// too).
-bool is_widening(const ColumnType& from, const ColumnType& to) {
-    if (from.is_list != to.is_list) return false;
-    switch (from.kind) {
-        case TypeKind::int16:
-            return to.kind == TypeKind::int32 || to.kind == TypeKind::int64;
-        case TypeKind::int32:
-        case TypeKind::uint32:
-            return to.kind == TypeKind::int64;
-        case TypeKind::float32:
-            return to.kind == TypeKind::float64;
-        case TypeKind::decimal:
-            return to.kind == TypeKind::decimal && from.scale == to.scale &&
-                   from.precision < to.precision;
-        default:
-            return false;
-    }
-}
-
 std::string comment_literal(const std::string& comment) {
     return comment.empty() ? "NULL" : quote_literal(comment);
 }
@@ -112,21 +95,45 @@ Status rename_columns(Connection& session, const std::string& name, const TableS
     return {};
 }
 
-Status change_kept_column(Connection& session, const std::string& name, const TableSchema& table,
+// Whether the lake's column is one of which `condition` is true.
+Result<bool> is_column(Connection& session, const LakePlace& place, const std::string& column,
+                       std::string_view condition) {
+    WALBROOK_TRY(
+        const QueryResult found,
+        session.query(fmt::format(
+            "SELECT count(*) FROM duckdb_columns() WHERE database_name = 'lake' AND schema_name = "
+            "{} AND table_name = {} AND column_name = {} AND {}",
+            quote_literal(place.schema), quote_literal(place.table), quote_literal(column),
+            condition)));
+    return found.number(0, 0).value_or(0) != 0;
+}
+
+Status change_kept_column(Connection& session, const LakePlace& place, const TableSchema& table,
                           const ColumnSchema& old, const ColumnSchema& column) {
+    const std::string name = lake_name(place.schema, place.table);
     const std::string alter =
         fmt::format("ALTER TABLE {} ALTER COLUMN {} ", name, quote_identifier(column.name));
     if (old.type != column.type) {
-        if (!is_widening(old.type, column.type)) {
-            return cannot_follow(table, fmt::format("column \"{}\" goes from {} to {}", column.name,
-                                                    to_string(old.type), to_string(column.type)));
+        // Until the commit DuckLake 1.5.5 forgets what older rows hold in such a column: they
+        // are read as null, also by our own statements, and a rename makes it last.
+        WALBROOK_TRY(const bool has_default,
+                     is_column(session, place, column.name,
+                               "column_default IS NOT NULL AND column_default <> 'NULL'"));
+        if (has_default) {
+            return cannot_follow(
+                table, fmt::format("column \"{}\" gets another type, and rows that are older than "
+                                   "it have its default",
+                                   column.name));
         }
         WALBROOK_RETURN_IF_ERROR(session.run(alter + "SET DATA TYPE " + sql_type(column.type)));
     }
     // Never tightened in place: DuckLake refuses SET NOT NULL after changes in the same
     // transaction, and a refused statement ends the transaction.
     if (!old.nullable && column.nullable) {
-        WALBROOK_RETURN_IF_ERROR(session.run(alter + "DROP NOT NULL"));
+        // One that was added, or became NOT NULL later, takes nulls, whatever the version says.
+        WALBROOK_TRY(const bool is_tight,
+                     is_column(session, place, column.name, "NOT is_nullable"));
+        if (is_tight) WALBROOK_RETURN_IF_ERROR(session.run(alter + "DROP NOT NULL"));
     }
     if (old.comment != column.comment) {
         WALBROOK_RETURN_IF_ERROR(session.run(fmt::format("COMMENT ON COLUMN {}.{} IS {}", name,
@@ -136,15 +143,14 @@ Status change_kept_column(Connection& session, const std::string& name, const Ta
     return {};
 }
 
-Status add_column(Connection& session, const std::string& name, const TableSchema& table,
-                  const ColumnSchema& column) {
-    // Rows that stand in the table get a value that the stream does not send.
-    if (!column.nullable) {
-        return cannot_follow(table, fmt::format("column \"{}\" is added as NOT NULL", column.name));
-    }
-    WALBROOK_RETURN_IF_ERROR(
-        session.run(fmt::format("ALTER TABLE {} ADD COLUMN {} {}", name,
-                                quote_identifier(column.name), sql_type(column.type))));
+// It takes nulls even if the source's does not, which the lake need not enforce: DuckLake adds
+// no column with NOT NULL to a table that has rows.
+Status add_column(Connection& session, const std::string& name, const ColumnSchema& column,
+                  const DefaultLiterals& defaults) {
+    const auto value = defaults.find(column.attnum);
+    WALBROOK_RETURN_IF_ERROR(session.run(fmt::format(
+        "ALTER TABLE {} ADD COLUMN {} {}{}", name, quote_identifier(column.name),
+        sql_type(column.type), value == defaults.end() ? "" : " DEFAULT " + value->second)));
     if (column.comment.empty()) return {};
     return session.run(fmt::format("COMMENT ON COLUMN {}.{} IS {}", name,
                                    quote_identifier(column.name), quote_literal(column.comment)));
@@ -213,8 +219,43 @@ Status create_table(Connection& session, const TableSchema& schema, const std::s
     return session.run(fmt::format("CREATE TABLE {} ({}){}", name, columns, comments));
 }
 
-Status change_columns(Connection& session, const std::string& name, const TableSchema& from,
-                      const TableSchema& to) {
+Result<ColumnChanges> compare_columns(const TableSchema& from, const TableSchema& to) {
+    ColumnChanges changes;
+    std::size_t kept = 0;
+    for (std::size_t i = 0; i < to.columns.size(); ++i) {
+        const ColumnSchema& column = to.columns[i];
+        const ColumnSchema* old = find_column(from, column.attnum);
+        if (old == nullptr) {
+            changes.added.push_back(i);
+            continue;
+        }
+        ++kept;
+        // DuckLake does all of these to columns with rows in them (tried on 1.5.5). It would also
+        // make float64 of float32, but it keeps the least and greatest value of a file as "0.1",
+        // which is not the double that 0.1f becomes, and filters then miss rows.
+        if (!keeps_values(old->type, column.type)) {
+            return cannot_follow(to, fmt::format("column \"{}\" goes from {} to {}", column.name,
+                                                 to_string(old->type), to_string(column.type)));
+        }
+        if (old->name != column.name || old->type != column.type ||
+            old->comment != column.comment || (!old->nullable && column.nullable)) {
+            changes.is_empty = false;
+        }
+    }
+    // Also what was added: files would be read without any of their columns.
+    if (kept == 0) return cannot_follow(to, "none of its columns stays");
+    if (const auto refusals = table_refusals({std::make_shared<TableSchema>(to)});
+        !refusals.empty()) {
+        return cannot_follow(to, refusals.front());
+    }
+    changes.is_empty = changes.is_empty && changes.added.empty() && kept == from.columns.size() &&
+                       from.comment == to.comment;
+    return changes;
+}
+
+Status change_columns(Connection& session, const LakePlace& place, const TableSchema& from,
+                      const TableSchema& to, const DefaultLiterals& defaults) {
+    const std::string name = lake_name(place.schema, place.table);
     // Dropped columns go last, out of the way of their names: a table must never be
     // without columns.
     std::vector<std::string> drops;
@@ -231,8 +272,8 @@ Status change_columns(Connection& session, const std::string& name, const TableS
     for (const ColumnSchema& column : to.columns) {
         const ColumnSchema* old = find_column(from, column.attnum);
         WALBROOK_RETURN_IF_ERROR(old == nullptr
-                                     ? add_column(session, name, to, column)
-                                     : change_kept_column(session, name, to, *old, column));
+                                     ? add_column(session, name, column, defaults)
+                                     : change_kept_column(session, place, to, *old, column));
     }
     for (const std::string& sql : drops) WALBROOK_RETURN_IF_ERROR(session.run(sql));
     if (from.comment == to.comment) return {};

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "destinations/duckdb_engine/engine.h"
+#include "destinations/ducklake/existing_values.h"
 #include "walbrook/schema.h"
 
 #include <string>
@@ -22,10 +23,24 @@ std::vector<std::string> table_refusals(const std::vector<TableSchemaPtr>& table
 Status create_table(duckdb_engine::Connection& session, const TableSchema& schema,
                     const std::string& table);
 
-// Brings the columns of the lake's table from one version to another: columns are told
-// apart by attribute number. ErrorCode::schema_mismatch (with the table) for what
-// cannot be followed in place; then the table must be copied again.
-Status change_columns(duckdb_engine::Connection& session, const std::string& name,
-                      const TableSchema& from, const TableSchema& to);
+// What one version of a table has and another does not; columns are told apart by attribute
+// number. Names, keys and what else only Postgres knows make no difference here.
+struct ColumnChanges {
+    std::vector<std::size_t> added;  // Indexes into the columns of `to`.
+    bool is_empty = true;            // The lake's table need not be touched.
+};
+// ErrorCode::schema_mismatch (with the table) for what cannot be done to a table that
+// stands in the lake: then it must be copied again.
+Result<ColumnChanges> compare_columns(const TableSchema& from, const TableSchema& to);
+
+struct LakePlace {
+    std::string schema;
+    std::string table;
+};
+// Brings the lake's table from one version to another, which compare_columns() allows. Rows
+// that stand in it hold in new columns what `defaults` says, or null.
+Status change_columns(duckdb_engine::Connection& session, const LakePlace& place,
+                      const TableSchema& from, const TableSchema& to,
+                      const DefaultLiterals& defaults);
 
 }  // namespace walbrook::ducklake

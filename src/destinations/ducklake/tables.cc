@@ -11,12 +11,13 @@
 
 namespace walbrook::ducklake {
 
+using duckdb_engine::QueryResult;
 using duckdb_engine::quote_identifier;
 using duckdb_engine::same_name;
 
 namespace {
 
-Error not_here(const TableSchema& schema, const char* why) {
+Error not_here(const TableSchema& schema, const std::string& why) {
     return Error(ErrorCode::schema_mismatch,
                  fmt::format("change {} in the lake: {}; the table must be copied again",
                              schema.display_name(), why))
@@ -30,30 +31,82 @@ Status TableChanges::run(const std::string& sql) {
     return session_.run(sql);
 }
 
-Status TableChanges::change(std::uint32_t oid, const std::string& name, const TableSchema& from,
-                            const TableSchema& to) {
-    has_written_ = true;
-    changed_.insert(oid);
-    return change_columns(session_, name, from, to);
+Result<DefaultLiterals> TableChanges::defaults_of(const TableSchema& to,
+                                                  const ColumnChanges& changes,
+                                                  const SchemaChange* by) {
+    if (changes.added.empty()) return DefaultLiterals{};
+    if (by == nullptr) {
+        return not_here(to, "it lacks columns, and what its rows hold in them is not said");
+    }
+    for (const std::size_t i : changes.added) {
+        const std::int16_t attnum = to.columns[i].attnum;
+        const auto& before = by->from->columns;
+        if (std::any_of(before.begin(), before.end(),
+                        [&](const ColumnSchema& old) { return old.attnum == attnum; })) {
+            return not_here(to,
+                            "it lacks columns from before the change, and what its rows "
+                            "hold in them is not said");
+        }
+    }
+    if (!by->existing) return DefaultLiterals{};
+    return default_literals(lake_, *by->existing, changes.added);
 }
 
-Status TableChanges::make_way(const std::string& schema, const std::string& name,
-                              std::uint32_t for_oid) {
+Status TableChanges::change_columns_of(const Key& key, const LakePlace& place,
+                                       const TableSchema& from, const TableSchema& to,
+                                       const SchemaChange* by) {
+    WALBROOK_TRY(const ColumnChanges changes, compare_columns(from, to));
+    if (changes.is_empty) return {};
+    WALBROOK_TRY(const DefaultLiterals defaults, defaults_of(to, changes, by));
+    // Then Postgres wrote the whole table anew, with values that nobody told.
+    const bool would_be_null =
+        std::any_of(changes.added.begin(), changes.added.end(), [&](std::size_t i) {
+            return !to.columns[i].nullable && !defaults.contains(to.columns[i].attnum);
+        });
+    if (would_be_null) {
+        WALBROOK_TRY(const QueryResult row,
+                     session_.query(fmt::format("SELECT 1 FROM {} LIMIT 1",
+                                                lake_name(place.schema, place.table))));
+        if (row.rows() != 0) {
+            return not_here(to, "its rows would hold null in a new column that is NOT NULL");
+        }
+    }
+    has_written_ = true;
+    changed_.insert(key);
+    Status status = change_columns(session_, place, from, to, defaults);
+    if (status || status.error().table_oid() != 0) return status;
+    // What DuckLake refuses for a reason that is not known here.
+    const ErrorCode code = status.error().code();
+    const bool is_refused = code == ErrorCode::internal || code == ErrorCode::schema_mismatch ||
+                            code == ErrorCode::unsupported_value;
+    return is_refused ? not_here(to, status.error().message()) : std::move(status).error();
+}
+
+Result<bool> TableChanges::make_way(const std::string& schema, const std::string& name,
+                                    const TableSchema& for_table) {
     for (auto& [oid, record] : tables_.records) {
-        if (oid == for_oid || !same_name(record.lake_schema, schema) ||
+        if (oid == for_table.id.oid || !same_name(record.lake_schema, schema) ||
             !same_name(record.lake_table, name)) {
             continue;
         }
-        return rename(oid, record, fmt::format("{}_walbrook_{}", name, oid));
+        // Both are there in the source, and readers would see one under the name of the other.
+        if (record.schema->name != name && same_name(record.schema->name, name)) {
+            return not_here(for_table, "the name of " + record.schema->display_name() +
+                                           " differs only in case, which DuckDB does not tell "
+                                           "apart; rename one of them");
+        }
+        if (changed_.contains({oid, false})) return false;
+        WALBROOK_RETURN_IF_ERROR(rename(oid, record, fmt::format("{}_walbrook_{}", name, oid)));
+        return true;
     }
-    return {};
+    // What has the name is nobody's: a table that was retired, or made by hand.
+    WALBROOK_RETURN_IF_ERROR(run("DROP TABLE IF EXISTS " + lake_name(schema, name)));
+    return true;
 }
 
 Status TableChanges::rename(std::uint32_t oid, TableRecord& record, const std::string& name) {
-    if (changed_.contains(oid)) {
-        return not_here(*record.schema, "its columns change in the transaction that renames it");
-    }
-    WALBROOK_RETURN_IF_ERROR(make_way(record.lake_schema, name, oid));
+    // The names of the lake's tables change before their columns do, or in the next transaction.
+    if (changed_.contains({oid, false})) return {};
     const auto step = [&](const std::string& to) {
         Status status = run(fmt::format("ALTER TABLE {} RENAME TO {}",
                                         lake_name(record.lake_schema, record.lake_table),
@@ -64,27 +117,60 @@ Status TableChanges::rename(std::uint32_t oid, TableRecord& record, const std::s
     // DuckDB takes a name that differs only in case for the same one, which exists.
     if (same_name(record.lake_table, name)) {
         WALBROOK_RETURN_IF_ERROR(step(fmt::format("{}_walbrook_{}", name, oid)));
+    } else {
+        WALBROOK_TRY(const bool is_free, make_way(record.lake_schema, name, *record.schema));
+        if (!is_free) return {};
     }
     WALBROOK_RETURN_IF_ERROR(step(name));
     return save_record(session_, oid, record);
 }
 
+namespace {
+
+// Whose name is not the source's, though nobody else has that by right.
+std::optional<std::uint32_t> find_misnamed(const TableRecords& records,
+                                           const std::set<std::uint32_t>& except) {
+    for (const auto& [oid, record] : records) {
+        if (except.contains(oid) || record.lake_table.empty() ||
+            record.lake_table == record.schema->name) {
+            continue;
+        }
+        const bool is_taken = std::any_of(records.begin(), records.end(), [&](const auto& other) {
+            return other.first != oid && same_name(other.second.lake_schema, record.lake_schema) &&
+                   same_name(other.second.lake_table, record.schema->name) &&
+                   same_name(other.second.schema->name, record.schema->name);
+        });
+        if (!is_taken) return oid;
+    }
+    return std::nullopt;
+}
+
+}  // namespace
+
+bool TableChanges::has_names_to_settle(const Tables& tables) {
+    return find_misnamed(tables.records, {}).has_value();
+}
+
 Status TableChanges::settle_names() {
-    for (auto& [oid, record] : tables_.records) {
-        if (record.lake_table.empty() || record.lake_table == record.schema->name) continue;
-        const bool is_taken =
-            std::any_of(tables_.records.begin(), tables_.records.end(), [&](const auto& other) {
-                return other.first != oid &&
-                       same_name(other.second.lake_schema, record.lake_schema) &&
-                       same_name(other.second.lake_table, record.schema->name);
-            });
-        if (is_taken) continue;
-        WALBROOK_RETURN_IF_ERROR(rename(oid, record, record.schema->name));
+    std::set<std::uint32_t> settled;
+    while (const auto oid = find_misnamed(tables_.records, settled)) {
+        settled.insert(*oid);
+        TableRecord& record = tables_.records[*oid];
+        WALBROOK_RETURN_IF_ERROR(rename(*oid, record, record.schema->name));
     }
     return {};
 }
 
+Status TableChanges::follow(const SchemaChange& change) {
+    return bring_to(change.to, change.copy, &change).status();
+}
+
 Result<Target> TableChanges::resolve(const TableSchemaPtr& schema, const CopyTargetPtr& copy) {
+    return bring_to(schema, copy, nullptr);
+}
+
+Result<Target> TableChanges::bring_to(const TableSchemaPtr& schema, const CopyTargetPtr& copy,
+                                      const SchemaChange* by) {
     const std::uint32_t oid = schema->id.oid;
     if (copy) {
         const auto found = tables_.shadows.find(oid);
@@ -92,15 +178,15 @@ Result<Target> TableChanges::resolve(const TableSchemaPtr& schema, const CopyTar
             return not_here(*schema, "this copy of it does not exist");
         }
         Shadow& shadow = found->second;
-        const std::string name =
-            lake_name(copy->schema->schema, shadow_name(copy->schema->id, copy->attempt));
+        const LakePlace place{copy->schema->schema, shadow_name(copy->schema->id, copy->attempt)};
         if (shadow.schema != schema && *shadow.schema != *schema) {
-            WALBROOK_RETURN_IF_ERROR(change(oid, name, *shadow.schema, *schema));
+            WALBROOK_RETURN_IF_ERROR(
+                change_columns_of({oid, true}, place, *shadow.schema, *schema, by));
         }
         shadow.schema = schema;
         WALBROOK_RETURN_IF_ERROR(lake_.new_files().watch(shadow.folder));
-        return Target{name, schema, shadow.folder, copy->schema->schema,
-                      shadow_name(copy->schema->id, copy->attempt)};
+        return Target{lake_name(place.schema, place.table), schema, shadow.folder, place.schema,
+                      place.table};
     }
     const auto found = tables_.records.find(oid);
     if (found == tables_.records.end() || found->second.lake_table.empty()) {
@@ -112,11 +198,12 @@ Result<Target> TableChanges::resolve(const TableSchemaPtr& schema, const CopyTar
             return not_here(*schema, "it moved to another schema");
         }
         const TableSchemaPtr old = std::exchange(record.schema, schema);
-        if (old->name != schema->name && !changed_.contains(oid)) {
+        if (old->name != schema->name) {
             WALBROOK_RETURN_IF_ERROR(rename(oid, record, schema->name));
         }
-        WALBROOK_RETURN_IF_ERROR(
-            change(oid, lake_name(record.lake_schema, record.lake_table), *old, *schema));
+        WALBROOK_RETURN_IF_ERROR(change_columns_of(
+            {oid, false}, {record.lake_schema, record.lake_table}, *old, *schema, by));
+        has_written_ = true;
         WALBROOK_RETURN_IF_ERROR(save_record(session_, oid, record));
     }
     record.schema = schema;
@@ -144,7 +231,7 @@ Status TableChanges::truncate(const TableSchemaPtr& schema, const CopyTargetPtr&
     WALBROOK_RETURN_IF_ERROR(run("DROP TABLE " + target.name));
     WALBROOK_RETURN_IF_ERROR(run(
         fmt::format("ALTER TABLE {} RENAME TO {}", lake_name(in, plain), quote_identifier(name))));
-    changed_.erase(oid);
+    changed_.erase({oid, copy != nullptr});
     std::string& folder = copy ? tables_.shadows[oid].folder : tables_.records[oid].folder;
     folder = std::filesystem::path(folder).parent_path() / plain;
     return lake_.new_files().watch(folder);
@@ -161,7 +248,7 @@ Status TableChanges::publish(const Publish& publish) {
     if (schema->schema != copy.schema->schema) {
         return not_here(*schema, "it moved to another schema while it was copied");
     }
-    if (changed_.contains(oid)) {
+    if (changed_.contains({oid, true})) {
         return not_here(*schema, "its columns change in the transaction that publishes it");
     }
     const auto old = tables_.records.find(oid);
@@ -170,10 +257,12 @@ Status TableChanges::publish(const Publish& publish) {
                                      lake_name(old->second.lake_schema, old->second.lake_table)));
         tables_.records.erase(old);
     }
-    WALBROOK_RETURN_IF_ERROR(make_way(schema->schema, schema->name, oid));
-    // What still has the name is nobody's: a table that was retired, or made by hand.
-    WALBROOK_RETURN_IF_ERROR(
-        run("DROP TABLE IF EXISTS " + lake_name(schema->schema, schema->name)));
+    WALBROOK_TRY(const bool is_free, make_way(schema->schema, schema->name, *schema));
+    if (!is_free) {
+        return not_here(*schema,
+                        "the columns of the table that has its name change in the "
+                        "transaction that publishes it");
+    }
     WALBROOK_RETURN_IF_ERROR(
         run(fmt::format("ALTER TABLE {} RENAME TO {}",
                         lake_name(schema->schema, shadow_name(copy.schema->id, copy.attempt)),
@@ -186,6 +275,11 @@ Status TableChanges::publish(const Publish& publish) {
     record.lake_schema = schema->schema;
     record.lake_table = schema->name;
     tables_.records[oid] = record;
+    // What is known of the shadow is true of the visible table now.
+    for (std::set<Key>* of : {&changed_, &emptied_}) {
+        of->erase({oid, false});
+        if (of->erase({oid, true}) != 0) of->insert({oid, false});
+    }
     return save_record(session_, oid, record);
 }
 

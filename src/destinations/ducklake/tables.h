@@ -2,8 +2,10 @@
 
 #include "destinations/ducklake/lake.h"
 #include "destinations/ducklake/records.h"
+#include "destinations/ducklake/table_ddl.h"
 #include "walbrook/batch.h"
 
+#include <cstdint>
 #include <map>
 #include <set>
 #include <string>
@@ -49,10 +51,15 @@ class TableChanges {
 
     // Comes first: gives tables the names that had to wait.
     Status settle_names();
+    // True if that would do something.
+    static bool has_names_to_settle(const Tables& tables);
+    // Brings the table to the version that the change leads to, whatever version it has.
+    Status follow(const SchemaChange& change);
     // The visible table, or the shadow if `copy` says so, brought to this version and
     // ready to be written to.
     // ErrorCode::schema_mismatch (with the table) if the lake does not have it or
-    // cannot follow.
+    // cannot follow: also if it lacks a column, since only a SchemaChange says what the
+    // rows that it has hold there.
     Result<Target> resolve(const TableSchemaPtr& schema, const CopyTargetPtr& copy);
     // Empties it, in a time that does not depend on its size.
     Status truncate(const TableSchemaPtr& schema, const CopyTargetPtr& copy);
@@ -64,20 +71,29 @@ class TableChanges {
     bool has_written() const { return has_written_; }
 
  private:
+    // A table's oid; true: its shadow.
+    using Key = std::pair<std::uint32_t, bool>;
+
     Status run(const std::string& sql);
-    Status change(std::uint32_t oid, const std::string& name, const TableSchema& from,
-                  const TableSchema& to);
+    Result<Target> bring_to(const TableSchemaPtr& schema, const CopyTargetPtr& copy,
+                            const SchemaChange* by);
+    Status change_columns_of(const Key& key, const LakePlace& place, const TableSchema& from,
+                             const TableSchema& to, const SchemaChange* by);
+    // What the rows hold in the columns that are added.
+    Result<DefaultLiterals> defaults_of(const TableSchema& to, const ColumnChanges& changes,
+                                        const SchemaChange* by);
     Status rename(std::uint32_t oid, TableRecord& record, const std::string& name);
-    // Another table of ours that has this name moves aside until its own change comes.
-    Status make_way(const std::string& schema, const std::string& name, std::uint32_t for_oid);
+    // Nobody has this name afterwards. Another table of ours that has it moves aside until its
+    // own change comes; false if it cannot, in this transaction.
+    Result<bool> make_way(const std::string& schema, const std::string& name,
+                          const TableSchema& for_table);
 
     Lake& lake_;
     duckdb_engine::Connection& session_;
     Tables& tables_;
-    // Oids of tables, and of shadows, whose columns changed in this transaction.
-    std::set<std::uint32_t> changed_;
-    // Tables, or their shadows (true), that were truncated in this transaction.
-    std::set<std::pair<std::uint32_t, bool>> emptied_;
+    // What happened in this transaction: whose columns changed, and what was truncated.
+    std::set<Key> changed_;
+    std::set<Key> emptied_;
     bool has_written_ = false;
 };
 

@@ -77,6 +77,7 @@ class MemoryTransaction {
  private:
     Status step(const ChangeBatch& batch);
     Status step(const Truncate& truncate);
+    Status step(const SchemaChange& change);
     Status step(const Publish& publish);
     Status step(const Freeze& freeze);
     Status step(const Retire& retire);
@@ -85,6 +86,7 @@ class MemoryTransaction {
     template <class T>
     void keep(std::map<std::uint32_t, T>& map, std::uint32_t oid);
     void replace(TablePtr& table, MemoryTable by);
+    Status expect_ready(const TableSchema& schema, const CopyTargetPtr& copy) const;
 
     MemoryLake& lake_;
     UndoLog undo_;
@@ -126,20 +128,27 @@ Result<TablePtr*> MemoryTransaction::find(const TableSchema& schema, const CopyT
 
 // The old table stays as it is, for rolling back.
 void MemoryTransaction::replace(TablePtr& table, MemoryTable by) {
-    touched_.erase(table);
+    const bool was_touched = touched_.erase(table) != 0;
     table = std::make_shared<MemoryTable>(std::move(by));
+    if (was_touched) touched_.insert(table);
+}
+
+// Changes of its visible rows may come.
+Status MemoryTransaction::expect_ready(const TableSchema& schema, const CopyTargetPtr& copy) const {
+    if (copy || lake_.records.at(schema.id.oid).phase == TablePhase::ready) return {};
+    return Error(ErrorCode::internal,
+                 fmt::format("change {} in memory: its visible content was frozen",
+                             schema.display_name()))
+        .with_table(schema.id.oid);
 }
 
 Status MemoryTransaction::step(const ChangeBatch& batch) {
+    if (batch.changes.empty()) return {};
     WALBROOK_TRY(TablePtr * table, find(*batch.schema(), batch.copy));
-    if (!batch.copy && lake_.records[batch.schema()->id.oid].phase != TablePhase::ready) {
-        return Error(ErrorCode::internal,
-                     fmt::format("change {} in memory: its visible content was frozen",
-                                 batch.schema()->display_name()))
-            .with_table(batch.schema()->id.oid);
-    }
+    WALBROOK_RETURN_IF_ERROR(expect_ready(*batch.schema(), batch.copy));
     if (*(*table)->schema() != *batch.schema()) {
-        replace(*table, (*table)->with_schema(batch.schema()));
+        WALBROOK_TRY(MemoryTable shaped, (*table)->with_schema(batch.schema(), nullptr));
+        replace(*table, std::move(shaped));
     }
     if (batch.schema()->replica_identity == ReplicaIdentity::full) touched_.insert(*table);
     for (const Change& change : batch.changes) {
@@ -154,6 +163,15 @@ Status MemoryTransaction::step(const Truncate& truncate) {
         WALBROOK_TRY(TablePtr * table, find(*schema, truncate.copy));
         replace(*table, MemoryTable(schema));
     }
+    return {};
+}
+
+Status MemoryTransaction::step(const SchemaChange& change) {
+    WALBROOK_TRY(TablePtr * table, find(*change.to, change.copy));
+    WALBROOK_RETURN_IF_ERROR(expect_ready(*change.to, change.copy));
+    if (*(*table)->schema() == *change.to) return {};
+    WALBROOK_TRY(MemoryTable shaped, (*table)->with_schema(change.to, &change));
+    replace(*table, std::move(shaped));
     return {};
 }
 

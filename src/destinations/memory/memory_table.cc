@@ -1,10 +1,12 @@
 #include "destinations/memory/memory_table.h"
 
 #include "base/check.h"
+#include "batch/type_change.h"
 #include "batch/value_text.h"
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <numeric>
 
 namespace walbrook {
@@ -155,18 +157,36 @@ Status MemoryTable::apply(const ChangeBatch& batch, const Change& change, UndoLo
     return {};
 }
 
-MemoryTable MemoryTable::with_schema(const TableSchemaPtr& schema) const {
+Result<MemoryTable> MemoryTable::with_schema(const TableSchemaPtr& schema,
+                                             const SchemaChange* by) const {
     MemoryTable out(schema);
-    std::vector<std::optional<std::size_t>> source(schema->columns.size());
-    for (std::size_t to = 0; to < source.size(); ++to) {
-        for (std::size_t from = 0; from < schema_->columns.size(); ++from) {
-            if (schema_->columns[from].attnum == schema->columns[to].attnum) source[to] = from;
+    const auto find_column = [](const TableSchema& table, std::int16_t attnum) {
+        const auto& columns = table.columns;
+        const auto found = std::find_if(columns.begin(), columns.end(), [&](const auto& column) {
+            return column.attnum == attnum;
+        });
+        return found == columns.end() ? std::optional<std::size_t>()
+                                      : static_cast<std::size_t>(found - columns.begin());
+    };
+    const bool has_values = by != nullptr && by->existing != nullptr;
+    const Row existing = has_values ? read_row(*by->existing, 0) : Row(schema->columns.size());
+    std::vector<std::optional<std::size_t>> source;
+    for (const ColumnSchema& column : schema->columns) {
+        const auto& from = source.emplace_back(find_column(*schema_, column.attnum));
+        if (from && !keeps_values(schema_->columns[*from].type, column.type)) {
+            return out.mismatch("its values have another type now");
+        }
+        if (!from && (by == nullptr || find_column(*by->from, column.attnum))) {
+            return out.mismatch("what its rows hold in a new column is not said");
+        }
+        if (!from && !column.nullable && !existing[source.size() - 1] && !rows_.empty()) {
+            return out.mismatch("its rows would hold null in a new column that is NOT NULL");
         }
     }
     for (const auto& [key, row] : rows_) {
-        Row shaped(source.size());
+        Row shaped(existing);
         for (std::size_t c = 0; c < shaped.size(); ++c) {
-            if (const auto from = source[c]) shaped[c] = row[*from];
+            if (source[c]) shaped[c] = row[*source[c]];
         }
         std::string shaped_key = out.key_of(shaped);
         out.rows_.emplace(std::move(shaped_key), std::move(shaped));

@@ -45,8 +45,10 @@ class MemoryTable {
     // transaction ends: checks that no key has two.
     Status check_keys() const;
     // The same rows in the shape of another version; columns are told apart by their
-    // attribute number, and new ones are null.
-    MemoryTable with_schema(const TableSchemaPtr& schema) const;
+    // attribute number. `by` says what new ones hold: null if it does not.
+    // ErrorCode::schema_mismatch, with the table, for what cannot be done to rows as they
+    // stand, and for new columns without a SchemaChange (nullptr) that knows of them.
+    Result<MemoryTable> with_schema(const TableSchemaPtr& schema, const SchemaChange* by) const;
 
  private:
     using Rows = std::unordered_multimap<std::string, Row>;

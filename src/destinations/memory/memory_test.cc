@@ -94,6 +94,29 @@ TEST_F(MemoryTest, RefusesTwoRowsUnderADeferredKeyAtTheEnd) {
     EXPECT_EQ(memory_->rows("public", "t"), (Rows{{"1", "b", "y"}, {"2", "a", "x"}}));
 }
 
+// Values are the same after the change, or the table is copied again.
+TEST_F(MemoryTest, TakesOnlyTypesThatPrintAlike) {
+    TableMaker maker = TableMaker(16384, "t").key("id", {TypeKind::int16});
+    maker.column("n", {TypeKind::decimal, false, 5, 2}).column("f", {TypeKind::float32});
+    const TableSchemaPtr first = maker.make();
+    load(*memory_, first, {});
+    const auto follow = [&](const TableSchemaPtr& to) {
+        TestFlush flush({100});
+        SchemaChange change;
+        change.from = first;
+        change.to = to;
+        flush.add(change);
+        return memory_->apply(flush, Ack::durable, {}).has_value();
+    };
+    EXPECT_FALSE(follow(TableMaker(maker).retype("f", {TypeKind::float64}).make()));
+    EXPECT_FALSE(follow(TableMaker(maker).retype("id", {TypeKind::uint32}).make()));
+    EXPECT_FALSE(follow(TableMaker(maker).retype("n", {TypeKind::decimal, false, 9, 3}).make()));
+    EXPECT_TRUE(follow(TableMaker(maker)
+                           .retype("id", {TypeKind::int64})
+                           .retype("n", {TypeKind::decimal, false, 9, 2})
+                           .make()));
+}
+
 // Everything that a flush can do is undone when its end cannot be read.
 TEST_F(MemoryTest, FailedFlushLeavesNothing) {
     const TableSchemaPtr schema = table_of();
@@ -116,7 +139,16 @@ TEST_F(MemoryTest, FailedFlushLeavesNothing) {
     ChangeRecorder shadow(schema, copy);
     shadow.insert({"8", "s", "s"});
     TestFlush flush({100});
-    flush.add(first.take()).add(second.take()).add(third.take()).add(shadow.take());
+    SchemaChange change;
+    change.from = schema;
+    change.to = wider;
+    change.existing = std::make_shared<const RowBatch>(make_rows(wider, {{{}, {}, {}, "e"}}));
+    SchemaChange of_shadow = change;
+    of_shadow.copy = copy;
+    ChangeRecorder shadow_after(wider, copy);
+    shadow_after.update({"8", {}, {}, {}}, {"8", "S", {}, {}}, {2, 3});
+    flush.add(first.take()).add(change).add(second.take()).add(third.take()).add(shadow.take());
+    flush.add(of_shadow).add(shadow_after.take());
     Truncate truncate;
     truncate.tables = {other};
     flush.add(truncate).add(Publish{copy}).add(Retire{{16385}});
@@ -131,7 +163,7 @@ TEST_F(MemoryTest, FailedFlushLeavesNothing) {
 
     flush.rewind();
     ASSERT_TRUE(memory_->apply(flush, Ack::durable, {}));
-    EXPECT_EQ(memory_->rows("public", "t"), (Rows{{"8", "s", "s"}}));
+    EXPECT_EQ(memory_->rows("public", "t2"), (Rows{{"8", "S", "s", "e"}}));
     EXPECT_EQ(memory_->rows("public", "k"), Rows());
     EXPECT_EQ(memory_->read_position({})->value, 100U);
 }

@@ -1,0 +1,373 @@
+#include "base/check.h"
+#include "pipeline/apply_core.h"
+#include "pipeline/apply_core_state.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+
+// ApplyCore: copies, news of the catalog, and flushes.
+namespace walbrook {
+namespace {
+
+// Up to 64 times the configured size: 1 GiB by default, on disk if need be.
+constexpr unsigned kSliceDoublingsMax = 6;
+
+// Changes of these transactions are in the copy already.
+ChangeLog::Skip shown_by(ShownTransactions snapshot) {
+    return [snapshot = std::move(snapshot)](const Transaction& transaction) {
+        return snapshot.contains(transaction.xid, transaction.commit_lsn);
+    };
+}
+
+}  // namespace
+
+// ---------------------------------------------------------------- copies
+
+void ApplyCore::verify_again(const Table& table) {
+    for (const auto& [oid, relation] : relations_) {
+        if (find_by_relation(oid) != &table) continue;
+        relation->is_verified = false;
+        relation->held_lost.clear();
+    }
+}
+
+void ApplyCore::on_hold(const input::Hold& hold) {
+    WALBROOK_CHECK(at_boundary());
+    if (hold.needs_new_stream) {
+        holds_for_new_stream_.push_back(hold);
+    } else {
+        begin_hold(hold);
+    }
+}
+
+void ApplyCore::ask_for_new_stream() {
+    if (needs_new_stream_ || holds_for_new_stream_.empty()) return;
+    for (const input::Hold& hold : holds_for_new_stream_) {
+        if (received_ < hold.read_at) return;
+    }
+    needs_new_stream_ = true;
+    out_->emplace_back(action::NeedNewStream{});
+}
+
+void ApplyCore::begin_hold(const input::Hold& hold) {
+    Table& table = table_at(hold.schema->id);
+    WALBROOK_CHECK(!table.held);
+    holding_.push_back(&table);
+    table.held.emplace(options_.spill);
+    table.held_begun = false;
+    table.held_up_to = received_;
+    table.held_schema = hold.schema;
+    table.held_seen = hold.seen;
+    table.held_ahead_until = hold.read_at;
+    table.versions.clear();
+    table.copy.reset();
+    table.unreadable.clear();
+    table.unreadable_why.clear();
+    table.slices = 0;
+    if (!hold.partitions.empty() || !table.applies) set_partitions(table, hold.partitions);
+    verify_again(table);
+    out_->emplace_back(action::Holding{table.id});
+}
+
+// The version that the shadow table has once all of the held changes are in it: the last one
+// that came after the snapshot, or the snapshot's own.
+void ApplyCore::on_copy_done(const input::CopyDone& done) {
+    Table* table = find(done.copy->schema->id);
+    // Stopped meanwhile: whoever copies hears of it from the action that said so.
+    if (table == nullptr || !table->held) return;
+    table->copy = done.copy;
+    table->snapshot = done.snapshot;
+    const auto newest = std::find_if(
+        table->versions.rbegin(), table->versions.rend(),
+        [&](const Table::Version& v) { return !done.snapshot.contains(v.xid, v.commit); });
+    if (newest == table->versions.rend()) {
+        table->held_schema = done.copy->schema;
+        table->held_seen = done.seen;
+        table->held_ahead_until = std::max(table->held_ahead_until, done.copy->position);
+    }
+    verify_again(*table);
+    check_unreadable(*table);
+}
+
+void ApplyCore::release_hold(Table& table) {
+    std::erase(holding_, &table);
+    std::erase_if(undo_, [&](const Undo& undo) { return undo.table == &table && undo.is_held; });
+    table.held.reset();
+    table.held_schema.reset();
+    table.versions.clear();
+    table.copy.reset();
+    table.held_begun = false;
+}
+
+void ApplyCore::on_copy_abandoned(TableId id) {
+    std::erase_if(holds_for_new_stream_, [&](const auto& hold) { return hold.schema->id == id; });
+    Table* table = find(id);
+    if (table != nullptr && table->held) release_hold(*table);
+}
+
+void ApplyCore::lose_copy(Table& table, std::string reason) {
+    release_hold(table);
+    out_->emplace_back(action::CopyLost{table.id, std::move(reason)});
+}
+
+// Held changes never make the stream wait: the table that holds most pays.
+void ApplyCore::enforce_held_limit() {
+    std::uint64_t sum = 0;
+    Table* largest = nullptr;
+    for (Table* table : holding_) {
+        sum += table->held->bytes();
+        if (largest == nullptr || table->held->bytes() > largest->held->bytes()) largest = table;
+    }
+    if (sum <= options_.held_bytes_max || largest == nullptr) return;
+    lose_copy(*largest, fmt::format("{} bytes of changes wait for its copy, more than the limit",
+                                    largest->held->bytes()));
+}
+
+// ---------------------------------------------------------------- news of the catalog
+
+void ApplyCore::on_changed(const input::Changed& changed) {
+    std::erase_if(changed_, [&](const auto& older) { return older.table == changed.table; });
+    changed_.push_back(changed);
+}
+
+void ApplyCore::on_forget(const input::Forget& forget) { forget_.push_back(forget); }
+
+// Between transactions.
+void ApplyCore::heed_news() {
+    std::erase_if(changed_, [&](const input::Changed& news) {
+        if (received_ < news.position) return false;
+        Table* table = find(news.table);
+        if (table == nullptr) return true;
+        set_partitions(*table, news.partitions);
+        // While it is copied the news stay: the copy may be older.
+        if (!table->applies || news.now.seen <= table->seen) return !table->held;
+        table->seen = news.now.seen;
+        Followed next = follow_catalog(*table->schema, news.now);
+        if (next.kind == Followed::Kind::lost) {
+            cannot_follow(*table, next.why);
+        } else if (next.kind == Followed::Kind::change) {
+            SchemaChange change;
+            change.from = table->schema;
+            change.to = next.schema;
+            change.existing = next.existing;
+            pending_.add(std::move(change));
+            table->schema = next.schema;
+            out_->emplace_back(action::NewVersion{next.schema, received_});
+        }
+        return !table->held;
+    });
+    std::erase_if(forget_, [&](const input::Forget& forgotten) {
+        if (received_ < forgotten.position) return false;
+        if (Table* table = find(forgotten.table)) forget(*table);
+        pending_.add(Retire{forgotten.table});
+        out_->emplace_back(action::Forgotten{forgotten.table});
+        return true;
+    });
+}
+
+void ApplyCore::forget(Table& table) {
+    const TableId id = table.id;
+    if (table.held) lose_copy(table, "the table is not published any more");
+    std::erase(publishing_, id);
+    std::erase(publishing_in_flight_, id);
+    std::erase_if(changed_, [&](const auto& news) { return news.table == id; });
+    for (const auto& [oid, relation] : relations_) {
+        if (relation->table == &table) relation->table = nullptr;
+    }
+    set_partitions(table, {});
+    tables_.erase(id.oid);
+}
+
+void ApplyCore::on_jump(const input::Jump& jump) {
+    WALBROOK_CHECK(at_boundary());
+    const Error why(ErrorCode::aborted, jump.reason);
+    for (const auto& [oid, table] : tables_) stop_table(*table, true, why);
+    received_ = std::max(received_, jump.position);
+    last_commit_ = received_;  // Nobody can go on from before.
+    start_ = std::max(start_, received_);
+}
+
+// ---------------------------------------------------------------- flushes
+
+// How much of a table's held changes one flush takes. It doubles with each slice: a
+// flush costs little more for twice the rows, so even a table that changes all the time
+// is caught at last.
+std::size_t ApplyCore::slice_limit(const Table& table) const {
+    return options_.slice_bytes << std::min(table.slices, kSliceDoublingsMax);
+}
+
+// Tables whose copy is complete become visible once the stream has passed their
+// snapshot and what they hold fits into one flush.
+void ApplyCore::publish_ready_copies() {
+    std::vector<Table*> complete;
+    for (Table* table : holding_) {
+        if (table->copy && received_ >= table->copy->position &&
+            table->held->bytes() <= slice_limit(*table)) {
+            complete.push_back(table);
+        }
+    }
+    for (Table* table : complete) {
+        // What waits for the old visible table goes with it.
+        const TableSchemaPtr followed = table->applies ? table->schema : nullptr;
+        if (followed) pending_.drop_table(table->id);
+        pending_.append(std::move(*table->held), table->copy, shown_by(table->snapshot));
+        pending_.add(Publish{table->copy, followed});
+        table->replaced = followed;
+        table->schema = table->held_schema;
+        table->seen = table->held_seen;
+        out_->emplace_back(action::NewVersion{table->schema, received_});
+        release_hold(*table);
+        table->applies = true;
+        table->publishing = true;
+        publishing_.push_back(table->id);
+    }
+}
+
+// Applies a part of what one table holds to its shadow table. True if there was one.
+bool ApplyCore::submit_catch_up_slice() {
+    for (Table* table : holding_) {
+        const std::size_t limit = slice_limit(*table);
+        if (!table->copy || table->held->bytes() <= limit) continue;
+        ChangeLog slice(options_.spill);
+        slice.append_front(*table->held, limit, table->copy, shown_by(table->snapshot));
+        ++table->slices;
+        submit(slice, submitted_, FlushKind::slice);
+        return true;
+    }
+    return false;
+}
+
+void ApplyCore::submit(ChangeLog& log, Lsn position, FlushKind kind) {
+    WALBROOK_CHECK(!in_flight_);
+    WALBROOK_CHECK(position >= submitted_);
+    in_flight_ = true;
+    in_flight_kind_ = kind;
+    last_submit_ = clock_;
+    in_flight_oldest_us_ = log.oldest_commit_time_us();
+    in_flight_bytes_ = log.memory_bytes();
+    submitted_ = position;
+    out_->emplace_back(action::SubmitFlush{log.finish(position), kind});
+}
+
+void ApplyCore::advance() {
+    if (!at_boundary()) return;
+    heed_news();
+    ask_for_new_stream();
+    publish_ready_copies();
+    if (in_flight_) return;
+    const bool common_first = slice_was_last_ && is_flush_due();
+    if (!common_first && submit_catch_up_slice()) {
+        slice_was_last_ = true;
+        return;
+    }
+    slice_was_last_ = false;
+    if (!is_flush_due()) return;
+    const FlushKind kind = publishing_.empty() ? FlushKind::common : FlushKind::publish;
+    publishing_in_flight_ = std::exchange(publishing_, {});
+    // A failover may take away what keepalives told of behind the last transaction: the
+    // destination then still stands where the new server goes on.
+    submit(pending_, last_commit_ > submitted_ ? last_commit_ : received_, kind);
+}
+
+// At once after a pause; under steady traffic once every max_fill, so that the number
+// of snapshots is bounded by time and not by transactions.
+bool ApplyCore::is_flush_due() const {
+    if (pending_.empty()) return false;
+    return pending_.bytes() >= flush_bytes_limit() || !publishing_.empty() ||
+           memory_ == MemoryState::paused || clock_ - last_submit_ >= options_.max_fill;
+}
+
+void ApplyCore::on_acked(const input::Acked& acked) {
+    WALBROOK_CHECK(in_flight_);
+    in_flight_ = false;
+    in_flight_oldest_us_ = 0;
+    in_flight_bytes_ = 0;
+    // Where a table stands whose part of the flush was refused.
+    const Lsn before = std::exchange(durable_, submitted_);
+    for (const auto& [id, error] : acked.refused) {
+        Table* table = find(id);
+        std::erase(publishing_in_flight_, id);
+        if (table == nullptr || table->is_idle()) continue;
+        // Of a slice only the copy is lost, unless its Publish waits behind it.
+        if (in_flight_kind_ == FlushKind::slice && !table->publishing) {
+            if (table->held) lose_copy(*table, error.message());
+            continue;
+        }
+        std::erase(publishing_, id);
+        const bool was_followed = table->applies;
+        // What is wrong with the visible table the copy that is under way puts right.
+        const bool is_replaced = was_followed && table->held && !table->publishing;
+        pending_.drop_table(id);
+        table->applies = false;
+        if (table->held) release_hold(*table);
+        // What is visible while the copy still waits for its Publish is an older matter.
+        const Lsn position = table->publishing ? Lsn{} : before;
+        if (in_flight_kind_ == FlushKind::slice && table->replaced) {
+            // Its changes have been dropped for the Publish that will not come.
+            pending_.add(Freeze{table->replaced, TablePhase::queued, before, error.message()});
+        }
+        table->publishing = false;
+        table->replaced.reset();
+        const bool again = is_replaced || (was_followed && options_.copies_again_on_change &&
+                                           error.code() == ErrorCode::schema_mismatch);
+        out_->emplace_back(action::TableStopped{id, again, position, error});
+    }
+    for (const TableId id : std::exchange(publishing_in_flight_, {})) {
+        if (Table* table = find(id)) {
+            table->publishing = false;
+            table->replaced.reset();
+        }
+        out_->emplace_back(action::Published{id});
+    }
+}
+
+Status ApplyCore::on_disconnected() {
+    // A streamed transaction whose commit has arrived is complete: it lies in the spool.
+    while (replay_ && is_busy()) WALBROOK_RETURN_IF_ERROR(replay_some());
+    if (in_transaction_) {
+        if (pending_begun_) pending_.drop_transaction();
+        for (Table* table : begun_holds_) {
+            if (table->held && table->held_begun) table->held->drop_transaction();
+            table->held_begun = false;
+        }
+        begun_holds_.clear();
+        pending_begun_ = false;
+        in_transaction_ = false;
+        undo_versions();
+    }
+    replay_.reset();
+    // What comes again brings its messages again; the rest is asked for without them.
+    told_columns_.clear();
+    has_news_ = false;
+    asked_relation_ = 0;
+    parked_.clear();
+    if (std::exchange(needs_text_, false)) binary_ = false;
+    spooled_.clear();
+    relations_.clear();
+    last_relation_ = nullptr;
+    stream_xid_ = 0;
+    // What is here already may come again all the same: it is skipped.
+    start_ = std::max(start_, received_);
+    needs_new_stream_ = false;
+    std::erase_if(holds_for_new_stream_, [&](const input::Hold& hold) {
+        if (received_ < hold.read_at) return false;
+        begin_hold(hold);
+        return true;
+    });
+    return {};
+}
+
+// The new server has written, or will write, other records where keepalives were the last that
+// came of the old one. A copy that is not published may have rows that it never had.
+void ApplyCore::on_timeline_changed() {
+    WALBROOK_CHECK(!in_transaction_ && spooled_.empty());
+    received_ = continues_from();
+    start_ = received_;
+    for (Table* table : std::vector<Table*>(holding_)) {
+        lose_copy(*table, "another server took over while it was copied");
+    }
+}
+
+}  // namespace walbrook

@@ -1,0 +1,357 @@
+#include "pipeline/catalog_watch.h"
+
+#include "base/backoff.h"
+#include "postgres/slots.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+
+namespace walbrook {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+constexpr seconds kDeadline{30};
+constexpr milliseconds kLookInterval{1000};
+// Looks take at most a small part of the source's time, however many tables there are.
+constexpr int kRestPerLook = 20;
+// A commit may be in the log for a moment before it can be seen.
+constexpr milliseconds kNotYetVisible{5};
+
+}  // namespace
+
+CatalogWatch::CatalogWatch(Parts& parts) : parts_(parts) {}
+
+CatalogWatch::~CatalogWatch() { stop(); }
+
+void CatalogWatch::start(CatalogLook first) {
+    look_ = std::move(first);
+    look_seen_ = ++parts_.catalog_seen;
+    for (auto& [id, table] : look_.tables) {
+        table.source.seen = look_seen_;
+        told_[id] = {key_of(table), 0, false};
+    }
+    next_look_ = now() + kLookInterval;
+    thread_ = std::jthread([this] { work(stop_.get_token()); });
+}
+
+void CatalogWatch::stop() {
+    stop_.request_stop();
+    if (thread_.joinable()) thread_.join();
+}
+
+void CatalogWatch::ask(std::uint64_t request, std::uint32_t relation, std::uint32_t xid) {
+    const std::lock_guard lock(mutex_);
+    // The core asks one question at a time: an older one is moot.
+    questions_ = {{request, relation, xid, parts_.catalog_seen}};
+    changed_.notify_all();
+}
+
+void CatalogWatch::look_soon() {
+    const std::lock_guard lock(mutex_);
+    is_asked_to_look_ = true;
+    changed_.notify_all();
+}
+
+std::optional<Lsn> CatalogWatch::position_with_publication() {
+    const std::lock_guard lock(mutex_);
+    if (!wanted_publication_) {
+        wanted_publication_ = parts_.catalog_seen + 1;
+        publication_position_.reset();
+    }
+    if (publication_position_) wanted_publication_.reset();
+    return publication_position_;
+}
+
+std::string CatalogWatch::trouble() const {
+    const std::lock_guard lock(mutex_);
+    return trouble_;
+}
+
+void CatalogWatch::set_trouble(std::string text) {
+    const std::lock_guard lock(mutex_);
+    if (!text.empty() && text != trouble_) {
+        parts_.log.warn("the source's catalog needs attention", {{"problem", text}});
+    }
+    trouble_ = std::move(text);
+}
+
+std::string CatalogWatch::key_of(const CatalogLook::Table& table) {
+    std::string key = table.look.definition + to_string(table.look.content) + table.membership;
+    key += table.problem;
+    if (const auto& identity = table.published.identity) {
+        key += static_cast<char>(identity->kind);
+        for (const std::int16_t attnum : identity->attnums) key += fmt::format(",{}", attnum);
+    }
+    return key;
+}
+
+std::optional<CatalogWatch::Question> CatalogWatch::wait(const std::stop_token& stop) {
+    std::unique_lock lock(mutex_);
+    changed_.wait_until(lock, stop, next_look_,
+                        [&] { return !questions_.empty() || is_asked_to_look_; });
+    is_asked_to_look_ = false;
+    if (questions_.empty()) return std::nullopt;
+    const Question first = questions_.front();
+    questions_.pop_front();
+    return first;
+}
+
+void CatalogWatch::work(const std::stop_token& stop) {
+    Backoff backoff({milliseconds(100), milliseconds(5'000)});
+    std::optional<Question> question;
+    // At once: a session that stands outlives rights and certificates that a new one would need.
+    connect(stop).ignore();
+    while (!stop.stop_requested()) {
+        if (!question) question = wait(stop);
+        if (stop.stop_requested()) return;
+        if (question && has_seen(*question)) {
+            answer(*question);
+            question.reset();
+            continue;
+        }
+        const Instant began = now();
+        const Status status = look(stop);
+        if (!status) {
+            if (stop.stop_requested()) return;
+            const ErrorCode code = status.error().code();
+            if (question && (code == ErrorCode::permission || code == ErrorCode::config)) {
+                // The stream waits for the answer, and only a person can mend this.
+                return parts_.fail(Error(status.error()).with_context("read the catalog"));
+            }
+            set_trouble("the catalog cannot be read: " + status.error().message());
+            connection_.reset();
+            if (!sleep_for(backoff.next(), stop)) return;
+            // The question may be moot by now, and another one asked.
+            const std::lock_guard lock(mutex_);
+            if (!questions_.empty()) question.reset();
+            continue;
+        }
+        backoff.reset();
+        const auto took = now() - began;
+        next_look_ = now() + std::max<Instant::duration>(kLookInterval, kRestPerLook * took);
+        if (question && !has_seen(*question) && !sleep_for(kNotYetVisible, stop)) return;
+    }
+}
+
+// It is asked about transactions that have been decoded to their end.
+bool CatalogWatch::has_seen(const Question& question) const {
+    return look_.in_recovery ? look_seen_ > question.after : look_.xids.visible(question.xid);
+}
+
+// The stream of a standby goes on over the end of a timeline without a word.
+Status CatalogWatch::watch_timeline(bool in_recovery, const Deadline& deadline) {
+    if (!in_recovery) {
+        if (look_.in_recovery) ++turns_;
+        walsender_.reset();
+        return {};
+    }
+    if (!walsender_ || !walsender_->is_open()) {
+        Purpose purpose;
+        purpose.application_name = application_name(parts_.config.id, "timeline");
+        purpose.replication = true;
+        WALBROOK_TRY(walsender_, Connection::open(parts_.config.pg_connection, purpose, deadline));
+    }
+    WALBROOK_TRY(const SystemIdentity system, identify_system(*walsender_, deadline));
+    if (timeline_ != 0 && system.timeline != timeline_) ++turns_;
+    timeline_ = system.timeline;
+    return {};
+}
+
+Status CatalogWatch::connect(const std::stop_token& stop) {
+    if (connection_ && connection_->is_open()) return {};
+    Purpose purpose;
+    purpose.application_name = application_name(parts_.config.id, "catalog");
+    WALBROOK_TRY(connection_,
+                 Connection::open(parts_.config.pg_connection, purpose, within(kDeadline, stop)));
+    return {};
+}
+
+Status CatalogWatch::look(const std::stop_token& stop) {
+    WALBROOK_RETURN_IF_ERROR(connect(stop));
+    const Deadline deadline = within(kDeadline, stop);
+    // Whoever read the catalog before this number was given read an older one.
+    const std::uint64_t seen = ++parts_.catalog_seen;
+    const auto is_news = [&](const CatalogLook::Table& table) {
+        const auto known = look_.tables.find(table.published.id);
+        return known == look_.tables.end() || known->second.source.schema == nullptr ||
+               key_of(known->second) != key_of(table);
+    };
+    WALBROOK_TRY(CatalogLook next,
+                 look_at_catalog(*connection_, deadline, parts_.config.publication_name, is_news));
+    WALBROOK_RETURN_IF_ERROR(watch_timeline(next.in_recovery, deadline));
+    if (!next.publication) {
+        set_trouble(
+            fmt::format("there is no publication {0}: changes are not sent; create it "
+                        "again: create publication {0} for …",
+                        parts_.config.publication_name));
+        next.tables = std::move(look_.tables);
+        look_ = std::move(next);
+        look_seen_ = seen;
+        return {};
+    }
+    set_trouble({});
+    for (auto& [id, table] : next.tables) {
+        const auto known = look_.tables.find(id);
+        if (table.source.schema == nullptr && known != look_.tables.end()) {
+            table.source = known->second.source;
+        }
+        table.source.seen = seen;
+    }
+    look_ = std::move(next);
+    look_seen_ = seen;
+    {
+        const std::lock_guard lock(mutex_);
+        if (wanted_publication_ && *wanted_publication_ <= seen) {
+            publication_position_ = look_.position;
+        }
+    }
+    const std::vector<TableState> states = parts_.tables.all();
+    for (const TableState& state : states) {
+        const auto found = look_.tables.find(state.table);
+        const auto before = parse_table_content(state.content);
+        if (found == look_.tables.end() || !before) continue;
+        WALBROOK_RETURN_IF_ERROR(check_new_partitions(
+            *connection_, deadline, found->second.published, *before, found->second.look));
+    }
+    for (const TableState& state : states) {
+        const auto found = look_.tables.find(state.table);
+        if (found == look_.tables.end()) {
+            retire(state);
+        } else if (!retiring_.contains(state.table)) {
+            heed(state, found->second, seen);
+        }
+    }
+    std::erase_if(retiring_, [&](TableId id) {
+        return std::none_of(states.begin(), states.end(),
+                            [&](const TableState& state) { return state.table == id; });
+    });
+    for (auto& [id, table] : look_.tables) {
+        const bool is_known = std::any_of(states.begin(), states.end(),
+                                          [&](const auto& state) { return state.table == id; });
+        if (!is_known && !retiring_.contains(id)) add(table);
+    }
+    return {};
+}
+
+// Its record goes once the stream has passed the last of its changes.
+void CatalogWatch::retire(const TableState& state) {
+    if (!retiring_.insert(state.table).second) return;
+    parts_.log.info("a table is no longer published: its data stays as it is",
+                    {{"table", state.schema + "." + state.name}});
+    told_.erase(state.table);
+    parts_.tables.begin_removal(state.table);
+    parts_.copy_events.tell(state.table,
+                            Error(ErrorCode::aborted, "the table is no longer published"));
+    parts_.inbox.put(input::Forget{state.table, look_.position});
+}
+
+void CatalogWatch::add(const CatalogLook::Table& table) {
+    TableState state;
+    state.table = table.published.id;
+    state.schema = table.published.schema;
+    state.name = table.published.name;
+    state.membership = table.membership;
+    state.content = to_string(table.look.content);
+    // A name that the destination cannot hold beside the others is refused before it takes
+    // another table's place.
+    std::vector<TableSchemaPtr> others;
+    for (const auto& [id, other] : look_.tables) {
+        if (other.source.schema && id != state.table && parts_.tables.has_place(id)) {
+            others.push_back(other.source.schema);
+        }
+    }
+    std::string problem = table.problem;
+    if (table.source.schema && problem.empty()) {
+        const auto before = parts_.destination.refusals(others);
+        others.push_back(table.source.schema);
+        for (const std::string& refusal : parts_.destination.refusals(others)) {
+            if (std::find(before.begin(), before.end(), refusal) == before.end()) {
+                problem = refusal;
+            }
+        }
+    }
+    parts_.log.info("a table has come into the publication: it is copied",
+                    {{"table", state.schema + "." + state.name}});
+    Status status = parts_.tables.add(state);
+    if (status && !problem.empty()) {
+        status = parts_.tables.fail(state.table, Error(ErrorCode::unsupported_value, problem), {});
+    }
+    if (!status) set_trouble("the store cannot be written: " + status.error().message());
+}
+
+void CatalogWatch::heed(const TableState& state, CatalogLook::Table& table, std::uint64_t) {
+    const TableId id = state.table;
+    const std::string name = state.schema + "." + state.name;
+    if (state.membership != table.membership) {
+        parts_.log.warn("a table is published in another way: it is copied again",
+                        {{"table", name}});
+        const Error why(ErrorCode::aborted, "its place in the publication has changed");
+        // At once: what the stream sends of it now may be less or more than its rows.
+        if (parts_.tables.rejoin(id, table.membership, why.message())) {
+            parts_.inbox.put(input::Stop{id, true, why});
+        }
+        return;
+    }
+    if (!table.published.problem.empty()) {
+        if (state.phase == TablePhase::ready) {
+            parts_.inbox.put(input::Stop{
+                id, false, Error(ErrorCode::schema_mismatch, name + ": " + table.problem)});
+        }
+        return;
+    }
+    const TableRegistry::Contents contents = parts_.tables.contents(id);
+    const auto reason = [&](const std::string& before) {
+        const auto parsed = parse_table_content(before);
+        return parsed ? compare_contents(*parsed, table.look, truncates_are_sent(table.published))
+                      : std::string();
+    };
+    table.source.other_rows = reason(contents.visible);
+    table.source.other_rows_in_copy = reason(contents.copy);
+    const std::string content = to_string(table.look.content);
+    if (!table.source.other_rows.empty()) {
+        if (state.phase == TablePhase::ready &&
+            parts_.config.schema_change_policy == SchemaChangePolicy::stop) {
+            parts_.inbox.put(input::Stop{
+                id, false,
+                Error(ErrorCode::schema_mismatch,
+                      fmt::format("rows of {} changed without changes in the stream: {}", name,
+                                  table.source.other_rows))});
+        } else if (state.phase == TablePhase::ready) {
+            parts_.log.warn("rows changed without changes in the stream: the table is copied again",
+                            {{"table", name}, {"reason", table.source.other_rows}});
+            parts_.tables.request_copy(id, table.source.other_rows).ignore();
+        }
+    } else if (state.phase == TablePhase::ready && contents.visible != content) {
+        parts_.tables.set_content(id, content).ignore();
+    }
+    // A copy that was published meanwhile may be older than what was told before.
+    Told& told = told_[id];
+    const bool is_ready = state.phase == TablePhase::ready;
+    const std::string key = key_of(table);
+    if (told.key == key && told.attempt == state.attempt && told.was_ready && is_ready) return;
+    if (table.source.schema == nullptr) return;
+    told = {key, state.attempt, is_ready};
+    parts_.inbox.put(input::Changed{id, table.source, table.partitions(), look_.position});
+}
+
+void CatalogWatch::answer(const Question& question) {
+    input::Described described;
+    described.request = question.request;
+    for (const auto& [id, table] : look_.tables) {
+        const auto& physical = table.published.physical;
+        const bool is_partition =
+            std::any_of(physical.begin(), physical.end(),
+                        [&](const auto& part) { return part.id.oid == question.relation; });
+        if (id.oid != question.relation && !is_partition) continue;
+        described.table = id;
+        described.now = table.source;
+        break;
+    }
+    parts_.inbox.put(std::move(described));
+}
+
+}  // namespace walbrook

@@ -1,0 +1,98 @@
+#pragma once
+
+#include "pipeline/catalog_look.h"
+#include "pipeline/parts.h"
+#include "postgres/connection.h"
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <mutex>
+#include <optional>
+#include <set>
+#include <string>
+#include <thread>
+
+namespace walbrook {
+
+// Looks at the catalog of the source again and again, and when it is asked: which tables
+// are published and how, which version each has, whether its rows changed behind the
+// stream's back. Tells the core what is news, and the registry which tables came, went, or
+// need a new copy. Its own thread and session, so that neither the stream nor a copy waits
+// for a slow catalog.
+class CatalogWatch {
+ public:
+    explicit CatalogWatch(Parts& parts);
+    ~CatalogWatch();
+
+    // `first`: the look that the registry's tables came from.
+    void start(CatalogLook first);
+    void stop();
+
+    // Answers by input::Described, from a look that has seen transaction `xid`. Thread-safe.
+    void ask(std::uint64_t request, std::uint32_t relation, std::uint32_t xid);
+    // Something has changed: does not wait for the next look's time. Thread-safe.
+    void look_soon();
+    // Where the log stood at a look that found the publication and began after this call was
+    // first made; nothing: there was none yet. For a stream that ended because the
+    // publication did not exist. Thread-safe.
+    std::optional<Lsn> position_with_publication();
+    // How often a standby was found to be promoted, or to follow another timeline. Thread-safe.
+    std::uint64_t turns() const { return turns_; }
+    // Why the catalog cannot be read, or what is wrong with the publication; empty: nothing.
+    std::string trouble() const;
+
+ private:
+    struct Question {
+        std::uint64_t request = 0;
+        std::uint32_t relation = 0;
+        std::uint32_t xid = 0;
+        std::uint64_t after = 0;  // Looks with a higher number began later.
+    };
+    // What the core was told of a table.
+    struct Told {
+        std::string key;
+        std::uint32_t attempt = 0;
+        bool was_ready = false;
+    };
+
+    void work(const std::stop_token& stop);
+    Status connect(const std::stop_token& stop);
+    Status look(const std::stop_token& stop);
+    void heed(const TableState& state, CatalogLook::Table& table, std::uint64_t seen);
+    void add(const CatalogLook::Table& table);
+    void retire(const TableState& state);
+    bool has_seen(const Question& question) const;
+    Status watch_timeline(bool in_recovery, const Deadline& deadline);
+    void answer(const Question& question);
+    std::optional<Question> wait(const std::stop_token& stop);
+    void set_trouble(std::string text);
+    // Two looks with equal keys found the same version and rows of a table.
+    static std::string key_of(const CatalogLook::Table& table);
+
+    Parts& parts_;
+    std::optional<Connection> connection_;
+    CatalogLook look_;  // The last one; the schemas in it are complete.
+    std::uint64_t look_seen_ = 0;
+    std::map<TableId, Told> told_;
+    std::set<TableId> retiring_;
+    Instant next_look_{};
+    std::atomic<std::uint64_t> turns_{0};
+    std::optional<Connection> walsender_;  // To a standby, which tells its timeline only there.
+    std::uint32_t timeline_ = 0;           // At the last look; 0: not asked.
+
+    mutable std::mutex mutex_;  // Guards what follows.
+    std::condition_variable_any changed_;
+    std::deque<Question> questions_;
+    bool is_asked_to_look_ = false;
+    std::string trouble_;
+    std::optional<std::uint64_t> wanted_publication_;  // A look with this number, or later.
+    std::optional<Lsn> publication_position_;
+
+    std::stop_source stop_;
+    std::jthread thread_;
+};
+
+}  // namespace walbrook

@@ -1,0 +1,117 @@
+#include "postgres/table_content.h"
+#include "support/pg_test.h"
+
+#include <gtest/gtest.h>
+
+namespace walbrook {
+namespace {
+
+using testing::pg_versions;
+using testing::PgTest;
+using testing::version_name;
+
+Deadline soon() { return within(std::chrono::seconds(60)); }
+
+template <class T>
+T value_of(Result<T> result) {
+    if (!result) throw std::runtime_error(result.error().message());
+    return *std::move(result);
+}
+
+// Every type that a value of mood or of pair can be a part of, a table for each, and tables that
+// have nothing to do with them.
+constexpr const char* kTables =
+    "create type mood as enum ('sad', 'ok'); create type other as enum ('sad', 'ok');"
+    "create domain feeling as mood; create domain deep as feeling;"
+    "create type moods as range (subtype = mood);"
+    "create type pair as (a int, m mood); create type nested as (p pair);"
+    "create domain pairs as pair[]; create type stranger as (a int, o other);"
+    "create table plain(c mood); create table list(c mood[]); create table domain1(c feeling);"
+    "create table domain2(c deep); create table deep_list(c deep[]); create table spans(c moods);"
+    "create table span_list(c moods[]); create table multi(c moods_multirange);"
+    "create table record(c pair); create table record2(c nested); create table record_list(c "
+    "pair[]); create table record_domain(c pairs);"
+    "create table none(c text); create table others(c other); create table strangers(c stranger[]);"
+    "create publication pub for all tables";
+const std::set<std::string> kOfPair{"record", "record2", "record_list", "record_domain"};
+const std::set<std::string> kOfMood{"plain",     "list",    "domain1",     "domain2",
+                                    "deep_list", "spans",   "span_list",   "multi",
+                                    "record",    "record2", "record_list", "record_domain"};
+
+class TableContents : public PgTest {
+ protected:
+    void SetUp() override {
+        PgTest::SetUp();
+        database().exec(kTables);
+        session_.emplace(
+            value_of(Connection::open(database().connection(), {.application_name = "a"}, soon())));
+        const auto publication = value_of(read_publication(*session_, soon(), "pub"));
+        tables_ = value_of(read_published_tables(*session_, soon(), *publication));
+        before_ = look();
+    }
+    void TearDown() override {
+        session_.reset();
+        PgTest::TearDown();
+    }
+    std::map<TableId, TableLook> look() {
+        return value_of(look_at_tables(*session_, soon(), tables_));
+    }
+    // The tables whose rows may be others than at the start of the test.
+    std::set<std::string> changed() {
+        std::set<std::string> names;
+        const auto now = look();
+        for (const PublishedTable& table : tables_) {
+            const TableContent& before = before_.at(table.id).content;
+            // As it is stored meanwhile.
+            EXPECT_EQ(parse_table_content(to_string(before)), before);
+            if (!compare_contents(before, now.at(table.id), true).empty()) names.insert(table.name);
+        }
+        return names;
+    }
+
+ private:
+    std::optional<Connection> session_;
+    std::vector<PublishedTable> tables_;
+    std::map<TableId, TableLook> before_;
+};
+INSTANTIATE_TEST_SUITE_P(Pg, TableContents, ::testing::ValuesIn(pg_versions()), version_name);
+
+TEST_P(TableContents, ARenamedLabelChangesWhateverIsMadeOfIt) {
+    database().exec("alter type mood rename value 'sad' to 'blue'");
+    EXPECT_EQ(changed(), kOfMood);
+}
+
+TEST_P(TableContents, ARenamedLabelThatIsRenamedBackHasChangedToo) {
+    database().exec("alter type mood rename value 'sad' to 'blue'");
+    database().exec("alter type mood rename value 'blue' to 'sad'");
+    EXPECT_EQ(changed(), kOfMood);
+}
+
+TEST_P(TableContents, ANewLabelChangesNoRow) {
+    database().exec("alter type mood add value 'new' before 'ok'");
+    EXPECT_EQ(changed(), std::set<std::string>{});
+}
+
+TEST_P(TableContents, AttributesChangeWhateverIsMadeOfThem) {
+    database().exec("alter type pair add attribute t text");
+    EXPECT_EQ(changed(), kOfPair);
+}
+
+TEST_P(TableContents, AnAttributeThatIsDroppedOrRenamedDoesToo) {
+    database().exec("alter type nested rename attribute p to q");
+    EXPECT_EQ(changed(), (std::set<std::string>{"record2"}));
+    database().exec("alter type pair drop attribute a");
+    EXPECT_EQ(changed(), kOfPair);
+}
+
+TEST_P(TableContents, NamesAndConstraintsOfTypesChangeNoRow) {
+    database().exec(
+        "alter type mood rename to temper; alter domain deep rename to deeper; alter domain "
+        "feeling set default 'ok'; alter domain feeling add constraint c check (value <> 'ok') not "
+        "valid;"
+        "alter type pair rename to two; create schema s; alter type moods set schema s");
+    EXPECT_EQ(changed(), std::set<std::string>{});
+}
+
+}  // namespace
+}  // namespace walbrook

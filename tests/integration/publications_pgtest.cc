@@ -1,0 +1,417 @@
+#include "replica.h"
+#include "support/eventually.h"
+#include "support/pg_test.h"
+
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include <optional>
+#include <string>
+
+// Publications that change while the pipeline runs.
+namespace walbrook::testing {
+namespace {
+
+class Publications : public PgTest {
+ protected:
+    void begin(const std::string& sql) {
+        database().exec(sql);
+        replica_.emplace(database());
+        replica_->configure("batch: {max_fill_ms: 50}");
+        replica_->start();
+    }
+    void start(const std::string& sql) {
+        begin(sql);
+        ASSERT_TRUE(replica_->catches_up()) << replica_->log();
+    }
+    // The rows of the source that are published, and those of the lake.
+    bool becomes_equal(const std::string& table) {
+        return eventually([&] { return replica_->difference_of(table).empty(); },
+                          std::chrono::seconds(30));
+    }
+    bool becomes(const std::string& sql, const std::string& value) {
+        return eventually([&] { return replica_->lake().value(sql) == value; },
+                          std::chrono::seconds(30));
+    }
+    void stop() { EXPECT_EQ(replica_->stop().code, 0) << replica_->log(); }
+    bool follows(const std::string& table) {
+        const auto status = replica_->table(table);
+        return status && status->phase == TablePhase::ready;
+    }
+    bool is_gone(const std::string& table) { return replica_->status() && !replica_->table(table); }
+    std::optional<Replica> replica_;
+};
+INSTANTIATE_TEST_SUITE_P(Pg, Publications, ::testing::ValuesIn(pg_versions()), version_name);
+
+TEST_P(Publications, ATableThatComesIsCopiedAndFollowed) {
+    start(
+        "create table a (id int primary key, v int); insert into a values (1, 1);"
+        "create table b (id int primary key, v int); insert into b values (1, 1);"
+        "create publication shop for table a");
+    database().exec("alter publication shop add table b; insert into b values (2, 2)");
+    ASSERT_TRUE(becomes_equal("b")) << replica_->log();
+    ASSERT_TRUE(eventually([&] { return follows("b"); }));
+    database().exec("insert into b values (3, 3); update b set v = 9 where id = 1");
+    database().exec("insert into a values (2, 2)");
+    ASSERT_TRUE(replica_->catches_up());
+    EXPECT_EQ(replica_->difference_of_tables({"a", "b"}), "");
+    stop();
+}
+
+TEST_P(Publications, OfAllTablesANewTableComesByItself) {
+    start("create table a (id int primary key); create publication shop for all tables");
+    database().exec(
+        "create table late (id int primary key, v text);"
+        "insert into late select g, 'v' || g from generate_series(1, 1000) g");
+    ASSERT_TRUE(becomes_equal("late")) << replica_->log();
+    database().exec("delete from late where id > 500");
+    ASSERT_TRUE(becomes_equal("late")) << replica_->log();
+    stop();
+}
+
+TEST_P(Publications, WithoutTablesItWaitsForThem) {
+    begin("create publication shop");
+    ASSERT_TRUE(eventually([&] { return replica_->status().has_value(); }));
+    database().exec(
+        "create table a (id int primary key); insert into a values (1);"
+        "alter publication shop add table a");
+    ASSERT_TRUE(becomes_equal("a")) << replica_->log();
+    stop();
+}
+
+TEST_P(Publications, ATableThatLeavesKeepsItsRowsAndTheOthersGoOn) {
+    start(
+        "create table a (id int primary key); create table b (id int primary key);"
+        "insert into b values (1); create publication shop for table a, b");
+    database().exec("alter publication shop drop table b; insert into b values (2)");
+    ASSERT_TRUE(eventually([&] { return is_gone("b"); })) << replica_->log();
+    database().exec("insert into a values (1)");
+    ASSERT_TRUE(replica_->catches_up());
+    EXPECT_EQ(replica_->difference_of("a"), "");
+    EXPECT_EQ(replica_->lake().value("select count(*) from lake.public.b"), "1");
+    stop();
+}
+
+TEST_P(Publications, ATableThatLeftAndCameBackHasNoStaleRows) {
+    start(
+        "create table a (id int primary key, v int); insert into a values (1, 1), (2, 2);"
+        "create publication shop for table a");
+    database().exec("alter publication shop drop table a");
+    database().exec("delete from a where id = 1; insert into a values (3, 3)");
+    database().exec("alter publication shop add table a");
+    ASSERT_TRUE(becomes_equal("a")) << replica_->log();
+    database().exec("update a set v = 30 where id = 3");
+    ASSERT_TRUE(becomes_equal("a")) << replica_->log();
+    stop();
+}
+
+TEST_P(Publications, ADroppedTableIsForgotten) {
+    start(
+        "create table a (id int primary key); create table b (id int primary key);"
+        "create publication shop for all tables");
+    database().exec("drop table b");
+    ASSERT_TRUE(eventually([&] { return is_gone("b"); })) << replica_->log();
+    database().exec("insert into a values (1)");
+    ASSERT_TRUE(becomes_equal("a")) << replica_->log();
+    stop();
+}
+
+TEST_P(Publications, ANarrowerRowFilterLeavesNoStaleRows) {
+    if (GetParam() < 15) return;  // Row filters begin with 15.
+    start(
+        "create table a (id int primary key, v int);"
+        "insert into a select g, g from generate_series(1, 100) g;"
+        "create publication shop for table a where (id <= 80)");
+    ASSERT_TRUE(becomes("select count(*) from lake.public.a", "80")) << replica_->log();
+    database().exec("alter publication shop set table a where (id <= 50)");
+    ASSERT_TRUE(becomes("select count(*) from lake.public.a", "50")) << replica_->log();
+    database().exec("alter publication shop set table a where (id <= 90)");
+    ASSERT_TRUE(becomes("select count(*) from lake.public.a", "90")) << replica_->log();
+    database().exec("insert into a values (-1, 1), (500, 1); delete from a where id = 90");
+    ASSERT_TRUE(becomes("select min(id) || ' ' || max(id) from lake.public.a", "-1 89"))
+        << replica_->log();
+    stop();
+}
+
+TEST_P(Publications, AnotherColumnListIsFollowed) {
+    if (GetParam() < 15) return;  // Column lists begin with 15.
+    start(
+        "create table a (id int primary key, v int, w int);"
+        "insert into a values (1, 2, 3); create publication shop for table a (id, v)");
+    database().exec("alter publication shop set table a (id, w); insert into a values (4, 5, 6)");
+    ASSERT_TRUE(eventually([&] {
+        const auto rows = replica_->lake().query("select * from lake.public.a order by id");
+        return rows == std::vector<std::vector<std::string>>{{"1", "3"}, {"4", "6"}};
+    })) << replica_->log();
+    stop();
+}
+
+// Tables of a schema begin with 15.
+TEST_P(Publications, OfASchemaTablesComeAndGo) {
+    if (GetParam() < 15) return;
+    start(
+        "create schema s; create table s.a (id int primary key); insert into s.a values (1);"
+        "create publication shop for tables in schema s");
+    database().exec("create table s.b (id int primary key); insert into s.b values (1), (2)");
+    ASSERT_TRUE(eventually([&] { return replica_->difference_of("b", "s").empty(); }))
+        << replica_->log();
+    database().exec("drop table s.a");
+    ASSERT_TRUE(eventually([&] { return is_gone("a"); })) << replica_->log();
+    stop();
+}
+
+TEST_P(Publications, OneThatIsDroppedAndMadeAnewIsNoticed) {
+    start(
+        "create table a (id int primary key, v int); insert into a values (1, 1);"
+        "create table b (id int primary key); create publication shop for table a, b");
+    database().exec("drop publication shop");
+    database().exec("insert into a values (2, 2); delete from a where id = 1");
+    database().exec("create publication shop for table a");
+    database().exec("insert into a values (3, 3)");
+    ASSERT_TRUE(becomes_equal("a")) << replica_->log();
+    database().exec("insert into a values (4, 4)");
+    ASSERT_TRUE(becomes_equal("a")) << replica_->log();
+    ASSERT_TRUE(eventually([&] { return is_gone("b"); })) << replica_->log();
+    stop();
+}
+
+TEST_P(Publications, WhatIsNotPublishedIsNotExpected) {
+    start(
+        "create table a (id int primary key, v int); insert into a values (1, 1), (2, 2);"
+        "create publication shop for table a with (publish = 'insert')");
+    database().exec("insert into a values (3, 3); update a set v = 0; delete from a where id = 1");
+    database().exec("insert into a values (4, 4)");
+    ASSERT_TRUE(replica_->catches_up()) << replica_->log();
+    EXPECT_EQ(replica_->lake().value("select sum(v) from lake.public.a"), "10");
+    stop();
+}
+
+// pgoutput says nothing of a partition that comes with rows, goes, or is truncated alone.
+TEST_P(Publications, UnderViaRootPartitionsComeAndGo) {
+    start(
+        "create table p (id int, v int, primary key (id)) partition by range (id);"
+        "create table p1 partition of p for values from (0) to (100);"
+        "insert into p select g, g from generate_series(1, 50) g;"
+        "create publication shop for table p with (publish_via_partition_root = true)");
+    ASSERT_TRUE(becomes_equal("p")) << replica_->log();
+    database().exec(
+        "create table p2 partition of p for values from (100) to (200);"
+        "insert into p select g, g from generate_series(100, 150) g");
+    ASSERT_TRUE(becomes_equal("p")) << replica_->log();
+    EXPECT_EQ(replica_->log().find("copied again"), std::string::npos) << replica_->log();
+    database().exec(
+        "create table p3 (id int primary key, v int); insert into p3 values (201, 1), (202, 2);"
+        "alter table p attach partition p3 for values from (200) to (300)");
+    ASSERT_TRUE(becomes_equal("p")) << replica_->log();
+    database().exec("truncate p2");
+    ASSERT_TRUE(becomes_equal("p")) << replica_->log();
+    database().exec("insert into p values (120, 1), (250, 2)");
+    ASSERT_TRUE(becomes_equal("p")) << replica_->log();
+    database().exec("alter table p detach partition p3");
+    ASSERT_TRUE(becomes_equal("p")) << replica_->log();
+    database().exec("drop table p1; insert into p values (130, 1)");
+    ASSERT_TRUE(becomes_equal("p")) << replica_->log();
+    stop();
+}
+
+// The server sends the rows of each leaf under the leaf's name.
+TEST_P(Publications, LeavesWithoutViaRootAreOneTable) {
+    start(
+        "create table p (id int, v text, primary key (id)) partition by range (id);"
+        "create table p1 partition of p for values from (0) to (100);"
+        "insert into p select g, 'a' from generate_series(1, 50) g;"
+        "create publication shop for table p");
+    ASSERT_TRUE(becomes_equal("p")) << replica_->log();
+    database().exec(
+        "create table p2 (v text, gone int, id int not null);"
+        "alter table p2 drop column gone;"
+        "alter table p attach partition p2 for values from (100) to (200);"
+        "create table p3 partition of p for values from (200) to (300) partition by list (id);"
+        "create table p31 partition of p3 default;"
+        "insert into p select g, 'b' from generate_series(90, 99) g union all"
+        " select g, 'c' from generate_series(150, 160) g union all"
+        " select g, 'd' from generate_series(250, 260) g");
+    ASSERT_TRUE(becomes_equal("p")) << replica_->log();
+    // A row that moves to another leaf, an unchanged long value, deletes in each.
+    database().exec(
+        "insert into p values (98 + 10, repeat(md5('x'), 1000));"
+        "update p set id = 270 where id = 108; update p set id = id + 1000 - 999 where id = 270;"
+        "delete from p where id in (95, 155, 255); update p set v = 'e' where id % 2 = 0");
+    ASSERT_TRUE(becomes_equal("p")) << replica_->log();
+    EXPECT_EQ(replica_->lake().value(
+                  "select count(*) from information_schema.tables where table_catalog = 'lake' "
+                  "and table_schema = 'public'"),
+              "1");
+    database().exec(
+        "alter table p add column n int default 7; insert into p values (101, 'f', 1);"
+        "alter table p rename column v to w; update p set w = 'g' where id = 101");
+    ASSERT_TRUE(becomes_equal("p")) << replica_->log();
+    database().exec("truncate p2; insert into p values (102, 'h', 2)");
+    ASSERT_TRUE(becomes_equal("p")) << replica_->log();
+    database().exec("truncate p; insert into p values (1, 'i', 1), (150, 'j', 2), (250, 'k', 3)");
+    ASSERT_TRUE(becomes_equal("p")) << replica_->log();
+    database().exec("alter table p detach partition p2; insert into p values (2, 'l', 1)");
+    ASSERT_TRUE(becomes_equal("p")) << replica_->log();
+    database().exec(
+        "insert into p2 values ('m', 151, 3); alter table p attach partition p2 for "
+        "values from (100) to (200); insert into p values (103, 'n', 4)");
+    ASSERT_TRUE(becomes_equal("p")) << replica_->log();
+    database().exec("drop table p1; insert into p values (104, 'o', 5)");
+    ASSERT_TRUE(becomes_equal("p")) << replica_->log();
+    database().exec("drop table p2, p3");
+    ASSERT_TRUE(becomes_equal("p")) << replica_->log();
+    stop();
+}
+
+TEST_P(Publications, LeavesThatComeAreFollowedWithoutACopy) {
+    start(
+        "create table p (id int, v int, primary key (id)) partition by range (id);"
+        "create table p1 partition of p for values from (0) to (100);"
+        "insert into p select g, g from generate_series(1, 50) g;"
+        "create publication shop for table p");
+    ASSERT_TRUE(becomes_equal("p")) << replica_->log();
+    for (int i = 1; i < 6; ++i) {
+        database().exec(
+            fmt::format("create table q{0} partition of p for values from ({0}00) to ({0}99);"
+                        "insert into p select g, g from generate_series({0}00, {0}20) g;"
+                        "update p set v = v + 1 where id between {0}05 and {0}10; delete from p "
+                        "where id = {0}15",
+                        i));
+    }
+    ASSERT_TRUE(becomes_equal("p")) << replica_->log();
+    EXPECT_EQ(replica_->count_in_log("copied again"), 0) << replica_->log();
+    stop();
+}
+
+class RowFilters : public Publications {};
+INSTANTIATE_TEST_SUITE_P(Pg, RowFilters, ::testing::ValuesIn(newest_pg_version()), version_name);
+
+TEST_P(RowFilters, OfRootsAndLeavesCountInTheCopy) {
+    for (const bool via_root : {true, false}) {
+        Database source(cluster());
+        source.exec(
+            fmt::format("create table p (id int, v int, primary key (id)) partition by range (id);"
+                        "create table p1 partition of p for values from (0) to (100);"
+                        "create table p2 (v int, id int not null);"
+                        "alter table p attach partition p2 for values from (100) to (200);"
+                        "insert into p select g, g % 10 from generate_series(0, 199) g;"
+                        "create publication shop for table p {}, p2 where (id < 150) "
+                        "with (publish_via_partition_root = {})",
+                        via_root ? "where (id % 2 = 0)" : "", via_root));
+        Replica replica(source);
+        replica.configure("batch: {max_fill_ms: 50}");
+        ASSERT_EQ(replica.run_until_caught_up().code, 0) << replica.log();
+        const std::string count = via_root ? "100" : "150";
+        EXPECT_EQ(replica.lake().value("select count(*) from lake.public.p"), count);
+        source.exec(
+            "insert into p values (1000 - 950, 1) on conflict (id) do update set v = 77;"
+            "update p set v = 77 where id in (51, 102, 198)");
+        ASSERT_EQ(replica.run_until_caught_up().code, 0) << replica.log();
+        EXPECT_EQ(replica.lake().value("select count(*) from lake.public.p"), count);
+        EXPECT_EQ(replica.lake().value(
+                      "select string_agg(id, ' ' order by id) from lake.public.p where v = 77"),
+                  via_root ? "50 102 198" : "50 51 102");
+    }
+}
+
+// Without a key over all leaves each tells old rows apart by all of their columns.
+TEST_P(Publications, LeavesWithoutAKeyAreOneTableUnderFull) {
+    start(
+        "create table p (id int, v int) partition by range (id);"
+        "create table p1 partition of p for values from (0) to (100);"
+        "create table p2 partition of p for values from (100) to (200);"
+        "alter table p1 replica identity full; alter table p2 replica identity full;"
+        "insert into p values (1, 1), (1, 1), (1, 1), (150, 2), (150, 2);"
+        "create publication shop for table p");
+    ASSERT_TRUE(becomes_equal("p")) << replica_->log();
+    database().exec(
+        "delete from p where ctid in (select min(ctid) from p where id = 1);"
+        "update p set v = 3 where (tableoid, ctid) in (select tableoid, min(ctid) from p where "
+        "id = 150 group by 1); update p set id = 160 where id = 1;"
+        "create table p3 partition of p for values from (200) to (300); insert into p values "
+        "(201, 1), (201, 1)");
+    ASSERT_TRUE(becomes_equal("p")) << replica_->log();
+    EXPECT_EQ(replica_->count_in_log("copied again"), 0) << replica_->log();
+    stop();
+}
+
+// What one table cannot hold stays apart; what people must mend stops that table alone.
+TEST_P(Publications, LeavesThatContradictEachOtherStopTheirTableUntilTheyAgree) {
+    start(
+        "create table p (id int, v int, primary key (id)) partition by range (id);"
+        "create table p1 partition of p for values from (0) to (100);"
+        "create table p2 partition of p for values from (100) to (200);"
+        "create table other (id int primary key);"
+        "insert into p values (1, 1), (150, 2); create publication shop for table p, other");
+    ASSERT_TRUE(becomes_equal("p")) << replica_->log();
+    database().exec("alter table p1 replica identity full; update p set v = 9");
+    ASSERT_TRUE(eventually([&] {
+        const auto now = replica_->table("p");
+        return now && now->phase == TablePhase::errored &&
+               now->reason.find("different replica identities") != std::string::npos;
+    })) << replica_->log();
+    database().exec("insert into other values (1)");
+    ASSERT_TRUE(becomes_equal("other")) << replica_->log();
+    database().exec("alter table p2 replica identity full; update p set v = 10");
+    ASSERT_EQ(replica_->command({"resume", "public.p"}).code, 0);
+    ASSERT_TRUE(becomes_equal("p")) << replica_->log();
+    stop();
+}
+
+// Names that the lake does not tell apart: one table has the place, the others wait for people.
+TEST_P(Publications, ATableThatTheLakeCannotHoldIsErroredAlone) {
+    start(
+        "create table orders (id int primary key); create table \"Orders\" (id int primary key);"
+        "insert into orders values (1); insert into \"Orders\" values (2);"
+        "create publication shop for table orders, \"Orders\"");
+    const auto is_refused = [&](const std::string& table) {
+        const auto now = replica_->table(table);
+        return now && now->phase == TablePhase::errored &&
+               now->reason.find("differ only in case") != std::string::npos;
+    };
+    ASSERT_TRUE(becomes_equal("orders")) << replica_->log();
+    ASSERT_TRUE(eventually([&] { return is_refused("Orders"); })) << replica_->log();
+    database().exec(
+        "create table \"ORDERS\" (id int primary key); insert into orders values (3);"
+        "alter publication shop add table \"ORDERS\"");
+    ASSERT_TRUE(eventually([&] { return is_refused("ORDERS"); })) << replica_->log();
+    // Asked for by name, it is still refused, and the other keeps its place.
+    ASSERT_EQ(replica_->command({"resync", "public.Orders"}).code, 0);
+    ASSERT_EQ(replica_->command({"resync", "public.orders"}).code, 0);
+    ASSERT_TRUE(eventually([&] { return is_refused("Orders") && follows("orders"); }));
+    stop();
+    replica_->start();
+    database().exec("insert into orders values (4)");
+    ASSERT_TRUE(becomes_equal("orders")) << replica_->log();
+    ASSERT_TRUE(eventually([&] { return is_refused("Orders") && follows("orders"); }));
+    database().exec("alter table \"Orders\" rename to mended");
+    ASSERT_EQ(replica_->command({"resync", "public.Orders"}).code, 0);
+    ASSERT_TRUE(becomes_equal("mended")) << replica_->log();
+    stop();
+}
+
+// The store's tables, where they are in the source itself: else each of its changes would be the
+// reason of the next.
+TEST_P(Publications, OfAllTablesOurOwnAreNone) {
+    database().exec(
+        "create table t (id int primary key); insert into t values (1);"
+        "create publication shop for all tables");
+    Replica replica(database());
+    replica.configure("batch: {max_fill_ms: 20}");
+    replica.configure("store: {type: postgres}");
+    for (int i = 2; i < 5; ++i) {
+        replica.start();
+        database().exec(fmt::format("insert into t values ({})", i));
+        ASSERT_TRUE(eventually([&] {
+            const auto now = replica.status();
+            return now && now->tables.size() == 1 && now->tables[0].phase == TablePhase::ready;
+        })) << replica.log();
+        ASSERT_TRUE(replica.catches_up()) << replica.log();
+        EXPECT_EQ(replica.difference_of("t"), "");
+        EXPECT_EQ(replica.stop().code, 0) << replica.log();
+    }
+    EXPECT_EQ(database().value("select count(*) from walbrook.tables"), "1");
+}
+
+}  // namespace
+}  // namespace walbrook::testing
