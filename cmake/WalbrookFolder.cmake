@@ -1,3 +1,11 @@
+# walbrook_test_sources(FILES...)
+#
+# What only tests are made of is compiled plainly: it is most of the build, runs for moments, and
+# what sanitizers are to look at is the product. Addresses are still watched.
+function(walbrook_test_sources)
+    set_source_files_properties(${ARGN} PROPERTIES COMPILE_OPTIONS "-O0;-fno-sanitize=undefined")
+endfunction()
+
 # walbrook_folder(NAME [LIBS ...] [TEST_LIBS ...])
 #
 # Makes the library walbrook_NAME from the *.cc beside the CMakeLists.txt, and, for
@@ -12,6 +20,7 @@ function(walbrook_folder name)
     list(FILTER sources EXCLUDE REGEX "_(pg)?test\\.cc$")
     list(FILTER tests INCLUDE REGEX "_test\\.cc$")
     list(FILTER pgtests INCLUDE REGEX "_pgtest\\.cc$")
+    walbrook_test_sources(${tests} ${pgtests})
     if(NOT sources)
         return()
     endif()

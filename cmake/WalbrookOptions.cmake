@@ -12,8 +12,10 @@ if(WALBROOK_DEVELOPER)
 endif()
 if(WALBROOK_SANITIZE)
     # Interfaces of prebuilt libraries are not instrumented: vptr checks would misread them.
+    # A null pointer is found without being looked for, and looking costs a third of the build.
     target_compile_options(walbrook_flags INTERFACE
-        -fsanitize=${WALBROOK_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
+        -fsanitize=${WALBROOK_SANITIZE} -fno-sanitize-recover=all -fno-sanitize=null
+        -fno-omit-frame-pointer)
     target_link_options(walbrook_flags INTERFACE -fsanitize=${WALBROOK_SANITIZE})
 endif()
 find_program(WALBROOK_MOLD mold)

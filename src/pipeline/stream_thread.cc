@@ -38,9 +38,9 @@ constexpr milliseconds kIdleTick{500};
 constexpr int kFramesPerRound = 2048;
 constexpr std::string_view kUndefinedObject = "42704";
 constexpr seconds kConnectDeadline{30};
-// A server that has nothing to say answers when it is asked; twice its wal_sender_timeout is
-// what it would give us.
-constexpr seconds kSilenceMin{3};
+// A server that has nothing to say answers when it is asked. Twice its wal_sender_timeout is
+// what it would give us, the least is what a loaded machine may need for an answer.
+constexpr seconds kSilenceMin{10};
 constexpr seconds kSilenceMax{120};
 
 }  // namespace
@@ -331,7 +331,7 @@ void StreamThread::take_inputs() {
 }
 
 void StreamThread::tick() {
-    // A flush may need the versions.
+    // What would be written waits for the versions.
     if (versions_.empty()) step(input::Tick{now()});
 }
 
@@ -343,8 +343,8 @@ void StreamThread::step(const CoreInput& input) {
 
 void StreamThread::act(CoreAction& any) {
     if (auto* flush = std::get_if<action::SubmitFlush>(&any)) {
-        WALBROOK_CHECK(versions_.empty());
-        parts_.writer.submit(std::move(flush->flush), flush->kind);
+        flushes_.push_back(std::move(*flush));
+        store_versions();
     } else if (const auto* holding = std::get_if<action::Holding>(&any)) {
         parts_.copy_events.tell(holding->table);
     } else if (const auto* published = std::get_if<action::Published>(&any)) {
@@ -432,7 +432,8 @@ void StreamThread::settle_forgotten() {
     });
 }
 
-// Versions are stored before rows that need them are submitted: until then nothing is read.
+// Versions are stored before rows that need them are submitted: until then nothing is read, and
+// what is ready to be written waits.
 void StreamThread::store_versions() {
     while (!versions_.empty()) {
         const action::NewVersion& version = versions_.front();
@@ -450,6 +451,9 @@ void StreamThread::store_versions() {
             return;
         }
         versions_.pop_front();
+    }
+    for (action::SubmitFlush& each : std::exchange(flushes_, {})) {
+        parts_.writer.submit(std::move(each.flush), each.kind);
     }
 }
 

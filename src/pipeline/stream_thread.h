@@ -97,6 +97,7 @@ class StreamThread {
     std::deque<CoreInput> waiting_;              // Inputs that need a transaction boundary.
     std::vector<action::TableStopped> stopped_;  // Whose phase is not stored yet.
     std::deque<action::NewVersion> versions_;    // That the store does not have yet.
+    std::vector<action::SubmitFlush> flushes_;   // That wait for versions_.
     std::vector<TableId> forgotten_;             // That the store still has.
     std::optional<Error> failed_;
     bool wants_new_stream_ = false;    // The connection ends for that.

@@ -65,10 +65,6 @@ class Large : public PgTest {
 };
 INSTANTIATE_TEST_SUITE_P(Pg, Large, ::testing::ValuesIn(pg_versions()), version_name);
 
-// What does not depend on the server's version.
-class LargeOnce : public Large {};
-INSTANTIATE_TEST_SUITE_P(Pg, LargeOnce, ::testing::ValuesIn(newest_pg_version()), version_name);
-
 // ---------------------------------------------------------------- parts that are taken back
 
 constexpr const char* kThree =
@@ -307,6 +303,10 @@ TEST_P(Large, EmptyTransactionsMoveTheSlotAndMakeNoSnapshot) {
 
 // Values of this size in ASan's build show nothing more and take minutes.
 #ifndef __SANITIZE_ADDRESS__
+
+// What does not depend on the server's version.
+class LargeOnce : public Large {};
+INSTANTIATE_TEST_SUITE_P(Pg, LargeOnce, ::testing::ValuesIn(newest_pg_version()), version_name);
 
 // Its rows are ten times what the budget of batches is, which is on disk instead.
 TEST_P(LargeOnce, AMillionRowsInOneTransactionNeedNoMoreMemoryThanAFew) {

@@ -186,6 +186,23 @@ bool Replica::is_copying(const std::string& table, std::uint64_t rows) {
     });
 }
 
+bool Replica::reads(const std::string& table) {
+    return eventually([&] {
+        return source_.value(fmt::format(
+                   "select count(*) from pg_stat_activity where application_name like "
+                   "'walbrook:{}:copy%' and query ilike 'copy%' and query like '%\"{}\"%'",
+                   id_, table)) != "0";
+    });
+}
+
+bool Replica::watches_catalog() {
+    return eventually([&] {
+        return source_.value(fmt::format("select count(*) from pg_stat_activity where "
+                                         "application_name like '%{}%catalog%' and query <> ''",
+                                         id_)) != "0";
+    });
+}
+
 bool Replica::catches_up(std::chrono::milliseconds timeout) {
     // A change of our own that the lake must come to hold: positions alone do not move
     // where nothing is replicated.

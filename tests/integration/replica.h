@@ -64,6 +64,10 @@ class Replica {
     ChildExit command(std::vector<std::string> args);
     // Waits until so many rows of the table have been copied (and not all, if it is large).
     [[nodiscard]] bool is_copying(const std::string& table, std::uint64_t rows);
+    // Waits until a session reads the table to copy it: its snapshot is there.
+    [[nodiscard]] bool reads(const std::string& table);
+    // Waits for the session that asks the catalog: it outlives rights that a new one would need.
+    [[nodiscard]] bool watches_catalog();
     // Waits until the lake holds everything that was committed at the source before this call.
     [[nodiscard]] bool catches_up(std::chrono::milliseconds timeout = std::chrono::seconds(60));
     // The position of the newest snapshot of the lake; 0/0 before there is one.

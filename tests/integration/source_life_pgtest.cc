@@ -225,6 +225,7 @@ TEST_P(SourceLife, RightsOfTheRoleThatAreRevoked) {
     replica.connect_as(role());
     replica.start();
     ASSERT_TRUE(replica.catches_up());
+    ASSERT_TRUE(replica.watches_catalog());
     database().exec(fmt::format("alter role {} noreplication", role()));
     database().exec("insert into item values (2)");
     ASSERT_TRUE(replica.catches_up());
@@ -237,6 +238,7 @@ TEST_P(SourceLife, RightsOfTheRoleThatAreRevoked) {
     database().exec(fmt::format("alter role {} replication", role()));
     replica.start();
     ASSERT_TRUE(replica.catches_up());
+    ASSERT_TRUE(replica.watches_catalog());
     database().exec(fmt::format("revoke connect on database {} from public", database().name()));
     database().exec("insert into item values (4)");
     ASSERT_TRUE(replica.catches_up());
@@ -274,6 +276,7 @@ TEST_P(Passwords, AreChangedWhileRunning) {
     replica.configure("table_error_retry_max_attempts: 1000");
     replica.start();
     ASSERT_TRUE(replica.shows_problem("permission denied for table other"));
+    ASSERT_TRUE(replica.watches_catalog());
     source.exec("alter role w password 'second-secret'; grant select on other to w");
     ASSERT_TRUE(eventually([&] {
         const auto other = replica.table("other");

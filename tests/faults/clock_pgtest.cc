@@ -1,0 +1,51 @@
+// The machine's clock is set while the pipeline runs, hours back and days forward: nothing waits
+// for a time that does not come, and upkeep, which goes by the age of snapshots, takes away
+// nothing that is needed.
+
+#include "integration/bank.h"
+#include "support/eventually.h"
+#include "support/moved_clock.h"
+#include "support/pg_test.h"
+
+#include <gmock/gmock.h>
+
+namespace walbrook::testing {
+namespace {
+
+using std::chrono::hours;
+
+class Clock : public PgTest {};
+INSTANTIATE_TEST_SUITE_P(Pg, Clock, ::testing::ValuesIn(newest_pg_version()), version_name);
+
+TEST_P(Clock, JumpsAreOnlySeenInTimesForPeople) {
+    MovedClock clock;
+    Bank bank = Bank::small(database());
+    Replica replica(database());
+    for (auto& [name, value] : clock.environment()) replica.set_environment(name, value);
+    replica.configure("batch: {max_fill_ms: 50}");
+    bank.start(4, 200);
+    replica.start();
+    ASSERT_TRUE(replica.catches_up());
+    for (const hours jump : {hours(-5), hours(24 * 40), hours(-24 * 400), hours(0)}) {
+        SCOPED_TRACE(jump.count());
+        clock.set(jump);
+        // All that is due by the lake's own times runs, and after it the common way.
+        for (int round = 0; round < 3; ++round) {
+            const Lsn before = replica.position();
+            ASSERT_TRUE(eventually([&] { return replica.position() > before; }));
+        }
+        ASSERT_TRUE(replica.catches_up());
+        // A copy that begins now, a table that is seen already, and a restart.
+        ASSERT_EQ(replica.command({"resync", "public.pgbench_tellers"}).code, 0);
+        ASSERT_TRUE(replica.catches_up());
+        EXPECT_EQ(replica.stop().code, 0);
+        replica.start();
+        ASSERT_TRUE(replica.catches_up());
+    }
+    // It did see them: a log that was written 400 days ago.
+    EXPECT_GT(replica.count_in_log("\"ts\":"), 0);
+    bank.expect_nothing_lost(replica);
+}
+
+}  // namespace
+}  // namespace walbrook::testing
