@@ -58,7 +58,7 @@ class Replica {
     std::optional<TableStatus> table(const std::string& name);
     // How often this text stands in the log.
     int count_in_log(const std::string& text) const;
-    // What `walbrook status --json` says; nothing when it cannot be asked.
+    // As `walbrook status --json` says it; nothing when it cannot be asked.
     std::optional<PipelineStatus> status();
     // `walbrook resync|pause|resume …`.
     ChildExit command(std::vector<std::string> args);
