@@ -94,7 +94,15 @@ struct CopyUnit {
     std::uint32_t index = 0;
 };
 
-// Changes of one table under one schema version, in commit order.
+// Changes of one table under one schema version, in commit order. Each names a row that is there,
+// and an insert none that is; what does not is the sign of a loss, and refused.
+//
+// Not so where TableSchema::partly_published says that the publication leaves operations out:
+//   - a row that comes to a key (an insert, an update of the key) takes the place of whatever is
+//     under it;
+//   - an update whose row is not there adds the row. If a value of it was not sent (unchanged
+//     TOAST) nobody has that: then there is no row, under its old key and under its new one;
+//   - a delete of what is not there does nothing. So without a key, where it counts rows.
 class ChangeBatch {
  public:
     explicit ChangeBatch(TableSchemaPtr schema);

@@ -97,6 +97,10 @@ class TableSchema {
     // pg_class.relnatts: the highest attribute number ever given, dropped columns included;
     // 0: not known.
     std::int16_t attnum_max = 0;
+    // The publication leaves some of insert, update, delete and truncate out, so rows may be there
+    // that the source has no more, and others missing. What is applied to such a table
+    // (ChangeBatch) finds less than it names, and replaces what stands in its way.
+    bool partly_published = false;
     // How the source had the table when it was copied. Destinations keep it with the table, so
     // that a start can tell what happened to the source meanwhile though the store is lost.
     std::string membership;     // As TableState::membership; empty: not known.
@@ -109,7 +113,7 @@ class TableSchema {
     // replica identity if it is a proper key, else empty (FULL and NOTHING).
     std::vector<std::size_t> key_columns() const;
     // Whether both are the same version of the same table, however they came here: `membership`,
-    // `content`, `attempt` and `attnum_max` do not count.
+    // `content`, `attempt`, `attnum_max` and `partly_published` do not count.
     bool operator==(const TableSchema& other) const;
 };
 

@@ -53,6 +53,8 @@ struct LogicalRow {
     std::int32_t version = kNone;  // Newest content; kNone: as it stands in the table.
     std::int32_t origin = kNone;   // Index of its key in `origins`; kNone: born in the run.
     std::int32_t next = kNone;     // The next row under the same key.
+    // Partly published: it is there only if its origin is, for it was never sent whole since.
+    bool needs_origin = false;
 };
 
 }  // namespace
@@ -96,6 +98,8 @@ struct NetChangeBuilder::State {
     Result<std::int32_t> pick(std::int32_t key, Probe old_row, bool is_full);
     bool is_row(const LogicalRow& row, Probe old_row) const;
     Status place(std::int32_t key, std::int32_t row);
+    void vacate(std::int32_t key);
+    bool is_gone(std::int32_t key) const;
     void unlink(std::int32_t key, std::int32_t row);
 
     bool has_unchanged(const ChangeBatch& batch, std::size_t new_row) const;
@@ -112,6 +116,7 @@ struct NetChangeBuilder::State {
 
     TableSchemaPtr schema_;
     bool is_full_;                  // REPLICA IDENTITY FULL.
+    bool is_partly_;                // Rows may be missing, or in the way.
     bool is_keyed_;                 // Else a multiset, or a table that only takes inserts.
     std::vector<std::size_t> key_;  // Columns that are compared; keyless: all of them.
 
@@ -129,6 +134,7 @@ struct NetChangeBuilder::State {
 NetChangeBuilder::State::State(TableSchemaPtr table)
     : schema_(std::move(table)),
       is_full_(schema_->replica_identity == ReplicaIdentity::full),
+      is_partly_(schema_->partly_published),
       key_(schema_->key_columns()),
       versions_(schema_) {
     is_keyed_ = !key_.empty();
@@ -173,7 +179,9 @@ Status NetChangeBuilder::State::add(const ChangeBatch& batch, ChangeBatch* take_
         const Change& change = batch.changes[i];
         only_inserts = change.kind == ChangeKind::insert && std::cmp_equal(change.new_row, i);
     }
-    if (!only_inserts && !is_indexed_) WALBROOK_RETURN_IF_ERROR(start_index());
+    // Where rows may be in the way each key counts.
+    const bool needs_index = !only_inserts || (is_partly_ && is_keyed_);
+    if (needs_index && !is_indexed_) WALBROOK_RETURN_IF_ERROR(start_index());
 
     const auto first = narrow<std::int32_t>(versions_.rows());
     ChangeBatch* take = versions_.rows() == 0 && only_inserts ? take_from : nullptr;
@@ -273,12 +281,23 @@ Status NetChangeBuilder::State::update(const ChangeBatch& batch, const Change& c
     const Probe new_key{versions_, index(version)};
     const Probe old_key = has_old ? Probe{batch.old_rows, index(change.old_row)} : new_key;
     const std::int32_t from = find_or_add_origin(old_key);
+    if (is_gone(from)) {
+        const std::int32_t to = has_old ? find_or_add(new_key, version) : from;
+        vacate(to);
+        // What was not sent nobody has.
+        if (is_partial) return {};
+        rows_.push_back({.version = version});
+        return place(to, static_cast<std::int32_t>(rows_.size() - 1));
+    }
     WALBROOK_TRY(const std::int32_t row, pick(from, old_key, old_is_full));
     if (is_partial) {
         if (previous_.size() <= index(version)) previous_.resize(index(version) + 1, kNone);
         previous_[index(version)] = rows_[index(row)].version;
     }
-    rows_[index(row)].version = version;
+    LogicalRow& changed = rows_[index(row)];
+    changed.needs_origin =
+        is_partly_ && is_partial && (changed.needs_origin || changed.version == kNone);
+    changed.version = version;
     if (!has_old) return {};
     const std::int32_t to = find_or_add(new_key, version);
     if (to == from) return {};
@@ -290,6 +309,7 @@ Status NetChangeBuilder::State::remove(const ChangeBatch& batch, const Change& c
     if (change.old_row < 0) return mismatch("a delete without an old row");
     const Probe old_key{batch.old_rows, index(change.old_row)};
     const std::int32_t key = find_or_add_origin(old_key);
+    if (is_gone(key)) return {};
     WALBROOK_TRY(const std::int32_t row, pick(key, old_key, change.old_is_full));
     unlink(key, row);
     rows_[index(row)].version = kGone;
@@ -310,7 +330,8 @@ Status NetChangeBuilder::State::change_balance(const ChangeBatch& batch, const C
             "without a key needs");
     }
     const std::int32_t old_row = find_or_add_origin({batch.old_rows, index(change.old_row)});
-    --table_.keys()[index(old_row)].balance;
+    Key& old = table_.keys()[index(old_row)];
+    old.lowest = std::min(old.lowest, --old.balance);
     if (change.kind == ChangeKind::remove) return {};
     if (has_unchanged(batch, index(change.new_row))) {
         version = complete_from_old(batch, change, version);
@@ -370,7 +391,7 @@ std::int32_t NetChangeBuilder::State::add_origin(Probe probe) {
 Result<std::int32_t> NetChangeBuilder::State::pick(std::int32_t number, Probe old_row,
                                                    bool is_full) {
     Key& key = table_.keys()[index(number)];
-    const bool is_ambiguous = is_full && is_full_ && key.first != kNone;
+    const bool is_ambiguous = is_full && is_full_ && !is_partly_ && key.first != kNone;
     if (is_ambiguous) {
         // Equal rows are interchangeable, so the first that fits is right.
         for (std::int32_t row = key.first; row != kNone; row = rows_[index(row)].next) {
@@ -409,9 +430,28 @@ bool NetChangeBuilder::State::is_row(const LogicalRow& row, Probe old_row) const
     return true;
 }
 
-Status NetChangeBuilder::State::place(std::int32_t number, std::int32_t row) {
+// Partly published: the run knows that no row is under the key.
+bool NetChangeBuilder::State::is_gone(std::int32_t number) const {
+    const Key& key = table_.keys()[index(number)];
+    return is_partly_ && key.first == kNone && key.origin != Origin::unknown;
+}
+
+// Partly published: whatever is under the key goes, in the table too.
+void NetChangeBuilder::State::vacate(std::int32_t number) {
     Key& key = table_.keys()[index(number)];
-    if (!is_full_) {
+    if (key.first != kNone) {
+        rows_[index(key.first)].version = kGone;
+        key.first = kNone;
+    }
+    if (key.origin != Origin::unknown) return;
+    key.origin = Origin::taken;
+    if (key.at >= 0) add_origin({versions_, index(key.at)});
+}
+
+Status NetChangeBuilder::State::place(std::int32_t number, std::int32_t row) {
+    if (is_partly_) vacate(number);
+    Key& key = table_.keys()[index(number)];
+    if (!is_full_ || is_partly_) {
         if (key.first != kNone) return mismatch("two rows under one key");
         if (key.origin == Origin::unknown) key.origin = Origin::absent;
     }
@@ -493,7 +533,7 @@ Status NetChangeBuilder::State::finish_keyed(NetChange& net) {
     std::vector<std::int32_t> partial_origins;
     for (const LogicalRow& row : rows_) {
         if (row.version < 0) continue;
-        bool is_partial = false;
+        bool is_partial = row.needs_origin;
         for (std::size_t c = 0; c < unchanged_.size() && !is_partial; ++c) {
             is_partial = resolve(c, row.version) < 0;
         }
@@ -504,7 +544,7 @@ Status NetChangeBuilder::State::finish_keyed(NetChange& net) {
     gather(net.merges, partial, &net.merge_unchanged);
     gather_keys(net.merge_keys, partial_origins);
 
-    // Every origin was taken by a row that has changed or gone.
+    // Every origin was taken by a row that has changed or gone, or has to.
     std::vector<std::int32_t> all(origin_count_);
     std::iota(all.begin(), all.end(), 0);
     gather_keys(net.deletes, all);
@@ -525,11 +565,15 @@ void NetChangeBuilder::State::finish_keyless(NetChange& net) {
     std::vector<std::int32_t> removed_origins;
     for (const Key& key : table_.keys()) {
         const bool is_version = key.at >= 0;
-        std::vector<std::int32_t>& rows = key.balance > 0
-                                              ? (is_version ? added : added_origins)
-                                              : (is_version ? removed : removed_origins);
-        rows.insert(rows.end(), static_cast<std::size_t>(std::abs(key.balance)),
-                    is_version ? key.at : ~key.at);
+        const std::int32_t at = is_version ? key.at : ~key.at;
+        // Where rows may be missing, one that came after a delete is not the one that went.
+        const std::int64_t gone =
+            is_partly_ ? -key.lowest : std::max<std::int64_t>(-key.balance, 0);
+        const auto put = [&](std::vector<std::int32_t>& rows, std::int64_t count) {
+            rows.insert(rows.end(), static_cast<std::size_t>(count), at);
+        };
+        put(is_version ? removed : removed_origins, gone);
+        put(is_version ? added : added_origins, key.balance + gone);
     }
     gather(net.inserts, added, nullptr);
     gather_keys(net.inserts, added_origins);

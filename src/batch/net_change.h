@@ -42,6 +42,12 @@ struct NetChange {
 // row tells which of them is meant. So FULL tables must be fed whole transactions
 // between one finish() and the next; others may be cut anywhere.
 //
+// Tables that are partly published (TableSchema) may lack rows that changes name, and have rows
+// that are gone at the source. There a row that comes to a key takes the place of whatever is
+// under it, an update whose row is not there adds it (unless a value of it was not sent, which
+// nobody has), and what is not there is not deleted: `deletes` and `merge_keys` may name rows
+// that the table does not have. Their keys are unique after every single change.
+//
 // A run of inserts only, by far the most common one, is neither hashed nor checked.
 class NetChangeBuilder {
  public:
@@ -50,10 +56,10 @@ class NetChangeBuilder {
     NetChangeBuilder(NetChangeBuilder&&) noexcept;
     NetChangeBuilder& operator=(NetChangeBuilder&&) noexcept;
 
-    // ErrorCode::schema_mismatch (with the table) for a change that cannot be: an
-    // update or delete that names no row, an insert of a key that the run shows to
-    // exist. The batch need not outlive the call. After an error the builder is of no
-    // use any more.
+    // ErrorCode::schema_mismatch (with the table) for a change that cannot be: in a table that is
+    // published with all operations an update or delete that names no row, an insert of a key that
+    // the run shows to exist. The batch need not outlive the call. After an error the builder is of
+    // no use any more.
     Status add(const ChangeBatch& batch);
     // Takes the rows over instead of copying them where it can.
     Status add(ChangeBatch&& batch);

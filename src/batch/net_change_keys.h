@@ -21,7 +21,8 @@ struct Key {
     std::uint64_t hash = 0;
     std::int32_t at = kNone;     // Where it can be read; see NetChangeBuilder::State::at().
     std::int32_t first = kNone;  // The rows that stand under it now, oldest first.
-    std::int64_t balance = 0;    // Keyless: rows added less rows removed.
+    std::int64_t balance = 0;    // Keyless: rows added less rows removed,
+    std::int64_t lowest = 0;     // and the least that this has been.
     Origin origin = Origin::unknown;
 };
 

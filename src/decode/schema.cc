@@ -143,6 +143,7 @@ std::string to_json(const TableSchema& schema) {
     if (!schema.content.empty()) out["content"] = schema.content;
     if (schema.attempt != 0) out["attempt"] = schema.attempt;
     if (schema.attnum_max != 0) out["attnum_max"] = schema.attnum_max;
+    if (schema.partly_published) out["partly_published"] = true;
     return out.dump(-1, ' ', false, json::error_handler_t::replace);
 }
 
@@ -159,6 +160,7 @@ Result<TableSchema> table_schema_from_json(std::string_view text) {
         schema.content = in.value("content", "");
         schema.attempt = in.value("attempt", 0U);
         schema.attnum_max = in.value("attnum_max", std::int16_t{0});
+        schema.partly_published = in.value("partly_published", false);
         const char identity = in.at("replica_identity").get<std::string>().at(0);
         if (std::string_view("difn").find(identity) == std::string_view::npos) {
             throw std::invalid_argument("unknown replica identity");

@@ -44,8 +44,8 @@ Status read_sources(Connection& connection, const Deadline& deadline,
     std::vector<TableColumns> columns;
     std::vector<std::uint32_t> oids;
     for (const CatalogLook::Table* table : wanted) {
-        columns.push_back(
-            {table->published.id, table->published.attnums, table->published.identity});
+        columns.push_back({table->published.id, table->published.attnums, table->published.identity,
+                           table->published.is_partly});
         oids.push_back(table->published.id.oid);
     }
     WALBROOK_TRY(auto schemas, read_table_schemas(connection, deadline, columns));

@@ -114,6 +114,7 @@ Followed lost(std::string why) { return {Followed::Kind::lost, nullptr, nullptr,
 // only change where the rows did not (SourceTable::other_rows has been looked at).
 Followed change_to(const TableSchema& known, TableSchema next, const SourceTable& now) {
     next.membership = known.membership;
+    next.partly_published = known.partly_published;
     next.attempt = known.attempt;
     next.attnum_max = std::max(known.attnum_max, now.schema->attnum_max);
     next.content = now.schema->content;

@@ -479,7 +479,8 @@ Status StreamThread::confirm() {
     const Lsn next = std::min(target, confirm_bound_);
     const bool news = next > confirmed_;
     const bool is_silent = at - heard_ > silence_max_ / 2;
-    const bool asks = (is_silent && at - last_status_ >= kIdleConfirmInterval) ||
+    const milliseconds pause = std::min(kIdleConfirmInterval, status_interval_);
+    const bool asks = (is_silent && at - last_status_ >= pause) ||
                       (waits_for_position() && at - last_status_ >= kAskInterval);
     if (!news && !reply_due_ && !asks && at - last_status_ < status_interval_) return {};
     WALBROOK_FAILPOINT("confirm.before_send");

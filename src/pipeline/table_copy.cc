@@ -82,9 +82,10 @@ Result<Connection> TableCopy::connect(std::string_view role, const std::stop_tok
 
 Result<TableSchemaPtr> TableCopy::read_schema(Connection& connection,
                                               const std::stop_token& stop) const {
-    WALBROOK_TRY(TableSchema schema,
-                 read_table_schema(connection, within(kQueryDeadline, stop),
-                                   {id_, published_.attnums, published_.identity}));
+    WALBROOK_TRY(
+        TableSchema schema,
+        read_table_schema(connection, within(kQueryDeadline, stop),
+                          {id_, published_.attnums, published_.identity, published_.is_partly}));
     for (ColumnSchema& column : schema.columns) WALBROOK_RETURN_IF_ERROR(resolve_type(column));
     const TableState state = parts_.tables.get(id_);
     schema.membership = state.membership;

@@ -182,6 +182,7 @@ struct ResolvedType {
 struct TableKeys {
     TableSchema schema;
     std::vector<std::int16_t> primary_key;
+    bool has_late_key = false;           // Its primary key is deferrable.
     std::vector<std::int16_t> identity;  // Of 'd' and 'i'.
     std::vector<std::int16_t> attnums;   // Asked for; empty: all that are not generated.
 };
@@ -193,6 +194,8 @@ constexpr const char* kTablesSql =
     " (select array_agg(k.attnum order by k.place) from pg_index i"
     "   cross join lateral unnest(i.indkey::int2[]) with ordinality k(attnum, place)"
     "   where i.indrelid = c.oid and i.indisprimary and k.place <= i.indnkeyatts),"
+    " exists (select from pg_index i where i.indrelid = c.oid and i.indisprimary"
+    "   and not i.indimmediate),"
     " (select array_agg(k.attnum order by k.place) from pg_index i"
     "   cross join lateral unnest(i.indkey::int2[]) with ordinality k(attnum, place)"
     "   where i.indrelid = c.oid and k.place <= i.indnkeyatts and case c.relreplident"
@@ -249,6 +252,7 @@ Result<std::map<std::uint32_t, TableKeys>> read_keys(Connection& connection,
         table.schema.comment = fields.text_or_empty();
         const char identity = fields.character();
         table.primary_key = attnums_from(fields.text_or_empty());
+        table.has_late_key = fields.boolean();
         table.identity = attnums_from(fields.text_or_empty());
         table.schema.attnum_max = static_cast<std::int16_t>(fields.i32());
         WALBROOK_RETURN_IF_ERROR(fields.finish("read tables"));
@@ -385,6 +389,8 @@ Result<std::vector<PublishedTable>> read_published_tables(Connection& connection
         Fields fields(rows, i);
         tables.push_back(published_table(fields));
         tables.back().via_root = publication.via_root;
+        tables.back().is_partly = !publication.publish_insert || !publication.publish_update ||
+                                  !publication.publish_delete || !publication.publish_truncate;
         WALBROOK_RETURN_IF_ERROR(fields.finish("read the tables of the publication"));
     }
     WALBROOK_RETURN_IF_ERROR(add_physical_tables(connection, deadline, tables));
@@ -405,6 +411,9 @@ Result<std::map<TableId, TableSchema>> read_table_schemas(Connection& connection
         const auto found = keys.find(table.id.oid);
         if (found == keys.end()) continue;
         found->second.attnums = table.attnums;
+        found->second.schema.partly_published = table.is_partly;
+        // Two rows may share such a key for a moment: nobody could tell one that is to be replaced.
+        if (table.is_partly && found->second.has_late_key) found->second.primary_key.clear();
         if (!table.identity) continue;
         found->second.schema.replica_identity = table.identity->kind;
         found->second.identity = table.identity->attnums;

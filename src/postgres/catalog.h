@@ -73,6 +73,7 @@ struct PublishedTable {
     std::optional<SentIdentity> identity{};
     // Why it cannot be followed, with the remedy; empty: it can.
     std::string problem{};
+    bool is_partly = false;  // The publication leaves operations out (TableSchema).
     bool operator==(const PublishedTable&) const = default;
 };
 
@@ -95,6 +96,7 @@ struct TableColumns {
     TableId id;
     std::vector<std::int16_t> attnums;
     std::optional<SentIdentity> identity{};  // As in PublishedTable.
+    bool is_partly = false;                  // As in PublishedTable.
 };
 
 // The schemas of tables, with every field except ColumnSchema::type, which the type

@@ -194,6 +194,53 @@ void lost_row_is_found(World& world) {
     refuse(changes.update({"9", "a", "x"}, {"9", "b", "x"}, {2}));
 }
 
+// What the publication leaves out has made rows that are in the way, and others that are missing.
+void partly_published(World& world) {
+    const TableSchemaPtr schema = wide().partly_published().make();
+    world.load(schema, {{"1", "stale", "x"}, {"2", "b", "y"}, {"3", "c", "z"}, {"4", "d", "w"}});
+    ChangeRecorder changes(schema);
+    changes.insert({"1", "new", "n"})
+        .update({"2", "b", "y"}, {"3", "moved", "y"}, {2})
+        .remove({"8", "was never", "here"})
+        .update({"9", "a", "a"}, {"9", "whole", "now"})
+        .update({"7", "a", "a"}, {"7", "not", "sent"}, {2})
+        .update({"6", "a", "a"}, {"4", "not", "sent"}, {2});
+    world.apply(changes);
+    const std::vector<TextRow> expected = {
+        {"1", "new", "n"}, {"3", "moved", "y"}, {"9", "whole", "now"}};
+    world.expect_rows(schema, expected);
+    // The same over several flushes: what a key held before does not come back.
+    changes.insert({"1", "again", {}});
+    world.apply(changes);
+    changes.insert({"1", "a third", "t"}).remove({"9", "whole", "now"});
+    world.apply(changes);
+    world.crash();
+    changes.update({"9", "whole", "now"}, {"5", "came", "back"})
+        .update({"1", "a third", "t"}, {"1", "kept", "t"}, {2});
+    world.apply(changes);
+    world.expect_rows(schema, {{"1", "kept", "t"}, {"3", "moved", "y"}, {"5", "came", "back"}});
+}
+
+void partly_published_without_key(World& world) {
+    const TableSchemaPtr schema = TableMaker(16391, "bag")
+                                      .column("a", {TypeKind::int32})
+                                      .column("b")
+                                      .identity(ReplicaIdentity::full)
+                                      .partly_published()
+                                      .make();
+    world.load(schema, {{"1", "x"}, {"1", "x"}, {"2", "y"}});
+    ChangeRecorder changes(schema);
+    changes.remove({"3", "z"})
+        .insert({"3", "z"})
+        .remove({"2", "y"})
+        .remove({"2", "y"})
+        .insert({"2", "y"})
+        .update({"4", "w"}, {"4", "W"})
+        .remove({"1", "x"});
+    world.apply(changes);
+    world.expect_rows(schema, {{"1", "x"}, {"2", "y"}, {"3", "z"}, {"4", "W"}});
+}
+
 void changes_of_an_unknown_table(World& world) {
     const TableSchemaPtr schema = wide().make();
     ChangeRecorder changes(schema);
@@ -325,6 +372,10 @@ constexpr CaseEntry kCases[] = {
     {{"truncate", "TRUNCATE of several tables between other changes"}, truncate},
     {{"lost_row_is_found", "a change of a row that is not there is an error, not ignored"},
      lost_row_is_found},
+    {{"partly_published",
+      "operations that are left out: keys that come again, rows that are missing"},
+     partly_published},
+    {{"partly_published_without_key", "the same for a multiset"}, partly_published_without_key},
     {{"changes_of_an_unknown_table", "changes of a table that was never published are refused"},
      changes_of_an_unknown_table},
     {{"large_values", "values of megabytes"}, large_values},

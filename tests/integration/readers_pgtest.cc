@@ -5,6 +5,7 @@
 #include "integration/replica.h"
 #include "support/eventually.h"
 #include "support/pg_test.h"
+#include "support/sanitized.h"
 
 #include <cstdlib>
 #include <set>
@@ -19,13 +20,7 @@ class Readers : public PgTest {};
 INSTANTIATE_TEST_SUITE_P(Pg, Readers, ::testing::ValuesIn(newest_pg_version()), version_name);
 
 // How long the readers hold on. Once in a run of all tests is enough.
-seconds patience() {
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-    return seconds(6);
-#else
-    return seconds(120);
-#endif
-}
+seconds patience() { return kSanitized ? seconds(6) : seconds(120); }
 
 int upkeeps(LakeReader& reader) {
     return std::stoi(
@@ -45,7 +40,7 @@ TEST_P(Readers, OneThatStaysAttachedSeesEveryFlush) {
     ASSERT_TRUE(replica.catches_up());
     LakeReader reader = replica.reader();
     // Enough flushes for upkeep to be due several times.
-    for (int round = 1; round <= 50; ++round) {
+    for (int round = 1; round <= (kSanitized ? 30 : 50); ++round) {
         SCOPED_TRACE(round);
         database().exec(
             "insert into log select 'line ' || g from generate_series(1, 90) g;"
@@ -56,7 +51,7 @@ TEST_P(Readers, OneThatStaysAttachedSeesEveryFlush) {
                   std::to_string(round + 1));
     }
     EXPECT_EQ(replica.stop().code, 0);
-    EXPECT_GE(upkeeps(reader), 2);
+    EXPECT_GE(upkeeps(reader), kSanitized ? 1 : 2);
 }
 
 // Whatever a flush or the upkeep is doing while a query runs: the query sees all of a
@@ -81,11 +76,11 @@ void expect_whole_transactions(Database& source, Replica& replica) {
                 balances.insert(sums[0]);
                 EXPECT_EQ(sums, std::vector<std::string>(4, sums[0])) << "query " << queries;
             }
-            return queries >= 300 && upkeeps(reader) >= 15;
+            return queries >= (kSanitized ? 80 : 300) && upkeeps(reader) >= (kSanitized ? 4 : 15);
         },
         seconds(300));
     EXPECT_TRUE(was_tidied) << queries << " queries";
-    EXPECT_GE(balances.size(), 50U);
+    EXPECT_GE(balances.size(), kSanitized ? 10U : 50U);
     bank.expect_nothing_lost(replica);
 }
 

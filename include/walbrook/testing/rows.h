@@ -44,6 +44,11 @@ class TableMaker {
         table_.replica_identity = identity;
         return *this;
     }
+    // The publication leaves operations out.
+    TableMaker& partly_published() {
+        table_.partly_published = true;
+        return *this;
+    }
     // The next column of the primary key.
     TableMaker& key(std::string name, ColumnType type = {TypeKind::int64}) {
         column(std::move(name), type);

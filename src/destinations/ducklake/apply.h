@@ -56,8 +56,9 @@ class FlushWriter {
     Status write_all_folded();
     // Each fails if the lake holds more or fewer of these rows than expected.
     Status merge(const Target& target, const NetChange& change);
-    Status remove_by_key(const Target& target, const RowBatch& keys);
-    Status remove_whole_rows(const Target& target, const RowBatch& rows);
+    // How many were there.
+    Result<std::uint64_t> remove_by_key(const Target& target, const RowBatch& keys);
+    Result<std::uint64_t> remove_whole_rows(const Target& target, const RowBatch& rows);
     Status insert(const Target& target, const RowBatch& rows);
     Status insert_merged(const Target& target);
     // A Parquet file of our own among the table's (floats.h says when).
@@ -76,7 +77,7 @@ class FlushWriter {
     struct Written {
         std::uint32_t oid;
         bool has_inserted;
-        std::size_t deleted;
+        std::uint64_t deleted;
     };
     std::vector<Written> written_;
     std::vector<std::string> files_;  // Of our own, in the transaction.

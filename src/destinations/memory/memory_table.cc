@@ -98,6 +98,32 @@ Result<MemoryTable::Rows::iterator> MemoryTable::find(const Row& old_row, bool i
     return lost("none of the rows under the key equals the row to be changed");
 }
 
+// A table that is partly published lacks rows, and has others in the way.
+Status MemoryTable::apply_partly(const Row& old, bool has_old, bool old_is_full, Row next,
+                                 const std::vector<std::size_t>& unchanged, ChangeKind kind,
+                                 UndoLog& undo) {
+    auto found = kind == ChangeKind::insert ? rows_.end() : rows_.find(key_of(old));
+    bool is_whole = true;
+    for (const std::size_t column : unchanged) {
+        const bool is_key = is_keyed_ && std::find(key_.begin(), key_.end(), column) != key_.end();
+        if (has_old && (old_is_full || is_key)) {
+            next[column] = old[column];
+        } else if (found != rows_.end()) {
+            next[column] = found->second[column];
+        } else {
+            is_whole = false;
+        }
+    }
+    if (found != rows_.end()) erase(found, undo);
+    if (kind == ChangeKind::remove) return {};
+    if (is_keyed_) {
+        found = rows_.find(key_of(next));
+        if (found != rows_.end()) erase(found, undo);
+    }
+    if (is_whole) add(std::move(next), undo);
+    return {};
+}
+
 void MemoryTable::add(Row row, UndoLog& undo) {
     const std::string key = key_of(row);
     undo.add([this, key, row] { erase_one(key, row); });
@@ -138,6 +164,9 @@ Status MemoryTable::apply(const ChangeBatch& batch, const Change& change, UndoLo
     }
     if (change.kind == ChangeKind::insert) {
         if (!unchanged.empty()) return mismatch("an insert has unchanged values");
+        if (schema_->partly_published) {
+            return apply_partly({}, false, false, std::move(next), {}, change.kind, undo);
+        }
         if (is_keyed_ && !is_full_ && rows_.contains(key_of(next))) {
             return lost("the row to be inserted is there already");
         }
@@ -146,6 +175,10 @@ Status MemoryTable::apply(const ChangeBatch& batch, const Change& change, UndoLo
     }
     const Row old =
         has_old ? read_row(batch.old_rows, static_cast<std::size_t>(change.old_row)) : next;
+    if (schema_->partly_published) {
+        return apply_partly(old, has_old, change.old_is_full, std::move(next), unchanged,
+                            change.kind, undo);
+    }
     WALBROOK_TRY(const auto found, find(old, has_old && change.old_is_full));
     for (const std::size_t column : unchanged) next[column] = found->second[column];
     erase(found, undo);

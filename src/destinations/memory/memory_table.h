@@ -55,6 +55,8 @@ class MemoryTable {
 
     std::string key_of(const Row& row) const;
     Result<Rows::iterator> find(const Row& old_row, bool is_full);
+    Status apply_partly(const Row& old, bool has_old, bool old_is_full, Row next,
+                        const std::vector<std::size_t>& unchanged, ChangeKind kind, UndoLog& undo);
     void add(Row row, UndoLog& undo);
     void erase(Rows::iterator row, UndoLog& undo);
     void erase_one(const std::string& key, const Row& row);
