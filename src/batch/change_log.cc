@@ -31,13 +31,10 @@ struct ChangeLog::Item {
     TableId table() const { return schema ? schema->id : TableId{}; }
     // Nothing but what is about this table.
     bool is_of(TableId id) const;
-    bool skipped(const Transaction& transaction) const {
-        return std::any_of(skips.begin(), skips.end(),
-                           [&](const auto& skip) { return (*skip)(transaction); });
-    }
-    void settle(ChangeBatch& batch);
-    void settle(Truncate& truncate);
-    void settle(SchemaChange& change);
+    Result<bool> skipped(const Transaction& transaction) const;
+    Status settle(ChangeBatch& batch);
+    Status settle(Truncate& truncate);
+    Status settle(SchemaChange& change);
 };
 
 namespace {
@@ -61,33 +58,112 @@ void cut_last_transaction(ChangeBatch& batch) {
     batch.old_rows.truncate(old_rows);
 }
 
+// What is left of a change; false: nothing. Never an insert without all of its values.
+Result<bool> leave_out_by_key(Change& change, const ChangeBatch& batch,
+                              const ChangeLog::Skip& skip) {
+    const Transaction& transaction = batch.transactions[change.transaction];
+    const bool has_old = change.old_row >= 0;
+    const bool has_new = change.new_row >= 0;
+    std::optional<bool> old_left_out;
+    std::optional<bool> new_left_out;
+    if (has_old) {
+        old_left_out =
+            skip.key(transaction, batch.old_rows, static_cast<std::size_t>(change.old_row));
+    }
+    if (has_new) {
+        new_left_out =
+            skip.key(transaction, batch.new_rows, static_cast<std::size_t>(change.new_row));
+    }
+    if ((has_old && !old_left_out) || (has_new && !new_left_out)) {
+        return Error(ErrorCode::internal, "a change of " + batch.schema()->display_name() +
+                                              " does not tell which range of its copy it is in");
+    }
+    if (!has_old || !has_new) return !old_left_out.value_or(new_left_out.value_or(false));
+    if (*old_left_out == *new_left_out) return !*old_left_out;
+    if (*new_left_out) {
+        change.kind = ChangeKind::remove;
+        change.new_row = -1;
+        return true;
+    }
+    for (std::size_t i = 0; i < batch.new_rows.columns().size(); ++i) {
+        if (batch.is_unchanged(i, static_cast<std::size_t>(change.new_row))) {
+            return Error(ErrorCode::internal,
+                         "a row of " + batch.schema()->display_name() +
+                             " came into a range of its copy without all of its values");
+        }
+    }
+    change.kind = ChangeKind::insert;
+    change.old_row = -1;
+    change.old_is_full = false;
+    return true;
+}
+
+Status leave_out(ChangeBatch& batch, const ChangeLog::Skip& skip) {
+    using Part = ChangeLog::Skip::Part;
+    std::vector<Part> parts;
+    for (const Transaction& each : batch.transactions) parts.push_back(skip.part(each));
+    std::size_t kept = 0;
+    for (Change change : batch.changes) {
+        const Part part = parts[change.transaction];
+        if (part == Part::everything) continue;
+        if (part == Part::by_key) {
+            WALBROOK_TRY(const bool is_left, leave_out_by_key(change, batch, skip));
+            if (!is_left) continue;
+        }
+        batch.changes[kept++] = change;
+    }
+    batch.changes.resize(kept);
+    return {};
+}
+
 }  // namespace
 
+// Of what concerns all rows of a table.
+Result<bool> ChangeLog::Item::skipped(const Transaction& transaction) const {
+    bool is_skipped = false;
+    for (const auto& skip : skips) {
+        switch (skip->part(transaction)) {
+            case Skip::Part::nothing:
+                break;
+            case Skip::Part::everything:
+                is_skipped = true;
+                break;
+            case Skip::Part::by_key:
+                return Error(ErrorCode::internal,
+                             "a change of a whole table is in some ranges of its copy only");
+        }
+    }
+    return is_skipped;
+}
+
 // Applies to a batch what became known after it, and what moves between logs asked for.
-void ChangeLog::Item::settle(ChangeBatch& batch) {
+Status ChangeLog::Item::settle(ChangeBatch& batch) {
     batch.copy = copy;
     if (last_dropped) {
         cut_last_transaction(batch);
     } else if (last) {
         batch.transactions.back() = *last;
     }
-    if (skips.empty()) return;
-    std::vector<bool> leave_out;
-    for (const Transaction& each : batch.transactions) leave_out.push_back(skipped(each));
-    std::erase_if(batch.changes, [&](const Change& c) { return leave_out[c.transaction]; });
+    for (const auto& skip : skips) WALBROOK_RETURN_IF_ERROR(leave_out(batch, *skip));
+    return {};
 }
 
-void ChangeLog::Item::settle(Truncate& truncate) {
+Status ChangeLog::Item::settle(Truncate& truncate) {
     truncate.copy = copy;
     if (last) truncate.transaction = *last;
-    if (skipped(truncate.transaction)) truncate.tables.clear();
+    WALBROOK_TRY(const bool is_skipped, skipped(truncate.transaction));
+    if (is_skipped) truncate.tables.clear();
+    return {};
 }
 
-void ChangeLog::Item::settle(SchemaChange& change) {
+Status ChangeLog::Item::settle(SchemaChange& change) {
     change.copy = copy;
     const bool is_placed = static_cast<bool>(change.transaction.commit_lsn);
     if (last) change.transaction = *last;
-    if (is_placed && skipped(change.transaction)) change.to = nullptr;
+    if (!is_placed) return {};
+    WALBROOK_TRY(const bool is_skipped, skipped(change.transaction));
+    if (is_skipped) change.to = nullptr;
+    return {};
 }
 
 bool ChangeLog::Item::is_of(TableId id) const {
@@ -109,11 +185,11 @@ class ChangeLog::BuiltFlush final : public Flush {
         for (; next_ != log_.items_.size(); ++next_) {
             Item& item = *log_.items_[next_];
             if (item.value) {
-                settle_once(item);
+                WALBROOK_RETURN_IF_ERROR(settle_once(item));
             } else {
                 loaded_.reset();
                 WALBROOK_TRY(ChangeBatch batch, item.file->read(item.index_in_file, item.schema));
-                item.settle(batch);
+                WALBROOK_RETURN_IF_ERROR(item.settle(batch));
                 loaded_ = std::move(batch);
             }
             const FlushItem& given = item.value ? *item.value : *loaded_;
@@ -134,12 +210,19 @@ class ChangeLog::BuiltFlush final : public Flush {
         return change != nullptr && change->to == nullptr;
     }
     // Once: the item stays in memory and is read again after a rewind().
-    static void settle_once(Item& item) {
-        if (auto* truncate = std::get_if<Truncate>(&*item.value)) item.settle(*truncate);
-        if (auto* change = std::get_if<SchemaChange>(&*item.value)) item.settle(*change);
-        if (item.is_batch()) item.settle(item.batch());
+    static Status settle_once(Item& item) {
+        Status settled;
+        if (auto* truncate = std::get_if<Truncate>(&*item.value)) {
+            settled = item.settle(*truncate);
+        } else if (auto* change = std::get_if<SchemaChange>(&*item.value)) {
+            settled = item.settle(*change);
+        } else if (item.is_batch()) {
+            settled = item.settle(item.batch());
+        }
+        WALBROOK_RETURN_IF_ERROR(settled);
         item.last.reset();
         item.skips.clear();
+        return {};
     }
 
     ChangeLog log_;
@@ -339,7 +422,7 @@ void ChangeLog::close_tables_of(const Item& item) {
 
 void ChangeLog::move_items(ChangeLog& other, std::size_t count, const CopyTargetPtr& copy,
                            Skip skip) {
-    const auto shared = skip ? std::make_shared<const Skip>(std::move(skip)) : nullptr;
+    const auto shared = skip.part ? std::make_shared<const Skip>(std::move(skip)) : nullptr;
     other.of_present_.clear();
     for (std::size_t i = 0; i < count; ++i) {
         Item& item = *other.items_.front();

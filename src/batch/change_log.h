@@ -2,13 +2,16 @@
 
 #include "walbrook/batch.h"
 
+#include <cstddef>
 #include <cstdint>
 #include <deque>
 #include <functional>
 #include <memory>
 #include <optional>
 #include <string>
+#include <type_traits>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 namespace walbrook {
@@ -64,10 +67,30 @@ class ChangeLog {
     // Takes back everything of a table (its visible content is about to be replaced).
     void drop_table(TableId table);
 
+    // Which changes are left out when they are read.
+    struct Skip {
+        enum class Part : std::uint8_t { nothing, everything, by_key };
+        Skip() = default;
+        Skip(std::nullptr_t) {}
+        // Those of the transactions for which `skip` says true.
+        template <class Predicate>
+            requires std::is_invocable_r_v<bool, Predicate, const Transaction&>
+        Skip(Predicate skip)
+            : part([skip = std::move(skip)](const Transaction& transaction) {
+                  return skip(transaction) ? Part::everything : Part::nothing;
+              }) {}
+
+        // What is left out of a transaction; empty: nothing of any.
+        std::function<Part(const Transaction&)> part;
+        // Of one by_key: whether what it does to the row of this key is left out; nothing where
+        // that cannot be told. An update that changes the key is a removal of the old one and an
+        // insert of the new one, of which one may be left out.
+        std::function<std::optional<bool>(const Transaction&, const RowBatch&, std::size_t row)>
+            key;
+    };
+
     // Moves everything of `other` behind what is here. Its changes go to `copy` where
-    // given, and those for which `skip` says true (by their transaction) are left out
-    // when they are read. Between transactions of both.
-    using Skip = std::function<bool(const Transaction&)>;
+    // given, without those of `skip`. Between transactions of both.
     void append(ChangeLog other, const CopyTargetPtr& copy, Skip skip);
     // As append, with at most about `bytes` from the front of `other`. A flush of these
     // makes no commit of the source visible: it has no commit time.

@@ -5,9 +5,9 @@
 #include "batch/spill.h"
 #include "decode/pgoutput.h"
 #include "decode/value.h"
+#include "pipeline/copy_snapshots.h"
 #include "pipeline/memory_pressure.h"
 #include "pipeline/schema_follow.h"
-#include "postgres/snapshot.h"
 #include "walbrook/batch.h"
 
 #include <cstdint>
@@ -59,12 +59,14 @@ struct Hold {
     // table whose changes it has seen became a partition, or is none any more
     // (rel_sync_cache_relation_cb in pgoutput.c).
     bool needs_new_stream = false;
+    // The copy is made in ranges of this column of the key; 0: it has one snapshot.
+    std::int16_t range_attnum = 0;
 };
 // All rows are in the shadow table.
 struct CopyDone {
     CopyTargetPtr copy;
-    ShownTransactions snapshot;  // What it shows is in the copied rows.
-    std::uint64_t seen = 0;      // SourceTable::seen of the copy's schema.
+    CopySnapshots snapshot;  // What it shows is in the copied rows.
+    std::uint64_t seen = 0;  // SourceTable::seen of the copy's schema.
 };
 // The answer to action::Describe.
 struct Described {
@@ -140,6 +142,7 @@ struct Published {
 struct CopyLost {
     TableId table;
     std::string reason;
+    bool in_one_snapshot = false;  // What was lost is not to be had in ranges of the key.
 };
 // The table has stopped. `copy_again`: a new copy heals it, else it is errored.
 struct TableStopped {
@@ -301,8 +304,12 @@ class ApplyCore {
     void on_refused_change(Table& table, Error error);
     void begin_pending();
     bool begin_held(Table& table);
+    // `held_by`: the table whose held changes these are.
     Status append_change(ChangeLog& log, const TableSchemaPtr& schema, const RowDecoders& decoders,
-                         const RowChange& change);
+                         const RowChange& change, Table* held_by);
+    void note_move(Table& table, const ChangeBatch& batch) const;
+    void note_whole(Table& table) const;
+    void check_torn(Table& table);
     Status on_truncate(const TruncateMessage& message);
     bool is_whole(const Table& table, const TruncateMessage& message) const;
     void on_held_mismatch(Table& table, const std::string& why);
@@ -323,7 +330,7 @@ class ApplyCore {
     void on_copy_done(const input::CopyDone& done);
     void on_copy_abandoned(TableId table);
     void release_hold(Table& table);
-    void lose_copy(Table& table, std::string reason);
+    void lose_copy(Table& table, std::string reason, bool in_one_snapshot = false);
     void undo_versions();
     void enforce_held_limit();
 

@@ -165,8 +165,10 @@ void ApplyCore::verify_held(Relation& relation, const SourceTable& now,
             table.held->add(std::move(change));
             undo_.push_back({&table, true, table.held_schema, table.held_seen});
             table.held_schema = next.schema;
-            table.versions.push_back(
-                {transaction_.xid, transaction_.commit_lsn, next.schema, now.seen});
+            table.versions.push_back({transaction_, next.schema, now.seen});
+            note_whole(table);
+            check_torn(table);
+            if (!table.held) return;
             break;
         }
     }
@@ -228,7 +230,7 @@ Status ApplyCore::on_change(const RowChange& change) {
         } else {
             begin_pending();
             Status status = append_change(pending_, relation->visible.schema,
-                                          *relation->visible.decoders, change);
+                                          *relation->visible.decoders, change, nullptr);
             if (!status) [[unlikely]] {
                 if (status.error().code() == ErrorCode::schema_mismatch) {
                     cannot_follow(*table, status.error().message());
@@ -250,9 +252,11 @@ Status ApplyCore::on_change(const RowChange& change) {
     }
     if (!begin_held(*table)) return {};
     Status status =
-        append_change(*table->held, relation->held.schema, *relation->held.decoders, change);
-    if (status) [[likely]]
+        append_change(*table->held, relation->held.schema, *relation->held.decoders, change, table);
+    if (status) [[likely]] {
+        if (!table->moves.empty() || table->moves_too_many) check_torn(*table);
         return {};
+    }
     if (status.error().code() == ErrorCode::schema_mismatch) {
         on_held_mismatch(*table, status.error().message());
     } else if (status.error().code() == ErrorCode::unsupported_value ||
@@ -286,7 +290,7 @@ bool ApplyCore::begin_held(Table& table) {
 }
 
 Status ApplyCore::append_change(ChangeLog& log, const TableSchemaPtr& schema,
-                                const RowDecoders& decoders, const RowChange& in) {
+                                const RowDecoders& decoders, const RowChange& in, Table* held_by) {
     ChangeBatch& batch = log.open_batch(schema);
     Change change;
     change.kind = in.kind;
@@ -309,6 +313,7 @@ Status ApplyCore::append_change(ChangeLog& log, const TableSchemaPtr& schema,
         }
     }
     batch.changes.push_back(change);
+    if (held_by != nullptr && held_by->range_attnum != 0) note_move(*held_by, batch);
     WALBROOK_RETURN_IF_ERROR(log.add_bytes(schema->id, in.bytes + kChangeOverhead));
     return count_growth(in.bytes + kChangeOverhead);
 }
@@ -349,6 +354,8 @@ Status ApplyCore::on_truncate(const TruncateMessage& message) {
             Truncate held = visible;
             held.tables = {table->held_schema};
             table->held->add(std::move(held));
+            note_whole(*table);
+            check_torn(*table);
         }
     }
     if (visible.tables.empty()) return {};
@@ -362,16 +369,16 @@ Status ApplyCore::on_truncate(const TruncateMessage& message) {
 // Rows do not fit what is known of a table that is being copied. Perhaps the stream is only
 // behind: these rows may be in the snapshot.
 void ApplyCore::on_held_mismatch(Table& table, const std::string& why) {
-    if (table.unreadable.empty() || table.unreadable.back().first != transaction_.xid) {
-        table.unreadable.emplace_back(transaction_.xid, transaction_.commit_lsn);
+    if (table.unreadable.empty() || table.unreadable.back().xid != transaction_.xid) {
+        table.unreadable.push_back(transaction_);
         table.unreadable_why = why;
     }
     if (table.copy) check_unreadable(table);
 }
 
 void ApplyCore::check_unreadable(Table& table) {
-    for (const auto& [xid, commit] : table.unreadable) {
-        if (table.snapshot.contains(xid, commit)) continue;
+    for (const Transaction& transaction : table.unreadable) {
+        if (table.snapshot->all_show(transaction)) continue;
         lose_copy(table, "the table changed while it was copied: " + table.unreadable_why);
         return;
     }

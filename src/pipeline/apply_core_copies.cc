@@ -13,12 +13,21 @@ namespace {
 
 // Up to 64 times the configured size: 1 GiB by default, on disk if need be.
 constexpr unsigned kSliceDoublingsMax = 6;
+// That are remembered of one copy: a few MiB.
+constexpr std::size_t kMovesMax = 65'536;
 
-// Changes of these transactions are in the copy already.
-ChangeLog::Skip shown_by(ShownTransactions snapshot) {
-    return [snapshot = std::move(snapshot)](const Transaction& transaction) {
-        return snapshot.contains(transaction.xid, transaction.commit_lsn);
+// These changes are in the copy already.
+ChangeLog::Skip shown_by(const std::shared_ptr<const CopySnapshots>& snapshot) {
+    using Part = ChangeLog::Skip::Part;
+    ChangeLog::Skip skip;
+    skip.part = [snapshot](const Transaction& transaction) {
+        if (snapshot->all_show(transaction)) return Part::everything;
+        return snapshot->any_shows(transaction) ? Part::by_key : Part::nothing;
     };
+    skip.key = [snapshot](const Transaction& transaction, const RowBatch& rows, std::size_t row) {
+        return snapshot->shows(transaction, rows, row);
+    };
+    return skip;
 }
 
 }  // namespace
@@ -66,6 +75,10 @@ void ApplyCore::begin_hold(const input::Hold& hold) {
     table.unreadable.clear();
     table.unreadable_why.clear();
     table.slices = 0;
+    table.range_attnum = hold.range_attnum;
+    table.whole.clear();
+    table.moves.clear();
+    table.moves_too_many = false;
     if (!hold.partitions.empty() || !table.applies) set_partitions(table, hold.partitions);
     verify_again(table);
     out_->emplace_back(action::Holding{table.id});
@@ -77,11 +90,15 @@ void ApplyCore::on_copy_done(const input::CopyDone& done) {
     Table* table = find(done.copy->schema->id);
     // Stopped meanwhile: whoever copies hears of it from the action that said so.
     if (table == nullptr || !table->held) return;
+    WALBROOK_CHECK(done.snapshot.is_complete());
+    WALBROOK_CHECK(done.snapshot.attnum() == table->range_attnum);
     table->copy = done.copy;
-    table->snapshot = done.snapshot;
+    table->snapshot = std::make_shared<const CopySnapshots>(done.snapshot);
+    check_torn(*table);
+    if (!table->held) return;
     const auto newest = std::find_if(
         table->versions.rbegin(), table->versions.rend(),
-        [&](const Table::Version& v) { return !done.snapshot.contains(v.xid, v.commit); });
+        [&](const Table::Version& v) { return !done.snapshot.all_show(v.transaction); });
     if (newest == table->versions.rend()) {
         table->held_schema = done.copy->schema;
         table->held_seen = done.seen;
@@ -98,6 +115,9 @@ void ApplyCore::release_hold(Table& table) {
     table.held_schema.reset();
     table.versions.clear();
     table.copy.reset();
+    table.snapshot.reset();
+    table.whole.clear();
+    table.moves.clear();
     table.held_begun = false;
 }
 
@@ -107,9 +127,61 @@ void ApplyCore::on_copy_abandoned(TableId id) {
     if (table != nullptr && table->held) release_hold(*table);
 }
 
-void ApplyCore::lose_copy(Table& table, std::string reason) {
+void ApplyCore::lose_copy(Table& table, std::string reason, bool in_one_snapshot) {
     release_hold(table);
-    out_->emplace_back(action::CopyLost{table.id, std::move(reason)});
+    out_->emplace_back(action::CopyLost{table.id, std::move(reason), in_one_snapshot});
+}
+
+// Of the present transaction.
+void ApplyCore::note_whole(Table& table) const {
+    if (table.range_attnum != 0) table.whole.push_back(transaction_);
+}
+
+// The last change of the batch. If only the range of its new key lacks it, the row has to be
+// inserted there, and nobody has the values that were not sent: they are in the range of the old
+// key, which shows a later row, or none.
+void ApplyCore::note_move(Table& table, const ChangeBatch& batch) const {
+    const Change& change = batch.changes.back();
+    if (!batch.has_unchanged() || change.old_row < 0 || change.new_row < 0) return;
+    const auto new_row = static_cast<std::size_t>(change.new_row);
+    bool is_whole = true;
+    for (std::size_t i = 0; i < batch.new_rows.columns().size(); ++i) {
+        is_whole = is_whole && !batch.is_unchanged(i, new_row);
+    }
+    if (is_whole) return;
+    const auto from =
+        key_point_of(batch.old_rows, static_cast<std::size_t>(change.old_row), table.range_attnum);
+    const auto to = key_point_of(batch.new_rows, new_row, table.range_attnum);
+    if (!from || !to) return note_whole(table);
+    if (*from == *to) return;
+    if (table.moves.size() == kMovesMax) {
+        table.moves_too_many = true;
+    } else {
+        table.moves.push_back({transaction_, *from, *to});
+    }
+}
+
+// What a copy in ranges cannot be made right for.
+void ApplyCore::check_torn(Table& table) {
+    if (!table.copy || !table.snapshot->are_in_ranges()) return;
+    const CopySnapshots& snapshot = *table.snapshot;
+    if (std::any_of(table.whole.begin(), table.whole.end(),
+                    [&](const Transaction& t) { return snapshot.is_torn(t); })) {
+        return lose_copy(table, "the table changed between the snapshots of its copy");
+    }
+    const bool is_moved =
+        std::any_of(table.moves.begin(), table.moves.end(), [&](const Table::Move& move) {
+            return snapshot.shows(move.transaction, move.from) &&
+                   !snapshot.shows(move.transaction, move.to);
+        });
+    if (is_moved || table.moves_too_many) {
+        return lose_copy(table,
+                         "rows with values that are not sent again came to other keys between "
+                         "the snapshots of its copy",
+                         true);
+    }
+    table.whole.clear();
+    table.moves.clear();
 }
 
 // Held changes never make the stream wait: the table that holds most pays.

@@ -33,18 +33,30 @@ struct ApplyCore::Table {
     Lsn held_ahead_until;
     // Versions that began while it was held, and the transactions that brought them.
     struct Version {
-        std::uint32_t xid = 0;
-        Lsn commit;
+        Transaction transaction;
         TableSchemaPtr schema;
         std::uint64_t seen = 0;
     };
     std::vector<Version> versions;
     CopyTargetPtr copy;  // Once the copy is done.
-    ShownTransactions snapshot;
+    std::shared_ptr<const CopySnapshots> snapshot;
     // Transactions with rows of another shape than the schema's. Harmless if the
     // copy's snapshot shows them.
-    std::vector<std::pair<std::uint32_t, Lsn>> unreadable;  // xid and commit.
+    std::vector<Transaction> unreadable;
     std::string unreadable_why;
+
+    // Of a copy in ranges of the key, by this column: what must not be in the snapshots of some
+    // of them only.
+    std::int16_t range_attnum = 0;
+    std::vector<Transaction> whole;  // They changed more than single rows.
+    // Updates that took a row to another key without sending all of its values.
+    struct Move {
+        Transaction transaction;
+        KeyPoint from;
+        KeyPoint to;
+    };
+    std::vector<Move> moves;
+    bool moves_too_many = false;
     unsigned slices = 0;  // Applied so far while catching up.
 
     bool is_idle() const { return !applies && !held; }

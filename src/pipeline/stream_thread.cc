@@ -350,6 +350,7 @@ void StreamThread::act(CoreAction& any) {
     } else if (const auto* published = std::get_if<action::Published>(&any)) {
         parts_.copy_events.tell_published(published->table);
     } else if (const auto* lost = std::get_if<action::CopyLost>(&any)) {
+        if (lost->in_one_snapshot) parts_.tables.lose_ranges(lost->table, true);
         parts_.copy_events.tell(lost->table, Error(ErrorCode::aborted, lost->reason));
     } else if (auto* stopped = std::get_if<action::TableStopped>(&any)) {
         const bool is_asked_for = stopped->error.code() == ErrorCode::aborted;

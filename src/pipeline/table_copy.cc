@@ -36,6 +36,9 @@ constexpr std::chrono::minutes kStandbySnapshotDeadline{10};
 constexpr std::uint64_t kUnitBlocksMin = 1024;    // 8 MiB
 constexpr std::uint64_t kUnitBlocksMax = 16'384;  // 128 MiB
 constexpr std::uint64_t kUnitsPerConnection = 4;
+constexpr std::uint64_t kUnitBytesByKey = kUnitBlocksMax * 8192;
+
+std::string text_of(const TableLook& look) { return look.definition + to_string(look.content); }
 
 }  // namespace
 
@@ -45,6 +48,9 @@ TableCopy::TableCopy(Parts& parts, const TableState& table)
 Status TableCopy::run(const std::stop_token& stop) {
     Status status = copy(stop);
     if (!status) {
+        if (in_ranges_ && status.error().code() == ErrorCode::aborted) {
+            parts_.tables.lose_ranges(id_, false);
+        }
         clean_up();
         return Error(std::move(status).error()).with_context("copy " + display_name_);
     }
@@ -55,6 +61,8 @@ Status TableCopy::run(const std::stop_token& stop) {
 
 Status TableCopy::copy(const std::stop_token& stop) {
     WALBROOK_RETURN_IF_ERROR(read_table(stop));
+    WALBROOK_RETURN_IF_ERROR(find_range_key(stop));
+    in_ranges_ = range_attnum_ != 0 && parts_.tables.copies_in_ranges(id_);
     WALBROOK_RETURN_IF_ERROR(parts_.tables.move(id_, PhaseEvent::copy_started));
     WALBROOK_FAILPOINT("copy.before_hold");
     WALBROOK_RETURN_IF_ERROR(hold(stop));
@@ -65,8 +73,12 @@ Status TableCopy::copy(const std::stop_token& stop) {
     WALBROOK_RETURN_IF_ERROR(parts_.writer.run([&](Destination& to, std::stop_token token) {
         return to.begin_copy(target_, std::move(token));
     }));
-    WALBROOK_TRY(std::vector<CopyUnitRange> units, plan_units(stop));
-    WALBROOK_RETURN_IF_ERROR(copy_units(std::move(units), stop));
+    if (in_ranges_) {
+        WALBROOK_RETURN_IF_ERROR(copy_ranges(stop));
+    } else {
+        WALBROOK_TRY(std::vector<CopyUnitRange> units, plan_units(stop));
+        WALBROOK_RETURN_IF_ERROR(copy_units(std::move(units), stop));
+    }
     WALBROOK_RETURN_IF_ERROR(finish(stop));
     return wait_for_publish(stop);
 }
@@ -172,6 +184,7 @@ Status TableCopy::hold(const std::stop_token& stop) {
     hold.partitions = partitions();
     hold.read_at = read_at_;
     hold.seen = seen_;
+    hold.range_attnum = in_ranges_ ? range_attnum_ : std::int16_t{0};
     hold.needs_new_stream = catalog_->major_version() < 15 && has_been_partition();
     parts_.inbox.put(std::move(hold));
     const auto told = parts_.copy_events.wait(id_, stop);
@@ -193,12 +206,55 @@ std::vector<std::uint32_t> TableCopy::partitions() const {
     return oids;
 }
 
+// The column by whose ranges the table may be copied: the first of the index that identifies its
+// rows, if both sides order its values alike, and every change of a row tells them.
+Status TableCopy::find_range_key(const std::stop_token& stop) {
+    if (parts_.config.max_snapshot_age_secs == 0 || published_.is_partly ||
+        published_.relkind != 'r' || published_.root != id_ || published_.physical.size() != 1 ||
+        published_.physical.front().id != id_ ||
+        !is_copied(parts_.config.table_sync_copy, published_.schema, published_.name)) {
+        return {};
+    }
+    const Deadline deadline = within(kQueryDeadline, stop);
+    WALBROOK_TRY(const bool is_standby, is_in_recovery(*catalog_, deadline));
+    if (is_standby) return {};
+    WALBROOK_TRY(
+        const Rows rows,
+        catalog_->query(deadline,
+                        "select i.indkey[0]::int4 from pg_index i"
+                        " join pg_class t on t.oid = i.indrelid"
+                        " join pg_class x on x.oid = i.indexrelid"
+                        " join pg_am m on m.oid = x.relam"
+                        " where i.indrelid = $1::oid and i.indisvalid and m.amname = 'btree'"
+                        " and case t.relreplident when 'd' then i.indisprimary"
+                        " when 'i' then i.indisreplident else false end",
+                        id_.oid));
+    if (rows.size() != 1) return {};
+    Fields fields(rows, 0);
+    const auto attnum = static_cast<std::int16_t>(fields.i32());
+    WALBROOK_RETURN_IF_ERROR(fields.finish("read the index of a table's identity"));
+    if (schema_now_->replica_identity != ReplicaIdentity::default_key &&
+        schema_now_->replica_identity != ReplicaIdentity::index) {
+        return {};
+    }
+    for (const ColumnSchema& column : schema_now_->columns) {
+        if (column.attnum == attnum && column.in_identity && !column.nullable &&
+            has_key_points(column)) {
+            range_attnum_ = attnum;
+        }
+    }
+    return {};
+}
+
 // What a transaction wrote before the hold and commits after the stream has passed it
 // would be neither held nor in the snapshot: all that write now must end first.
 Status TableCopy::wait_for_writers(const std::stop_token& stop) {
     // A standby does not know them, and its snapshot waits for all of them. What its stream has
     // passed it has replayed.
     WALBROOK_TRY(at_standby_, is_in_recovery(*catalog_, within(kQueryDeadline, stop)));
+    if (at_standby_ && in_ranges_) {
+        return Error(ErrorCode::aborted, "the server became a standby while a table was copied");
+    }
     if (at_standby_) return {};
     // Whoever writes through a partitioned table has a lock on it, too.
     std::vector<std::uint32_t> oids = partitions();
@@ -238,6 +294,7 @@ Status TableCopy::take_snapshot(const std::stop_token& stop) {
     age_.emplace(parts_.snapshot_ages.begin(display_name_));
     if (!held) return refused_connection(std::move(held).error());
     holder_ = *std::move(held);
+    taken_at_ = now();
     const Deadline deadline = within(kQueryDeadline, stop);
     WALBROOK_TRY(shape_, read_shape(holder_->connection(), deadline, id_));
     WALBROOK_RETURN_IF_ERROR(compare_partitions());
@@ -245,6 +302,7 @@ Status TableCopy::take_snapshot(const std::stop_token& stop) {
     WALBROOK_TRY(auto looks,
                  look_at_tables(holder_->connection(), deadline, std::span(&published_, 1)));
     if (const auto look = looks.find(id_); look != looks.end()) {
+        looked_ = text_of(look->second);
         look->second.content.files = shape_.physical;
         content_ = to_string(look->second.content);
         parts_.tables.set_copy_content(id_, content_);
@@ -252,6 +310,17 @@ Status TableCopy::take_snapshot(const std::stop_token& stop) {
     WALBROOK_TRY(const TableSchemaPtr schema, read_schema(holder_->connection(), stop));
     target_ = std::make_shared<const CopyTarget>(CopyTarget{
         schema, parts_.tables.get(id_).attempt, before_page_header(holder_->position())});
+    return in_ranges_ ? begin_ranges() : Status();
+}
+
+// The snapshot was for what the table is: rows come under others.
+Status TableCopy::begin_ranges() {
+    if (looked_.empty() || !(*target_->schema == *schema_now_)) {
+        return Error(ErrorCode::aborted, "the table changed before the snapshots of its copy");
+    }
+    snapshots_ = CopySnapshots::in_ranges_of(range_attnum_);
+    holder_.reset();
+    age_.reset();
     return {};
 }
 
@@ -341,45 +410,129 @@ Status TableCopy::copy_unit(Connection& connection, const CopyUnitRange& range, 
                             std::uint64_t& step_blocks, const std::stop_token& stop) {
     const auto pass = parts_.copy_gate.enter(stop);
     if (!pass) return Error(ErrorCode::cancelled, "stopped before a unit was read");
-    // Between ranges no lock is held, and it may wait as long as it must; within one only
-    // as long as a lock may be kept.
-    const milliseconds yield(parts_.config.copy_lock_yield_ms);
     Instant range_end{};
-    UnitReaderOptions options;
-    options.range_bytes = parts_.copy_rate.range_bytes();
-    options.after_range = [&](std::uint64_t expected, std::uint64_t came) {
-        parts_.copy_rate.settle(expected, came);
-    };
-    options.before_range = [&](std::uint64_t expected) -> Status {
-        if (!parts_.copy_rate.admit(expected, stop)) {
-            return Error(ErrorCode::cancelled, "stopped while copies were too fast");
-        }
-        if (!pass->wait(Instant::max(), stop)) {
-            return Error(ErrorCode::cancelled, "stopped while memory was short");
-        }
-        range_end = now() + yield;
-        return {};
-    };
-    options.schema = target_->schema;
-    options.shape = shape_;
+    UnitReaderOptions options = reader_options(range.table, *pass, range_end, stop);
     options.snapshot = holder_->name();
-    options.row_filter = range.table.row_filter.value_or(published_.row_filter.value_or(""));
-    options.yield = yield;
     options.step_blocks = step_blocks;
-    options.on_batch = [&](std::size_t rows) -> Status {
-        parts_.tables.add_rows(id_, rows);
-        if (const auto lost = parts_.copy_events.lost(id_)) return *lost;
-        pass->wait(range_end, stop);
-        return {};
-    };
     UnitReader reader(connection, range, std::move(options), stop);
     WALBROOK_RETURN_IF_ERROR(parts_.destination.write_copy(CopyUnit{target_, index}, reader, stop));
     step_blocks = reader.step();
     return failpoint("copy.after_unit");
 }
 
+// `pass` and `range_end` live as long as the reader. Between ranges no lock is held, and it may
+// wait as long as it must; within one only as long as a lock may be kept.
+UnitReaderOptions TableCopy::reader_options(const PhysicalTable& table, const CopyGate::Pass& pass,
+                                            Instant& range_end, const std::stop_token& stop) {
+    const milliseconds yield(parts_.config.copy_lock_yield_ms);
+    UnitReaderOptions options;
+    options.range_bytes = parts_.copy_rate.range_bytes();
+    options.after_range = [this](std::uint64_t expected, std::uint64_t came) {
+        parts_.copy_rate.settle(expected, came);
+    };
+    options.before_range = [this, &pass, &range_end, stop,
+                            yield](std::uint64_t expected) -> Status {
+        if (!parts_.copy_rate.admit(expected, stop)) {
+            return Error(ErrorCode::cancelled, "stopped while copies were too fast");
+        }
+        if (!pass.wait(Instant::max(), stop)) {
+            return Error(ErrorCode::cancelled, "stopped while memory was short");
+        }
+        range_end = now() + yield;
+        return switch_to_ranges_when_old();
+    };
+    options.schema = target_->schema;
+    options.shape = shape_;
+    options.row_filter = table.row_filter.value_or(published_.row_filter.value_or(""));
+    options.yield = yield;
+    options.on_batch = [this, &pass, &range_end, stop](std::size_t rows) -> Status {
+        parts_.tables.add_rows(id_, rows);
+        if (const auto lost = parts_.copy_events.lost(id_)) return *lost;
+        pass.wait(range_end, stop);
+        return switch_to_ranges_when_old();
+    };
+    return options;
+}
+
+Status TableCopy::switch_to_ranges_when_old() const {
+    const seconds limit(parts_.config.max_snapshot_age_secs);
+    if (in_ranges_ || range_attnum_ == 0 || now() - taken_at_ < limit ||
+        !parts_.tables.may_copy_in_ranges(id_)) {
+        return {};
+    }
+    parts_.tables.copy_in_ranges(id_);
+    return Error(ErrorCode::aborted,
+                 fmt::format("its snapshot is older than max_snapshot_age_secs ({} s): the copy "
+                             "begins again in ranges of the key, each with a snapshot of its own",
+                             limit.count()));
+}
+
+// One after the other: where a range ends is known when it is read.
+Status TableCopy::copy_ranges(const std::stop_token& stop) {
+    WALBROOK_RETURN_IF_ERROR(plan_units(stop).status());
+    WALBROOK_TRY(Connection connection, connect("copy", stop));
+    const PhysicalTable& table = published_.physical.front();
+    KeyCursor keys;
+    keys.attnum = range_attnum_;
+    for (std::uint32_t index = 0; !keys.at_end; ++index) {
+        const auto pass = parts_.copy_gate.enter(stop);
+        if (!pass) return Error(ErrorCode::cancelled, "stopped before a unit was read");
+        Instant range_end{};
+        UnitReaderOptions options = reader_options(table, *pass, range_end, stop);
+        options.yield =
+            std::min<milliseconds>(options.yield, seconds(parts_.config.max_snapshot_age_secs));
+        options.keys = &keys;
+        options.unit_bytes = kUnitBytesByKey;
+        options.check_range = [this](Connection& of_range, const Deadline& deadline) {
+            return check_range(of_range, deadline);
+        };
+        options.after_key_range = [this](const KeyRange& range) { return after_key_range(range); };
+        CopyUnitRange everything;
+        everything.table = table;
+        UnitReader reader(connection, everything, std::move(options), stop);
+        WALBROOK_RETURN_IF_ERROR(
+            parts_.destination.write_copy(CopyUnit{target_, index}, reader, stop));
+        WALBROOK_FAILPOINT("copy.after_unit");
+    }
+    return {};
+}
+
+// A table that looks the same, with the same numbers of transactions in its catalog rows, was not
+// altered since, not even there and back.
+Status TableCopy::check_range(Connection& connection, const Deadline& deadline) {
+    age_.emplace(parts_.snapshot_ages.begin(display_name_));
+    const std::uint64_t seen = ++parts_.catalog_seen;
+    WALBROOK_TRY(const auto looks, look_at_tables(connection, deadline, std::span(&published_, 1)));
+    const auto look = looks.find(id_);
+    if (look == looks.end() || text_of(look->second) != looked_) {
+        return Error(ErrorCode::aborted, "the table changed between the snapshots of its copy");
+    }
+    seen_ = seen;
+    return {};
+}
+
+Status TableCopy::after_key_range(const KeyRange& range) {
+    age_.reset();
+    newest_position_ = range.snapshot.position;
+    if (!range.up_to) return snapshots_.add(std::nullopt, range.snapshot.xids);
+    for (const ColumnSchema& column : target_->schema->columns) {
+        if (column.attnum != range_attnum_) continue;
+        WALBROOK_TRY(const KeyPoint up_to, parse_key_point(column, *range.up_to));
+        return snapshots_.add(up_to, range.snapshot.xids);
+    }
+    return Error(ErrorCode::internal, "the key of " + display_name_ + " is not in its schema");
+}
+
 Status TableCopy::finish(const std::stop_token& stop) {
-    WALBROOK_RETURN_IF_ERROR(holder_->check(within(kQueryDeadline, stop)));
+    if (in_ranges_) {
+        // What the newest snapshot shows, the stream has to pass.
+        CopyTarget target = *target_;
+        target.position = before_page_header(newest_position_);
+        target_ = std::make_shared<const CopyTarget>(std::move(target));
+    } else {
+        WALBROOK_RETURN_IF_ERROR(holder_->check(within(kQueryDeadline, stop)));
+        snapshots_ = holder_->shown();
+    }
     WALBROOK_FAILPOINT("copy.before_finish");
     WALBROOK_RETURN_IF_ERROR(parts_.writer.run([&](Destination& to, std::stop_token token) {
         return to.finish_copy(target_, std::move(token));
@@ -387,8 +540,12 @@ Status TableCopy::finish(const std::stop_token& stop) {
     WALBROOK_FAILPOINT("copy.after_finish");
     WALBROOK_RETURN_IF_ERROR(parts_.tables.move(id_, PhaseEvent::copy_finished));
     // On an idle source the stream would else not reach the insert position soon.
-    holder_->end(within(kQueryDeadline, stop)).ignore();
-    parts_.inbox.put(input::CopyDone{target_, holder_->shown(), seen_});
+    if (holder_) holder_->end(within(kQueryDeadline, stop)).ignore();
+    if (in_ranges_) {
+        parts_.log.info("a table was copied in ranges of its key",
+                        {{"table", display_name_}, {"snapshots", snapshots_.ranges()}});
+    }
+    parts_.inbox.put(input::CopyDone{target_, snapshots_, seen_});
     holder_.reset();
     age_.reset();
     return {};

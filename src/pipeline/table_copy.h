@@ -1,5 +1,6 @@
 #pragma once
 
+#include "pipeline/copy_snapshots.h"
 #include "pipeline/parts.h"
 #include "postgres/catalog.h"
 #include "postgres/snapshot.h"
@@ -16,6 +17,9 @@ namespace walbrook {
 // transactions into a shadow table, then let the core catch up and publish.
 //
 // No lock is held between ranges, and a lock is never waited for: the user's DDL wins.
+// Where the snapshot became too old, a table with a suitable key is copied again in ranges of it,
+// each with a snapshot of its own (docs/design/snapshot-age.md).
+//
 // A crash anywhere before the Publish is durable means that the copy begins again with a
 // new snapshot.
 class TableCopy {
@@ -36,6 +40,14 @@ class TableCopy {
     Status hold(const std::stop_token& stop);
     Status wait_for_writers(const std::stop_token& stop);
     Status take_snapshot(const std::stop_token& stop);
+    Status find_range_key(const std::stop_token& stop);
+    Status switch_to_ranges_when_old() const;
+    Status begin_ranges();
+    Status copy_ranges(const std::stop_token& stop);
+    UnitReaderOptions reader_options(const PhysicalTable& table, const CopyGate::Pass& pass,
+                                     Instant& range_end, const std::stop_token& stop);
+    Status check_range(Connection& connection, const Deadline& deadline);
+    Status after_key_range(const KeyRange& range);
     Result<SnapshotHolder> open_holder(const std::stop_token& stop);
     Result<std::vector<CopyUnitRange>> plan_units(const std::stop_token& stop);
     Status copy_units(std::vector<CopyUnitRange> units, const std::stop_token& stop);
@@ -60,6 +72,13 @@ class TableCopy {
     std::optional<SnapshotHolder> holder_;
     TableShape shape_;  // As of the snapshot.
     CopyTargetPtr target_;
+    // The number of the column whose ranges may be copied one by one; 0: there is none.
+    std::int16_t range_attnum_ = 0;
+    bool in_ranges_ = false;   // They are.
+    std::string looked_;       // What the table was when they began.
+    CopySnapshots snapshots_;  // Of the ranges so far, or of the whole copy.
+    Lsn newest_position_;      // Of the newest of them, for ranges.
+    Instant taken_at_{};       // When the snapshot was.
     bool at_standby_ = false;  // When its writers were looked for.
     bool held_ = false;
     bool begun_ = false;

@@ -6,6 +6,13 @@
 #include <fmt/format.h>
 
 namespace walbrook {
+namespace {
+
+// A table that changes its shape all the time is then copied under one snapshot, which follows
+// most of that.
+constexpr unsigned kRangesLostMax = 3;
+
+}  // namespace
 
 Status TableRegistry::begin_with(std::vector<TableState> tables, std::set<TableId> late) {
     WALBROOK_RETURN_IF_ERROR(store_.with([&](Store& store) { return store.save_tables(tables); }));
@@ -170,6 +177,7 @@ Status TableRegistry::move(TableId table, PhaseEvent event, std::string reason,
     next.remedy = std::move(remedy);
     if (event == PhaseEvent::copy_started) ++next.attempt;
     if (event == PhaseEvent::published) {
+        entry->ranges_lost = 0;
         next.retries = 0;
         next.position = Lsn{};
         next.content = entry->copy_content;
@@ -305,6 +313,30 @@ TableState TableRegistry::get(TableId table) const {
     const std::lock_guard lock(mutex_);
     const auto found = entries_.find(table);
     return found == entries_.end() ? TableState{} : found->second.state;
+}
+
+void TableRegistry::copy_in_ranges(TableId table) {
+    const std::lock_guard lock(mutex_);
+    if (Entry* entry = find(table)) entry->in_ranges = true;
+}
+
+bool TableRegistry::copies_in_ranges(TableId table) const {
+    const std::lock_guard lock(mutex_);
+    const Entry* entry = find(table);
+    return entry != nullptr && entry->in_ranges && entry->ranges_lost < kRangesLostMax;
+}
+
+bool TableRegistry::may_copy_in_ranges(TableId table) const {
+    const std::lock_guard lock(mutex_);
+    const Entry* entry = find(table);
+    return entry != nullptr && entry->ranges_lost < kRangesLostMax;
+}
+
+void TableRegistry::lose_ranges(TableId table, bool for_good) {
+    const std::lock_guard lock(mutex_);
+    Entry* entry = find(table);
+    if (entry == nullptr) return;
+    entry->ranges_lost = for_good ? kRangesLostMax : entry->ranges_lost + 1;
 }
 
 std::vector<TableState> TableRegistry::all() const {

@@ -118,6 +118,14 @@ class TableRegistry {
     void give_back(TableId table, std::chrono::milliseconds not_before);
 
     TableState get(TableId table) const;
+    // How it is copied: its snapshot became too old once, so it is done in ranges of the key. In
+    // memory only. Ranges that were lost to changes too often, or that cannot be right (for_good),
+    // end that until a copy is published.
+    void copy_in_ranges(TableId table);
+    bool copies_in_ranges(TableId table) const;
+    bool may_copy_in_ranges(TableId table) const;
+    void lose_ranges(TableId table, bool for_good);
+
     std::vector<TableState> all() const;
     // Every table is ready, or errored without a planned retry.
     bool is_settled() const;
@@ -135,6 +143,8 @@ class TableRegistry {
         bool is_leaving = false;  // Or gone, and only its copy has not ended yet.
         bool is_gone = false;
         std::string copy_content;
+        bool in_ranges = false;
+        unsigned ranges_lost = 0;
     };
 
     Entry* find(TableId table);

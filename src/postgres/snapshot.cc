@@ -25,6 +25,22 @@ bool take_number(std::string_view& text, char end, std::uint64_t& number) {
     return true;
 }
 
+// A statement of its own, so that the position is read after the snapshot.
+Result<Lsn> position_after(Connection& connection, const Deadline& deadline,
+                           std::string_view snapshot) {
+    WALBROOK_TRY(const Rows after, connection.query(deadline,
+                                                    "select pg_current_wal_insert_lsn(),"
+                                                    " pg_current_snapshot()::text"));
+    Fields fields(after, 0);
+    const Lsn position = fields.lsn();
+    const std::string again = fields.text();
+    WALBROOK_RETURN_IF_ERROR(fields.finish("read the WAL insert position"));
+    if (again != snapshot) {
+        return Error(ErrorCode::internal, "the transaction does not keep its snapshot");
+    }
+    return position;
+}
+
 }  // namespace
 
 Result<SnapshotXids> SnapshotXids::parse(std::string_view text) {
@@ -56,6 +72,15 @@ bool SnapshotXids::visible(std::uint32_t xid) const {
     return !std::binary_search(in_progress_.begin(), in_progress_.end(), xmax_ - behind);
 }
 
+// Below the older one's xmax nothing is in progress here that was not there.
+bool SnapshotXids::shows_all_of(const SnapshotXids& older) const {
+    if (xmax_ < older.xmax_) return false;
+    return std::all_of(in_progress_.begin(), in_progress_.end(), [&](std::uint64_t xid) {
+        return xid >= older.xmax_ ||
+               std::binary_search(older.in_progress_.begin(), older.in_progress_.end(), xid);
+    });
+}
+
 Result<SnapshotHolder> SnapshotHolder::open(const PgConnectionConfig& config,
                                             const Purpose& purpose, const Deadline& deadline) {
     WALBROOK_TRY(Connection connection, Connection::open(config, purpose, deadline));
@@ -79,19 +104,23 @@ Status SnapshotHolder::take(const Deadline& deadline) {
         connection_.query(deadline, "select pg_current_snapshot()::text, pg_export_snapshot()"));
     name_ = taken.text(0, 1);
     WALBROOK_TRY(xids_, SnapshotXids::parse(taken.text(0, 0)));
-    // A statement of its own, so that the position is read after the snapshot.
-    WALBROOK_TRY(const Rows after, connection_.query(deadline,
-                                                     "select pg_current_wal_insert_lsn(),"
-                                                     " pg_current_snapshot()::text"));
-    Fields fields(after, 0);
-    position_ = fields.lsn();
-    const std::string again = fields.text();
-    WALBROOK_RETURN_IF_ERROR(fields.finish("read the WAL insert position"));
-    if (again != taken.text(0, 0)) {
-        return Error(ErrorCode::internal, "the transaction does not keep its snapshot");
-    }
+    WALBROOK_TRY(position_, position_after(connection_, deadline, taken.text(0, 0)));
     shown_ = xids_;
     return {};
+}
+
+Result<OwnSnapshot> read_own_snapshot(Connection& connection, const Deadline& deadline) {
+    WALBROOK_TRY(
+        const Rows taken,
+        connection.query(deadline, "select pg_current_snapshot()::text, pg_is_in_recovery()"));
+    if (taken.text(0, 1) != "f") {
+        return Error(ErrorCode::aborted,
+                     "the server is a standby, whose snapshots do not tell what is in progress");
+    }
+    OwnSnapshot own;
+    WALBROOK_TRY(own.xids, SnapshotXids::parse(taken.text(0, 0)));
+    WALBROOK_TRY(own.position, position_after(connection, deadline, taken.text(0, 0)));
+    return own;
 }
 
 Result<SnapshotHolder> SnapshotHolder::open_at_standby(const PgConnectionConfig& config,

@@ -26,6 +26,10 @@ class SnapshotXids {
     // never lie further apart than 2^31.
     bool visible(std::uint32_t xid) const;
 
+    // Whether this one shows whatever the older one does.
+    bool shows_all_of(const SnapshotXids& older) const;
+
+    bool operator==(const SnapshotXids&) const = default;
     std::uint64_t xmin() const { return xmin_; }
     std::uint64_t xmax() const { return xmax_; }
     const std::vector<std::uint64_t>& in_progress() const { return in_progress_; }
@@ -101,6 +105,15 @@ class SnapshotHolder {
     std::string name_;
     Lsn position_;
 };
+
+// What the snapshot of the connection's own transaction shows, and a position as
+// SnapshotHolder::position(): taken here if it was not before. On a primary, else
+// ErrorCode::aborted.
+struct OwnSnapshot {
+    SnapshotXids xids;
+    Lsn position;
+};
+Result<OwnSnapshot> read_own_snapshot(Connection& connection, const Deadline& deadline);
 
 // Begins a REPEATABLE READ READ ONLY transaction that reads the named snapshot.
 // ErrorCode::aborted when the snapshot does not exist any more; no transaction is open

@@ -25,6 +25,10 @@ constexpr std::uint64_t kStepMin = 128;
 constexpr std::uint64_t kStepMax = 131'072;  // 1 GiB
 constexpr std::uint64_t kBlockBytes = 8192;  // Or what a server was built with: an estimate.
 
+// Rows of a range of the key.
+constexpr std::uint64_t kRowsMin = 100;
+constexpr std::uint64_t kRowsMax = 100'000'000;
+
 constexpr std::string_view kLockNotAvailable = "55P03";
 
 // Of columns without an exact binary decoder the query sends the text.
@@ -71,7 +75,7 @@ UnitReader::UnitReader(Connection& connection, CopyUnitRange range, UnitReaderOp
       next_block_(range_.first_block),
       step_(std::clamp(options_.step_blocks, kStepMin, kStepMax)),
       batch_(options_.schema) {
-    if (options_.range_bytes != 0) {
+    if (options_.range_bytes != 0 && options_.keys == nullptr) {
         step_ = std::clamp(options_.range_bytes / kBlockBytes, kStepMin, step_);
     }
 }
@@ -100,6 +104,7 @@ Result<const RowBatch*> UnitReader::next() {
             if (Status status = end_range(); !status) return fail(std::move(status).error());
         }
         if (batch_.rows() == 0 || (*more && !parser_->full())) continue;
+        if (*more) range_rows_ += batch_.rows();
         if (Status status = options_.on_batch(batch_.rows()); !status) {
             return fail(std::move(status).error());
         }
@@ -110,13 +115,14 @@ Result<const RowBatch*> UnitReader::next() {
 Status UnitReader::begin_range() {
     range_expected_ = expected_bytes();
     range_came_ = 0;
+    range_rows_ = 0;
     if (options_.before_range) {
         WALBROOK_RETURN_IF_ERROR(options_.before_range(range_expected_));
     }
     Backoff backoff({milliseconds(20), milliseconds(1000)});
     for (;;) {
         const Deadline deadline = within(kStatementDeadline, stop_);
-        WALBROOK_RETURN_IF_ERROR(import_snapshot(connection_, deadline, options_.snapshot));
+        WALBROOK_RETURN_IF_ERROR(begin_transaction(deadline));
         const Status locked = lock_and_compare(deadline);
         if (locked) break;
         if (connection_.is_open()) {
@@ -129,6 +135,10 @@ Status UnitReader::begin_range() {
         // The user's DDL may be waiting for the short lock of another of our sessions.
         if (Status status = options_.on_batch(0); !status) return status;
     }
+    range_began_ = std::chrono::steady_clock::now();
+    if (options_.keys != nullptr) {
+        WALBROOK_RETURN_IF_ERROR(begin_key_range(within(kStatementDeadline, stop_)));
+    }
     WALBROOK_TRY(const std::string statement, copy_statement(now_));
     WALBROOK_RETURN_IF_ERROR(connection_.start_copy(within(kStatementDeadline, stop_), statement));
     parser_ = std::make_unique<BinaryCopyParser>(options_.schema, decoders_of(*options_.schema),
@@ -138,8 +148,57 @@ Status UnitReader::begin_range() {
     bytes_.clear();
     used_ = 0;
     in_range_ = true;
-    range_began_ = std::chrono::steady_clock::now();
     return {};
+}
+
+Status UnitReader::begin_transaction(const Deadline& deadline) {
+    if (options_.keys == nullptr) return import_snapshot(connection_, deadline, options_.snapshot);
+    // The snapshot comes with the first query: LOCK TABLE and SET take none.
+    return connection_.exec(deadline,
+                            "begin isolation level repeatable read read only; "
+                            "set local enable_seqscan = off; set local enable_sort = off");
+}
+
+// The end of the range is the key that so many rows further stands.
+Status UnitReader::begin_key_range(const Deadline& deadline) {
+    WALBROOK_TRY(key_range_.snapshot, read_own_snapshot(connection_, deadline));
+    WALBROOK_RETURN_IF_ERROR(options_.check_range(connection_, deadline));
+    WALBROOK_TRY(const std::string key, key_name());
+    const KeyCursor& at = *options_.keys;
+    std::uint64_t rows = at.rows;
+    if (options_.range_bytes != 0) {
+        rows = std::clamp(options_.range_bytes / at.row_bytes, kRowsMin, rows);
+    }
+    const std::string beyond =
+        at.after ? fmt::format(" where {} > {}", key, quote_literal(*at.after)) : "";
+    WALBROOK_TRY(
+        const Rows end,
+        connection_.query(deadline,
+                          fmt::format("select {0}::text from only {1}{2} order by {0} "
+                                      "offset {3} limit 1",
+                                      key, quote_qualified(range_.table.schema, range_.table.name),
+                                      beyond, rows - 1)));
+    key_range_.up_to.reset();
+    if (!end.empty()) key_range_.up_to = std::string(end.text(0, 0));
+    return {};
+}
+
+Result<std::string> UnitReader::key_name() const {
+    for (const TableShape::Column& column : now_.columns) {
+        if (column.attnum == options_.keys->attnum) return quote_identifier(column.name);
+    }
+    return Error(ErrorCode::aborted, fmt::format("the key of {} was dropped", range_.table.name));
+}
+
+Result<std::string> UnitReader::key_condition() const {
+    WALBROOK_TRY(const std::string key, key_name());
+    std::string condition = "true";
+    const KeyCursor& at = *options_.keys;
+    if (at.after) condition += fmt::format(" and {} > {}", key, quote_literal(*at.after));
+    if (key_range_.up_to) {
+        condition += fmt::format(" and {} <= {}", key, quote_literal(*key_range_.up_to));
+    }
+    return condition;
 }
 
 Status UnitReader::lock_and_compare(const Deadline& deadline) {
@@ -190,6 +249,9 @@ Result<std::string> UnitReader::copy_statement(const TableShape& now) {
         range_end_ = range_.end_block;
     }
     std::string condition = ctid_condition(next_block_, range_end_);
+    if (options_.keys != nullptr) {
+        WALBROOK_TRY(condition, key_condition());
+    }
     if (!options_.row_filter.empty()) condition += " and (" + options_.row_filter + ")";
     return fmt::format("copy (select {} from only {} where {}) to stdout (format binary)", columns,
                        quote_qualified(range_.table.schema, range_.table.name), condition);
@@ -251,14 +313,41 @@ Status UnitReader::end_range() {
     }
     in_range_ = false;
     WALBROOK_RETURN_IF_ERROR(connection_.exec(deadline, "commit"));
-    adapt_step();
     if (options_.after_range) options_.after_range(range_expected_, range_came_);
+    if (options_.keys != nullptr) return end_key_range();
+    adapt_step();
     at_end_ = range_end_ == range_.end_block;
     if (!at_end_) next_block_ = *range_end_;
     return {};
 }
 
+Status UnitReader::end_key_range() {
+    range_rows_ += batch_.rows();
+    adapt_keys();
+    KeyCursor& at = *options_.keys;
+    at.after = key_range_.up_to;
+    at.at_end = !key_range_.up_to;
+    unit_came_ += range_came_;
+    at_end_ = at.at_end || unit_came_ >= options_.unit_bytes;
+    return options_.after_key_range(key_range_);
+}
+
+// As adapt_step().
+void UnitReader::adapt_keys() {
+    KeyCursor& at = *options_.keys;
+    const auto took =
+        std::chrono::duration_cast<milliseconds>(std::chrono::steady_clock::now() - range_began_);
+    const std::uint64_t bytes_max = options_.range_bytes;
+    if (range_rows_ != 0) at.row_bytes = std::max<std::uint64_t>(range_came_ / range_rows_, 1);
+    if (took > options_.yield / 2 || (bytes_max != 0 && range_came_ > bytes_max)) {
+        at.rows = std::max(at.rows / 2, kRowsMin);
+    } else if (took < options_.yield / 4 && (bytes_max == 0 || range_came_ * 2 <= bytes_max)) {
+        at.rows = std::min(at.rows * 2, kRowsMax);
+    }
+}
+
 std::uint64_t UnitReader::expected_bytes() const {
+    if (options_.keys != nullptr) return options_.keys->rows * options_.keys->row_bytes;
     const std::uint64_t end = range_.end_block.value_or(range_.size_blocks);
     const std::uint64_t left = end > next_block_ ? end - next_block_ : 1;
     return (range_.ranges ? std::min(step_, left) : left) * kBlockBytes;

@@ -2,6 +2,7 @@
 
 #include "decode/copy_binary.h"
 #include "postgres/catalog.h"
+#include "postgres/snapshot.h"
 #include "source/large_reads.h"
 #include "walbrook/batch.h"
 
@@ -25,11 +26,27 @@ struct CopyUnitRange {
     bool ranges = true;  // False: the server cannot scan by ctid range; read it at once.
 };
 
+// Where a copy in ranges of the key stands. Each range is read in a transaction with a snapshot of
+// its own. Goes from unit to unit.
+struct KeyCursor {
+    std::int16_t attnum = 0;           // Of the key's first column.
+    std::optional<std::string> after;  // The end of the last range, as Postgres prints it.
+    bool at_end = false;               // The last range was open.
+    std::uint64_t rows = 10'000;       // About so many are in the next range.
+    std::uint64_t row_bytes = 100;     // About so many has one.
+};
+
+// A range that was read: from where the one before ended.
+struct KeyRange {
+    std::optional<std::string> up_to;  // In it; nothing: it was the last one, which is open.
+    OwnSnapshot snapshot;
+};
+
 struct UnitReaderOptions {
     static constexpr std::uint64_t kFirstStepBlocks = 1024;  // 8 MiB
     TableSchemaPtr schema;                                   // As of the snapshot.
     TableShape shape;                                        // As of the snapshot.
-    std::string snapshot;                                    // Its exported name.
+    std::string snapshot;                                    // Its exported name; not by key.
     std::string row_filter;                                  // SQL, or empty.
     std::chrono::milliseconds yield{2000};                   // About how long one lock is kept.
     // How many blocks the first transaction reads; what step() of the last reader said.
@@ -43,6 +60,13 @@ struct UnitReaderOptions {
     std::function<void(std::uint64_t, std::uint64_t)> after_range;
     // After each batch, with its rows; an error ends the unit.
     std::function<Status(std::size_t)> on_batch;
+
+    // Reads ranges of the key instead of blocks, about unit_bytes of them, and moves the cursor.
+    KeyCursor* keys = nullptr;
+    std::uint64_t unit_bytes = 0;
+    // By key, in each range's transaction, which has locked the table: an error ends the unit.
+    std::function<Status(Connection&, const Deadline&)> check_range;
+    std::function<Status(const KeyRange&)> after_key_range;
 };
 
 // Whether the server would read a ctid range without reading the whole table.
@@ -53,6 +77,9 @@ Result<bool> has_tid_range_scan(Connection& connection, const PhysicalTable& tab
 // SHARE without waiting (and tries again later if the user's DDL is there), compares
 // the table with the snapshot's shape, and copies some blocks. Between them no lock is
 // held: a migration waits for one range, never for the copy.
+//
+// By key (UnitReaderOptions::keys) each of these transactions has a snapshot of its own, taken
+// when the table is locked: so it shows the table as it is.
 //
 // ErrorCode::aborted: the snapshot is gone, or the table is not what it was (another
 // filenode after a rewrite or TRUNCATE, a dropped column, other leaves): copy it again.
@@ -71,6 +98,12 @@ class UnitReader final : public RowReader {
  private:
     Status begin_range();
     Status lock_and_compare(const Deadline& deadline);
+    Status begin_transaction(const Deadline& deadline);
+    Status begin_key_range(const Deadline& deadline);
+    Result<std::string> key_condition() const;
+    Result<std::string> key_name() const;
+    Status end_key_range();
+    void adapt_keys();
     Result<std::string> copy_statement(const TableShape& now);
     Result<bool> read_some();
     Status end_range();
@@ -91,6 +124,11 @@ class UnitReader final : public RowReader {
     std::uint64_t range_expected_ = 0;  // Bytes of the blocks of the running one.
     std::uint64_t range_came_ = 0;      // COPY data of it.
     TableShape now_;
+
+    // By key.
+    KeyRange key_range_;
+    std::uint64_t range_rows_ = 0;
+    std::uint64_t unit_came_ = 0;
 
     std::unique_ptr<BinaryCopyParser> parser_;
     Buffer bytes_;                           // From the socket, not parsed yet.
