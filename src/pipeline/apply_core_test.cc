@@ -133,6 +133,15 @@ class ApplyCoreTest : public ::testing::Test {
     CopyTargetPtr copy_of(const TableSchemaPtr& schema, std::uint64_t position) {
         return std::make_shared<const CopyTarget>(CopyTarget{schema, 1, Lsn{position}});
     }
+    static std::string words(const ChangeBatch& batch, const Change& change) {
+        const auto id = [](const RowBatch& rows, std::int32_t row) {
+            return std::to_string(
+                rows.columns()[0].fixed_at<std::int64_t>(static_cast<std::size_t>(row)));
+        };
+        if (change.new_row < 0) return "without " + id(batch.old_rows, change.old_row);
+        if (change.old_row < 0) return id(batch.new_rows, change.new_row);
+        return id(batch.old_rows, change.old_row) + " to " + id(batch.new_rows, change.new_row);
+    }
     // All of the flush in flight: "t1 7" is an insert, "t1' 7" one into a shadow table.
     std::vector<std::string> flushed() {
         std::vector<std::string> out;
@@ -144,10 +153,8 @@ class ApplyCoreTest : public ::testing::Test {
             if (!item || *item == nullptr) return out;
             if (const auto* batch = std::get_if<ChangeBatch>(*item)) {
                 for (const Change& change : batch->changes) {
-                    const auto row = static_cast<std::size_t>(change.new_row);
-                    const auto id = batch->new_rows.columns()[0].fixed_at<std::int64_t>(row);
                     out.push_back(batch->schema()->name + (batch->copy ? "' " : " ") +
-                                  std::to_string(id));
+                                  words(*batch, change));
                 }
             } else if (const auto* publish = std::get_if<Publish>(*item)) {
                 out.push_back("publish " + publish->copy->schema->name);
@@ -176,7 +183,8 @@ class ApplyCoreTest : public ::testing::Test {
         } else if (const auto* published = std::get_if<action::Published>(&any)) {
             said_.push_back("published " + std::to_string(published->table.oid));
         } else if (const auto* lost = std::get_if<action::CopyLost>(&any)) {
-            said_.push_back("lost " + std::to_string(lost->table.oid));
+            said_.push_back("lost " + std::to_string(lost->table.oid) +
+                            (lost->in_one_snapshot ? " in ranges" : ""));
         } else if (const auto* stopped = std::get_if<action::TableStopped>(&any)) {
             said_.push_back((stopped->copy_again ? "again " : "stopped ") +
                             std::to_string(stopped->table.oid) + " at " +
@@ -193,6 +201,95 @@ class ApplyCoreTest : public ::testing::Test {
     std::string directory_;
     Instant now_{};
     std::uint64_t looks_ = 0;
+};
+
+// A copy of t1 in two ranges of its key: up to 50, whose snapshot shows transactions below 2100,
+// and from there on, whose snapshot shows those below 2200.
+class ApplyCoreRanges : public ApplyCoreTest {
+ protected:
+    ApplyCoreRanges() {
+        auto schema = std::make_shared<TableSchema>(
+            *TableMaker(1, "t1").key("id").column("more", {TypeKind::int64}).make());
+        for (ColumnSchema& column : schema->columns) {
+            column.type_oid = column.base_type_oid = kInt8;
+            EXPECT_TRUE(resolve_type(column));
+        }
+        schema->columns[0].in_identity = true;
+        schema_ = schema;
+        source_[1].schema = schema;
+    }
+    void hold() {
+        start({});
+        feed(input::Hold{.schema = schema_, .range_attnum = 1});
+        relation(1, 2);
+    }
+    static CopySnapshots snapshots() {
+        auto ranges = CopySnapshots::in_ranges_of(1);
+        EXPECT_TRUE(ranges.add(point(50), *SnapshotXids::parse("2100:2100:")));
+        EXPECT_TRUE(ranges.add(std::nullopt, *SnapshotXids::parse("2200:2200:")));
+        return ranges;
+    }
+    static KeyPoint point(std::int64_t id) {
+        Column column({TypeKind::int64});
+        column.append_fixed(id);
+        return *key_point(column, 0);
+    }
+    void copy_done() { feed(input::CopyDone{copy_of(schema_, 2200), snapshots()}); }
+    void publish() {
+        feed(input::Keepalive{{3000}});
+        tick();
+    }
+    static Message& row(Message& message, char mark, int id, const std::string& more) {
+        const std::string text = std::to_string(id);
+        message.text(std::string(1, mark)).number(2, 2).text("t").number(text.size(), 4).text(text);
+        if (more.size() == 1) return message.text(more);  // n or u
+        return message.text("t").number(more.size(), 4).text(more);
+    }
+    void insert_row(std::uint32_t xid, int id) {
+        begin(xid);
+        Message message('I');
+        send(row(message.number(1, 4), 'N', id, "70"));
+        commit(xid);
+    }
+    void remove_row(std::uint32_t xid, int id) {
+        begin(xid);
+        Message message('D');
+        send(row(message.number(1, 4), 'K', id, "n"));
+        commit(xid);
+    }
+    void update_row(std::uint32_t xid, int id) {
+        begin(xid);
+        Message message('U');
+        send(row(message.number(1, 4), 'N', id, "u"));
+        commit(xid);
+    }
+    void move_row(std::uint32_t xid, int from, int to, const std::string& more = "70") {
+        begin(xid);
+        Message message('U');
+        row(message.number(1, 4), 'K', from, "n");
+        send(row(message, 'N', to, more));
+        commit(xid);
+    }
+    void truncate(std::uint32_t xid) {
+        begin(xid);
+        send(Message('T').number(1, 4).number(0, 1).number(1, 4));
+        commit(xid);
+    }
+    static std::vector<std::string> all_of_moves() {
+        return {"t1' without 10", "t1' 11",       "t1' 12 to 13",
+                "t1' 14 to 94",   "t1' 96 to 16", "publish t1"};
+    }
+    void moves() {
+        move_row(2010, 15, 95);
+        move_row(2110, 10, 90);
+        move_row(2120, 91, 11);
+        move_row(2130, 12, 13);
+        move_row(2140, 92, 93);
+        move_row(2310, 14, 94);
+        move_row(2320, 96, 16, "u");
+    }
+
+    TableSchemaPtr schema_;
 };
 
 TEST_F(ApplyCoreTest, FlushesWholeTransactionsOnly) {
@@ -358,6 +455,155 @@ TEST_F(ApplyCoreTest, ATableWhoseSliceWasRefusedIsNotPublished) {
     tick();
     EXPECT_TRUE(core_->is_idle());
     EXPECT_THAT(said_, ElementsAre("holding 1", "stopped 1 at 0"));
+}
+
+TEST_F(ApplyCoreRanges, AChangeIsAskedByTheRangeOfItsKey) {
+    hold();
+    insert_row(2000, 1);
+    insert_row(2010, 99);
+    insert_row(2110, 50);
+    insert_row(2120, 51);
+    update_row(2130, -4);
+    update_row(2140, 97);
+    remove_row(2150, 5);
+    remove_row(2160, 96);
+    insert_row(2300, 6);
+    insert_row(2310, 95);
+    copy_done();
+    EXPECT_EQ(core_->wanted(), Lsn{});  // 2310 is behind the snapshots.
+    publish();
+    EXPECT_THAT(flushed(),
+                ElementsAre("t1' 50", "t1' -4", "t1' without 5", "t1' 6", "t1' 95", "publish t1"));
+}
+
+// The old key of an update is asked by its own range.
+TEST_F(ApplyCoreRanges, ARowThatMovesLeavesOneRangeAndComesIntoAnother) {
+    hold();
+    moves();
+    copy_done();
+    publish();
+    EXPECT_EQ(flushed(), all_of_moves());
+    EXPECT_EQ(flushed(), all_of_moves());
+    EXPECT_THAT(said_, ElementsAre("holding 1"));
+}
+
+TEST_F(ApplyCoreRanges, RowsThatMoveAreTheSameFromDisk) {
+    options_.spill.memory_bytes_max = 0;
+    options_.spill.chunk_bytes = 1;
+    hold();
+    moves();
+    copy_done();
+    publish();
+    EXPECT_EQ(flushed(), all_of_moves());
+    EXPECT_EQ(flushed(), all_of_moves());
+}
+
+TEST_F(ApplyCoreRanges, RowsThatMoveBehindTheCopyAreTheSame) {
+    hold();
+    copy_done();
+    moves();
+    publish();
+    EXPECT_EQ(flushed(), all_of_moves());
+}
+
+// The row is in the range of its old key no more, and the value that is not sent is nowhere.
+TEST_F(ApplyCoreRanges, AMoveWithoutAllValuesIntoAnEarlierRangeLosesTheCopy) {
+    for (const bool is_before : {true, false}) {
+        said_.clear();
+        hold();
+        if (!is_before) copy_done();
+        move_row(2110, 10, 90, "u");  // Only leaves.
+        move_row(2310, 14, 94, "u");  // Follows both snapshots.
+        move_row(2130, 12, 13, "u");  // Stays in its range.
+        if (is_before) copy_done();
+        EXPECT_THAT(said_, ElementsAre("holding 1"));
+        said_.clear();
+        hold();
+        if (!is_before) copy_done();
+        move_row(2120, 91, 11, "u");
+        if (is_before) copy_done();
+        EXPECT_THAT(said_, ElementsAre("holding 1", "lost 1 in ranges"));
+        publish();
+        EXPECT_FALSE(flush_);
+    }
+}
+
+TEST_F(ApplyCoreRanges, WhatConcernsAllRowsIsInAllSnapshotsOrInNone) {
+    for (const std::uint32_t xid : {2000U, 2300U}) {
+        said_.clear();
+        flush_.reset();
+        hold();
+        truncate(xid);
+        insert_row(2400, 7);
+        copy_done();
+        EXPECT_THAT(said_, ElementsAre("holding 1"));
+        publish();
+        EXPECT_THAT(flushed(), ElementsAre("t1' 7", "publish t1"));
+    }
+    for (const bool is_before : {true, false}) {
+        said_.clear();
+        flush_.reset();
+        hold();
+        if (!is_before) copy_done();
+        truncate(2110);
+        if (is_before) copy_done();
+        EXPECT_THAT(said_, ElementsAre("holding 1", "lost 1"));
+    }
+}
+
+TEST_F(ApplyCoreRanges, AVersionBetweenTheSnapshotsLosesTheCopy) {
+    for (const std::uint32_t xid : {2110U, 2300U}) {
+        said_.clear();
+        hold();
+        insert_row(2000, 1);
+        auto wider = std::make_shared<TableSchema>(*schema_);
+        wider->columns[1].name = "renamed";
+        source_[1].schema = wider;
+        begin(xid);
+        Message message('R');
+        message.number(1, 4).text(std::string("public\0", 7)).text("t1").number(0, 1).text("d");
+        message.number(2, 2).number(1, 1).text("id").number(0, 1);
+        message.number(kInt8, 4).number(0xFFFF'FFFF, 4);
+        message.number(0, 1).text("renamed").number(0, 1);
+        send(message.number(kInt8, 4).number(0xFFFF'FFFF, 4));
+        Message inserted('I');
+        send(row(inserted.number(1, 4), 'N', 60, "70"));
+        commit(xid);
+        source_[1].schema = schema_;
+        copy_done();
+        if (xid == 2300) {
+            EXPECT_THAT(said_, ElementsAre("holding 1"));
+        } else {
+            EXPECT_THAT(said_, ElementsAre("holding 1", "lost 1"));
+        }
+    }
+}
+
+TEST_F(ApplyCoreRanges, ALaterSnapshotShowsWhatAnEarlierOneShowed) {
+    const auto parse = [](const char* text) { return *SnapshotXids::parse(text); };
+    auto ranges = CopySnapshots::in_ranges_of(1);
+    EXPECT_TRUE(ranges.add(point(10), parse("2000:2010:2000,2005")));
+    EXPECT_TRUE(ranges.add(point(20), parse("2000:2010:2000,2005")));
+    EXPECT_EQ(ranges.ranges(), 1U);  // The same again.
+    EXPECT_FALSE(ranges.add(point(30), parse("2000:2009:2000,2005")));
+    EXPECT_FALSE(ranges.add(point(30), parse("2000:2020:2000,2006")));
+    EXPECT_FALSE(ranges.add(point(20), parse("2005:2020:2005,2012")));
+    EXPECT_TRUE(ranges.add(point(30), parse("2005:2020:2005,2012")));
+    EXPECT_FALSE(ranges.is_complete());
+    EXPECT_TRUE(ranges.add(std::nullopt, parse("2030:2030:")));
+    EXPECT_TRUE(ranges.is_complete());
+    const auto by = [](std::uint32_t xid) { return Transaction{{xid}, {}, 0, xid}; };
+    const auto shows = [&](std::uint32_t xid, std::int64_t key) {
+        return ranges.shows(by(xid), point(key));
+    };
+    EXPECT_FALSE(shows(2000, 20));
+    EXPECT_TRUE(shows(2000, 21));
+    EXPECT_FALSE(shows(2005, 30));
+    EXPECT_TRUE(shows(2005, 31));
+    EXPECT_TRUE(shows(2001, -1));
+    EXPECT_TRUE(ranges.is_torn(by(2005)));
+    EXPECT_FALSE(ranges.is_torn(by(2001)));
+    EXPECT_FALSE(ranges.is_torn(by(2030)));
 }
 
 // What the destination holds of the visible table is wrong: the copy that is under way heals that.

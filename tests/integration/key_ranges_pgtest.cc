@@ -167,7 +167,75 @@ TEST_P(KeyRanges, HoldEveryRowOnceWhileRowsMoveBetweenThem) {
         EXPECT_EQ(unbalanced(replica, table, 100 * kRows), "") << table;
     }
     EXPECT_EQ(replica.count_in_log("in ranges of the key, each with"), 3);
+    EXPECT_EQ(replica.stop().code, 0);
     EXPECT_EQ(replica.leftovers_at_source(), "");
+}
+
+class KeyRangesOnce : public KeyRanges {};
+INSTANTIATE_TEST_SUITE_P(Pg, KeyRangesOnce, ::testing::ValuesIn(newest_pg_version()), version_name);
+
+// A value that Postgres did not send, of a row that came from a range which has it no more: the
+// next copy has one snapshot, however old that becomes.
+TEST_P(KeyRangesOnce, AreGivenUpWhereLargeValuesMoveBetweenThem) {
+    create("a", "int", "n", "primary key(id)");
+    database().exec("create publication shop for table a");
+    create_churn("true");
+    Replica replica(database());
+    configure(replica);
+    churn();
+    replica.start();
+    ASSERT_TRUE(eventually(
+        [&] { return replica.count_in_log("came to other keys between the snapshots") == 1; },
+        std::chrono::seconds(90)))
+        << replica.log();
+    ASSERT_TRUE(replica.catches_up());
+    stop_churning();
+    ASSERT_TRUE(replica.catches_up());
+    EXPECT_EQ(replica.difference_of("a"), "");
+    EXPECT_EQ(unbalanced(replica, "a", 100 * kRows), "");
+    EXPECT_EQ(replica.count_in_log("in ranges of the key, each with"), 1);
+    EXPECT_EQ(replica.count_in_log("a copy is repeated"), 2);
+    EXPECT_EQ(replica.stop().code, 0);
+}
+
+// What concerns more than single rows repeats the copy, and so does the death of the process.
+TEST_P(KeyRangesOnce, BeginAgainWhenTheTableChangesBetweenThem) {
+    create("a", "int", "n", "primary key(id)");
+    database().exec("create publication shop for table a");
+    create_churn("big is null");
+    Replica replica(database());
+    configure(replica);
+    churn();
+    const auto is_under_way = [&](int repeated) {
+        return eventually([&] { return replica.count_in_log("a copy is repeated") == repeated; },
+                          std::chrono::seconds(60)) &&
+               replica.is_copying("a", 2000);
+    };
+    replica.start();
+    ASSERT_TRUE(is_under_way(1)) << replica.log();
+    replica.kill();
+    replica.start();
+    ASSERT_TRUE(is_under_way(2)) << replica.log();
+    database().exec("alter table a add column more int not null default 7");
+    ASSERT_TRUE(is_under_way(3)) << replica.log();
+    database().exec(
+        "begin; alter table a rename column note to words; alter table a rename column words to "
+        "note; commit");
+    ASSERT_TRUE(is_under_way(4)) << replica.log();
+    stop_churning();
+    database().exec("update a set balance = 0; insert into a(id, balance) values (-5, 1600000)");
+    churn();
+    database().exec(fmt::format(
+        "begin; create temp table kept as select * from a; truncate a; insert into a select * "
+        "from kept; commit"));
+    // The third loss in a row: the next copy has one snapshot.
+    ASSERT_TRUE(eventually([&] { return replica.count_in_log("a copy is repeated") == 5; }));
+    ASSERT_TRUE(replica.catches_up());
+    stop_churning();
+    ASSERT_TRUE(replica.catches_up());
+    EXPECT_EQ(replica.difference_of("a"), "");
+    EXPECT_EQ(unbalanced(replica, "a", 100 * kRows), "");
+    EXPECT_EQ(replica.count_in_log("a copy is repeated"), 5);
     EXPECT_EQ(replica.stop().code, 0);
 }
 
