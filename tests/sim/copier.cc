@@ -4,6 +4,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <charconv>
 #include <memory>
 #include <utility>
 
@@ -18,6 +20,22 @@ SnapshotXids parse(const std::string& text) {
     auto xids = SnapshotXids::parse(text);
     if (!xids) throw Violation("the snapshot " + text + " cannot be parsed");
     return *std::move(xids);
+}
+
+std::int16_t range_attnum(std::size_t table) {
+    return static_cast<std::int16_t>(*key_column(table) + 1);
+}
+
+std::int64_t number(const std::string& text) {
+    std::int64_t value = 0;
+    std::from_chars(text.data(), text.data() + text.size(), value);
+    return value;
+}
+
+KeyPoint point(std::int64_t key) {
+    Column column({TypeKind::int64});
+    column.append_fixed(key);
+    return *key_point(column, 0);
 }
 
 }  // namespace
@@ -49,8 +67,11 @@ void Copier::step(std::size_t table, std::int64_t now_ms, std::uint64_t give_up_
             copy.stage = Stage::asked;
             entry.phase = TablePhase::copying;
             ++entry.attempt;
-            inbox_.push_back(input::Hold{.schema = source_.schema_now(table),
-                                         .read_at = source_.insert_position()});
+            copy.in_ranges = key_column(table) && !entry.in_one_snapshot && random_.percent(50);
+            inbox_.push_back(input::Hold{
+                .schema = source_.schema_now(table),
+                .read_at = source_.insert_position(),
+                .range_attnum = copy.in_ranges ? range_attnum(table) : std::int16_t{0}});
             return;
         case Stage::asked:
             return;
@@ -91,6 +112,21 @@ void Copier::take_snapshot(std::size_t table) {
                       copy.snapshot.insert_position};
     if (bug_ == Bug::publishes_too_early) target.position = {};
     copy.target = std::make_shared<const CopyTarget>(std::move(target));
+    if (copy.in_ranges) {
+        // Of few and near keys, as of the accounts, and of many.
+        const std::uint64_t keys_max = random_.percent(50) ? 8 : 60;
+        for (std::uint64_t i = random_.between(1, 4); i > 0; --i) {
+            copy.bounds.push_back(static_cast<std::int64_t>(random_.below(keys_max)));
+        }
+        std::sort(copy.bounds.begin(), copy.bounds.end());
+        copy.bounds.erase(std::unique(copy.bounds.begin(), copy.bounds.end()), copy.bounds.end());
+        copy.snapshots = CopySnapshots::in_ranges_of(range_attnum(table));
+        copy.units.resize(copy.bounds.size() + 1);
+        expect(destination_.begin_copy(copy.target, {}), "begin a copy");
+        copy.has_begun = true;
+        copy.stage = Stage::copying;
+        return;
+    }
     copy.units.resize(random_.between(1, 4));
     for (auto& [row, values] : source_.rows_seen_by(copy.snapshot, table)) {
         copy.units[row % copy.units.size()].push_back(values);
@@ -105,8 +141,11 @@ void Copier::take_snapshot(std::size_t table) {
 void Copier::write_unit(std::size_t table, std::int64_t now_ms) {
     Copy& copy = copies_[table];
     if (copy.next_unit == copy.units.size()) return finish(table);
+    // Time for changes between the snapshots.
+    if (copy.in_ranges && random_.percent(80)) return;
     if (source_.is_locked_exclusively(table)) return;
     if (source_.filenode_now(table) != copy.filenode) return give_up(table, now_ms);
+    if (copy.in_ranges && !read_range(table)) return give_up(table, now_ms);
     testing::TestReader reader(copy.target->schema);
     const std::vector<Values>& rows = copy.units[copy.next_unit];
     const std::size_t half = rows.size() / 2;
@@ -122,14 +161,52 @@ void Copier::write_unit(std::size_t table, std::int64_t now_ms) {
     reader.add(testing::make_rows(copy.target->schema,
                                   {rows.begin() + static_cast<std::ptrdiff_t>(half), rows.end()}));
     expect(destination_.write_copy(unit, reader, {}), "write a copy");
+    if (copy.in_ranges) {
+        std::optional<KeyPoint> up_to;
+        if (copy.next_unit < copy.bounds.size()) up_to = point(copy.bounds[copy.next_unit]);
+        if (copy.next_unit == 0 || bug_ != Bug::asks_one_snapshot) {
+            copy.xids = parse(copy.snapshot.text);
+        }
+        expect(copy.snapshots.add(up_to, copy.xids), "add a range");
+    }
     ++copy.next_unit;
+}
+
+// The next range under a snapshot of its own. False if the table is another one than before.
+bool Copier::read_range(std::size_t table) {
+    Copy& copy = copies_[table];
+    const std::size_t range = copy.next_unit;
+    const Source::Snapshot snapshot = source_.take_snapshot();
+    if (source_.filenode_seen_by(snapshot, table) != copy.filenode ||
+        source_.schema_seen_by(snapshot, table) != copy.target->schema) {
+        return false;
+    }
+    copy.units[range].clear();
+    for (auto& [row, values] : source_.rows_seen_by(snapshot, table)) {
+        std::int64_t key = number(*values[*key_column(table)]);
+        if (bug_ == Bug::ranges_of_places) key = static_cast<std::int64_t>(row % 60);
+        const bool is_behind = range > 0 && key <= copy.bounds[range - 1];
+        const bool is_beyond = range < copy.bounds.size() && key > copy.bounds[range];
+        if (!is_behind && !is_beyond) copy.units[range].push_back(values);
+    }
+    copy.snapshot = snapshot;
+    return true;
 }
 
 void Copier::finish(std::size_t table) {
     Copy& copy = copies_[table];
     if (!writer_.is_free()) return;
+    if (copy.in_ranges && bug_ != Bug::publishes_too_early) {
+        CopyTarget target = *copy.target;
+        target.position = copy.snapshot.insert_position;
+        copy.target = std::make_shared<const CopyTarget>(std::move(target));
+    }
     expect(destination_.finish_copy(copy.target, {}), "finish a copy");
-    inbox_.push_back(input::CopyDone{copy.target, copy.xids});
+    if (copy.in_ranges) {
+        inbox_.push_back(input::CopyDone{copy.target, copy.snapshots});
+    } else {
+        inbox_.push_back(input::CopyDone{copy.target, copy.xids});
+    }
     registry_[table].phase = TablePhase::catching_up;
     copy.stage = Stage::publishing;
 }
@@ -160,11 +237,14 @@ void Copier::on_published(TableId id) {
         throw Violation(fmt::format("table {} is published while {}", table, describe(table)));
     }
     copy.stage = Stage::none;
+    if (copy.in_ranges && copy.snapshots.ranges() > 1) ++published_in_ranges_;
     registry_[table].phase = TablePhase::ready;
+    registry_[table].in_one_snapshot = false;
 }
 
-void Copier::on_lost(TableId id, std::int64_t now_ms) {
-    const std::size_t table = Source::table_of(id.oid);
+void Copier::on_lost(const action::CopyLost& lost, std::int64_t now_ms) {
+    const std::size_t table = Source::table_of(lost.table.oid);
+    registry_[table].in_one_snapshot = lost.in_one_snapshot;
     const Stage stage = copies_[table].stage;
     if (stage == Stage::none || stage == Stage::asked) {
         throw Violation("a copy was lost that nobody made");

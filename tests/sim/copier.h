@@ -17,6 +17,7 @@ struct TableEntry {
     TablePhase phase = TablePhase::queued;
     std::uint32_t attempt = 0;
     std::int64_t not_before_ms = 0;
+    bool in_one_snapshot = false;  // The next copy, whatever chance says.
 };
 using Registry = std::array<TableEntry, kTables>;
 
@@ -34,13 +35,15 @@ class Copier {
     // What the core says.
     void on_holding(TableId table);
     void on_published(TableId table);
-    void on_lost(TableId table, std::int64_t now_ms);
+    void on_lost(const action::CopyLost& lost, std::int64_t now_ms);
     void on_stopped(const action::TableStopped& stopped, std::int64_t now_ms);
 
     bool is_open(std::size_t table) const { return copies_[table].stage != Stage::none; }
     // The shadow table that a flush may name is no longer there.
     bool is_copy_gone(TableId table) const;
     std::string describe(std::size_t table) const;
+    // Tables that were published with more than one snapshot.
+    std::uint64_t published_in_ranges() const { return published_in_ranges_; }
 
  private:
     enum class Stage { none, asked, held, copying, publishing, cleaning };
@@ -55,10 +58,15 @@ class Copier {
         std::size_t next_unit = 0;
         bool has_begun = false;
         std::int64_t again_at_ms = 0;
+        // In ranges of the key, where `bounds` has their ends: a snapshot for each.
+        bool in_ranges = false;
+        std::vector<std::int64_t> bounds;
+        CopySnapshots snapshots;
     };
 
     void take_snapshot(std::size_t table);
     void write_unit(std::size_t table, std::int64_t now_ms);
+    bool read_range(std::size_t table);
     void finish(std::size_t table);
     void give_up(std::size_t table, std::int64_t again_at_ms);
 
@@ -70,6 +78,7 @@ class Copier {
     Registry& registry_;
     const Bug bug_;
     std::array<Copy, kTables> copies_;
+    std::uint64_t published_in_ranges_ = 0;
 };
 
 }  // namespace walbrook::sim

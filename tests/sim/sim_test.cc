@@ -71,12 +71,13 @@ Coverage run(Seeds seeds) {
     }
     fmt::print(
         "seeds {}..{}: {} flushes ({} slices), {} transactions and {} streamed ones ({} aborts), "
-        "{} truncates, {} tables published, {} copies lost, {} tables stopped, {} refused, "
+        "{} truncates, {} tables published ({} in ranges), {} copies lost ({} to moves), {} tables "
+        "stopped, {} refused, "
         "{} crashes, {} disconnects\n",
         seeds.first, seeds.last, coverage.flushes, coverage.slices, coverage.transactions,
         coverage.streamed, coverage.stream_aborts, coverage.truncates, coverage.published,
-        coverage.copies_lost, coverage.tables_stopped, coverage.refused, coverage.crashes,
-        coverage.disconnects);
+        coverage.published_in_ranges, coverage.copies_lost, coverage.moves_lost,
+        coverage.tables_stopped, coverage.refused, coverage.crashes, coverage.disconnects);
     return coverage;
 }
 
@@ -88,6 +89,7 @@ TEST(Sim, FixedSeeds) {
     EXPECT_GT(coverage.streamed, 0U);
     EXPECT_GT(coverage.stream_aborts, 0U);
     EXPECT_GT(coverage.truncates, 0U);
+    EXPECT_GT(coverage.published_in_ranges, 0U);
     EXPECT_GT(coverage.copies_lost, 0U);
     EXPECT_GT(coverage.tables_stopped, 0U);
     EXPECT_GT(coverage.refused, 0U);
@@ -122,7 +124,9 @@ INSTANTIATE_TEST_SUITE_P(Sim, PlantedBug,
                                          std::pair{"ConfirmsTooEarly", Bug::confirms_too_early},
                                          std::pair{"RepeatsUnknownFlush",
                                                    Bug::repeats_unknown_flush},
-                                         std::pair{"ForgetsPosition", Bug::forgets_position}),
+                                         std::pair{"ForgetsPosition", Bug::forgets_position},
+                                         std::pair{"AsksOneSnapshot", Bug::asks_one_snapshot},
+                                         std::pair{"RangesOfPlaces", Bug::ranges_of_places}),
                          [](const auto& param) { return std::string(param.param.first); });
 
 std::optional<std::uint64_t> parse_seed(std::string_view text) {

@@ -41,6 +41,8 @@ void Coverage::add(const Coverage& other) {
     flushes += other.flushes;
     slices += other.slices;
     published += other.published;
+    published_in_ranges += other.published_in_ranges;
+    moves_lost += other.moves_lost;
     copies_lost += other.copies_lost;
     tables_stopped += other.tables_stopped;
     refused += other.refused;
@@ -318,11 +320,14 @@ void World::act(CoreAction& any) {
     } else if (const auto* published = std::get_if<action::Published>(&any)) {
         trace("published {}", published->table.oid);
         ++coverage_.published;
+        const std::uint64_t before = copier.published_in_ranges();
         copier.on_published(published->table);
+        coverage_.published_in_ranges += copier.published_in_ranges() - before;
     } else if (const auto* lost = std::get_if<action::CopyLost>(&any)) {
         trace("lost {}: {}", lost->table.oid, lost->reason);
         ++coverage_.copies_lost;
-        copier.on_lost(lost->table, now_ms_);
+        coverage_.moves_lost += lost->in_one_snapshot;
+        copier.on_lost(*lost, now_ms_);
     } else if (const auto* stopped = std::get_if<action::TableStopped>(&any)) {
         trace("stopped {}: {}", stopped->table.oid, stopped->error.message());
         ++coverage_.tables_stopped;

@@ -26,6 +26,8 @@ struct Coverage {
     std::uint64_t flushes = 0;
     std::uint64_t slices = 0;
     std::uint64_t published = 0;
+    std::uint64_t published_in_ranges = 0;
+    std::uint64_t moves_lost = 0;  // Copies in ranges that had to have one snapshot.
     std::uint64_t copies_lost = 0;
     std::uint64_t tables_stopped = 0;
     std::uint64_t refused = 0;
