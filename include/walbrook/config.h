@@ -96,7 +96,8 @@ struct PipelineConfig {
     // WAL that the slot may hold back at the source before slot_lag_behavior acts; 0: no limit.
     std::uint64_t max_slot_lag_bytes = 0;
     SlotLagBehavior slot_lag_behavior = SlotLagBehavior::warn;
-    // A copy whose snapshot is older is named as a problem; 0: never.
+    // A copy whose snapshot is older begins again in ranges of its key, with a snapshot for each;
+    // where that cannot be, it is named as a problem. 0: any age.
     std::uint64_t max_snapshot_age_secs = 0;
     // How often a tiny logical message is written to the source's log; 0: never.
     std::uint32_t heartbeat_interval_ms = 0;

@@ -328,9 +328,11 @@ void add_kindness_keys(std::vector<Key>& keys) {
     keys.push_back({.name = "pipeline.max_snapshot_age_secs",
                     .place = place<std::uint64_t>(
                         [](auto& c) -> auto& { return c.pipeline.max_snapshot_age_secs; }),
-                    .doc = "A copy whose snapshot is older is a problem in `status` and a warning "
-                           "in the log: until it ends, vacuum removes no row that died since; 0 "
-                           "for never.",
+                    .doc =
+                        "While a copy's snapshot lives, vacuum removes no row that died since. One "
+                        "that is older: the table is copied again in ranges of its key, each with "
+                        "a snapshot of its own, where the key begins with an integer or a uuid; "
+                        "else it is a problem in `status` and a warning in the log. 0: any age.",
                     .example = "86400",
                     .max = 31'536'000});
     keys.push_back(

@@ -432,6 +432,7 @@ UnitReaderOptions TableCopy::reader_options(const PhysicalTable& table, const Co
     };
     options.before_range = [this, &pass, &range_end, stop,
                             yield](std::uint64_t expected) -> Status {
+        WALBROOK_RETURN_IF_ERROR(switch_to_ranges_when_old());
         if (!parts_.copy_rate.admit(expected, stop)) {
             return Error(ErrorCode::cancelled, "stopped while copies were too fast");
         }

@@ -153,16 +153,17 @@ Status UnitReader::begin_range() {
 
 Status UnitReader::begin_transaction(const Deadline& deadline) {
     if (options_.keys == nullptr) return import_snapshot(connection_, deadline, options_.snapshot);
-    // The snapshot comes with the first query: LOCK TABLE and SET take none.
-    return connection_.exec(deadline,
-                            "begin isolation level repeatable read read only; "
-                            "set local enable_seqscan = off; set local enable_sort = off");
+    // The snapshot comes with the first query, which is not LOCK TABLE.
+    return connection_.exec(deadline, "begin isolation level repeatable read read only");
 }
 
 // The end of the range is the key that so many rows further stands.
 Status UnitReader::begin_key_range(const Deadline& deadline) {
     WALBROOK_TRY(key_range_.snapshot, read_own_snapshot(connection_, deadline));
     WALBROOK_RETURN_IF_ERROR(options_.check_range(connection_, deadline));
+    // Not the whole table for each range, whatever the statistics say.
+    WALBROOK_RETURN_IF_ERROR(
+        connection_.exec(deadline, "set local enable_seqscan = off; set local enable_sort = off"));
     WALBROOK_TRY(const std::string key, key_name());
     const KeyCursor& at = *options_.keys;
     std::uint64_t rows = at.rows;
