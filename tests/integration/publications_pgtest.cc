@@ -66,6 +66,14 @@ TEST_P(Publications, OfAllTablesANewTableComesByItself) {
     ASSERT_TRUE(becomes_equal("late")) << replica_->log();
     database().exec("delete from late where id > 500");
     ASSERT_TRUE(becomes_equal("late")) << replica_->log();
+    // So does a partition that is detached.
+    database().exec(
+        "create table whole (id int primary key, v text) partition by range (id);"
+        "create table part partition of whole for values from (0) to (100);"
+        "insert into whole select g, 'v' from generate_series(1, 50) g");
+    ASSERT_TRUE(becomes_equal("whole")) << replica_->log();
+    database().exec("alter table whole detach partition part; insert into part values (60, 'w')");
+    ASSERT_TRUE(becomes_equal("part")) << replica_->log();
     stop();
 }
 

@@ -355,6 +355,14 @@ TEST_P(StandbySourceOnce, WithAStoreInPostgresElsewhere) {
     replica().start();
     ASSERT_TRUE(replica().catches_up());
     EXPECT_EQ(replica().difference_of("item"), "");
+    // Its slot goes on when nothing that is published is written.
+    database().exec("create table nobody(id int); insert into nobody values (1)");
+    const Lsn written = database().lsn();
+    Connection there = at_standby();
+    EXPECT_TRUE(eventually([&] {
+        return parse_lsn(must_query(
+                   there, "select confirmed_flush_lsn from pg_replication_slots")[0][0]) >= written;
+    }));
     EXPECT_EQ(replica().stop().code, 0);
     EXPECT_EQ(store.value("select count(*) from walbrook.tables where phase = 'ready'"), "1");
 }
