@@ -6,6 +6,19 @@ function(walbrook_test_sources)
     set_source_files_properties(${ARGN} PROPERTIES COMPILE_OPTIONS "-O0;-fno-sanitize=undefined")
 endfunction()
 
+# walbrook_long_test(NAME PROGRAM SHARDS LABELS)
+#
+# Adds NAME.0, NAME.1 …, which each run a part of the program's cases: side by side, as most of the
+# time they wait, and before the short ones, so that none is left to run alone at the end.
+function(walbrook_long_test name program shards labels)
+    math(EXPR last "${shards} - 1")
+    foreach(shard RANGE ${last})
+        add_test(NAME ${name}.${shard} COMMAND ${program})
+        set_tests_properties(${name}.${shard} PROPERTIES LABELS "${labels}" TIMEOUT 2700 COST 1000
+            ENVIRONMENT "GTEST_TOTAL_SHARDS=${shards};GTEST_SHARD_INDEX=${shard}")
+    endforeach()
+endfunction()
+
 # walbrook_folder(NAME [LIBS ...] [TEST_LIBS ...])
 #
 # Makes the library walbrook_NAME from the *.cc beside the CMakeLists.txt, and, for

@@ -144,8 +144,10 @@ bool CatalogWatch::has_seen(const Question& question) const {
 
 // The stream of a standby goes on over the end of a timeline without a word.
 Status CatalogWatch::watch_timeline(bool in_recovery, const Deadline& deadline) {
+    // Whoever promoted it may have ended our session: nobody saw it as a standby then.
+    const bool is_new = std::exchange(is_new_session_, false);
     if (!in_recovery) {
-        if (look_.in_recovery) ++turns_;
+        if (look_.in_recovery || is_new) ++turns_;
         walsender_.reset();
         return {};
     }
@@ -156,7 +158,7 @@ Status CatalogWatch::watch_timeline(bool in_recovery, const Deadline& deadline) 
         WALBROOK_TRY(walsender_, Connection::open(parts_.config.pg_connection, purpose, deadline));
     }
     WALBROOK_TRY(const SystemIdentity system, identify_system(*walsender_, deadline));
-    if (timeline_ != 0 && system.timeline != timeline_) ++turns_;
+    if (system.timeline != timeline_ && (timeline_ != 0 || is_new)) ++turns_;
     timeline_ = system.timeline;
     return {};
 }
@@ -167,6 +169,7 @@ Status CatalogWatch::connect(const std::stop_token& stop) {
     purpose.application_name = application_name(parts_.config.id, "catalog");
     WALBROOK_TRY(connection_,
                  Connection::open(parts_.config.pg_connection, purpose, within(kDeadline, stop)));
+    is_new_session_ = true;
     return {};
 }
 

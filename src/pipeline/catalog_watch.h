@@ -39,7 +39,8 @@ class CatalogWatch {
     // first made; nothing: there was none yet. For a stream that ended because the
     // publication did not exist. Thread-safe.
     std::optional<Lsn> position_with_publication();
-    // How often a standby was found to be promoted, or to follow another timeline. Thread-safe.
+    // Grows when a standby is found to be promoted, or to follow another timeline; also with a
+    // new session, before which that may have happened unseen. Thread-safe.
     std::uint64_t turns() const { return turns_; }
     // Why the catalog cannot be read, or what is wrong with the publication; empty: nothing.
     std::string trouble() const;
@@ -80,6 +81,7 @@ class CatalogWatch {
     std::set<TableId> retiring_;
     Instant next_look_{};
     std::atomic<std::uint64_t> turns_{0};
+    bool is_new_session_ = false;          // Not looked with yet.
     std::optional<Connection> walsender_;  // To a standby, which tells its timeline only there.
     std::uint32_t timeline_ = 0;           // At the last look; 0: not asked.
 

@@ -38,6 +38,7 @@ constexpr milliseconds kIdleTick{500};
 constexpr int kFramesPerRound = 2048;
 constexpr std::string_view kUndefinedObject = "42704";
 constexpr seconds kConnectDeadline{30};
+constexpr seconds kLastLookDeadline{5};
 // A server that has nothing to say answers when it is asked. Twice its wal_sender_timeout is
 // what it would give us, the least is what a loaded machine may need for an answer.
 constexpr seconds kSilenceMin{10};
@@ -138,36 +139,40 @@ void StreamThread::work() {
         }
         jump_to_publication();
     }
+    note_promotion();
     counters_.state = "stopped";
+}
+
+Result<StreamThread::Server> StreamThread::open(const Deadline& deadline) const {
+    Purpose purpose;
+    purpose.application_name = application_name(parts_.config.id, "stream");
+    purpose.replication = true;
+    WALBROOK_TRY(Connection connection,
+                 Connection::open(parts_.config.pg_connection, purpose, deadline));
+    // Before its timeline is asked for: the one of a primary stays.
+    WALBROOK_TRY(const Rows rows, connection.query(deadline,
+                                                   "select pg_postmaster_start_time(),"
+                                                   " pg_is_in_recovery()"));
+    WALBROOK_TRY(const SystemIdentity system, identify_system(connection, deadline));
+    return Server{std::move(connection), system, std::string(rows.text(0, 0)),
+                  rows.text(0, 1) == "t"};
 }
 
 Status StreamThread::connect() {
     const Deadline deadline = within(kConnectDeadline, stop_.get_token());
-    Purpose purpose;
-    purpose.application_name = application_name(parts_.config.id, "stream");
-    purpose.replication = true;
     const std::uint64_t turns = parts_.watch.turns();
-    WALBROOK_TRY(Connection connection,
-                 Connection::open(parts_.config.pg_connection, purpose, deadline));
-    WALBROOK_TRY(const SystemIdentity system, identify_system(connection, deadline));
+    WALBROOK_TRY(Server server, open(deadline));
+    const SystemIdentity& system = server.system;
     if (system.system_identifier != lineage_.system_identifier) {
         return Error(ErrorCode::corrupt_state,
                      fmt::format("the server is another database system than at the start ({} "
                                  "instead of {}); point pg_connection at the right one",
                                  system.system_identifier, lineage_.system_identifier));
     }
-    WALBROOK_TRY(const Rows server, connection.query(deadline,
-                                                     "select pg_postmaster_start_time(),"
-                                                     " pg_is_in_recovery()"));
-    const std::string server_start(server.text(0, 0));
-    const bool is_standby = server.text(0, 1) == "t";
     if (system.timeline != lineage_.timeline) {
-        // A standby that was promoted under our stream, or whose primary was another one's standby,
-        // has all that it sent us.
-        const bool is_same = at_standby_ && server_start == server_start_;
-        WALBROOK_RETURN_IF_ERROR(follow_timeline(connection, system, deadline, is_same));
+        WALBROOK_RETURN_IF_ERROR(follow_timeline(server, deadline));
     }
-    if (core_.received() > system.position && is_standby) {
+    if (core_.received() > system.position && server.is_standby) {
         return Error(ErrorCode::unavailable,
                      fmt::format("the standby has received up to {}, and its stream had sent up "
                                  "to {} before: waiting until it is there again",
@@ -185,25 +190,28 @@ Status StreamThread::connect() {
     options.publication = parts_.config.publication_name;
     options.start = core_.received();
     options.binary = settings_.binary;
-    auto started = ReplicationStream::start(std::move(connection), options, deadline);
+    auto started = ReplicationStream::start(std::move(server.connection), options, deadline);
     // It says best why the server refuses a slot, and once that is ours nobody can change it.
     const Status slot = check_slot(parts_.config, confirm_bound_, deadline);
     if (!slot && (started || slot.error().code() == ErrorCode::missing_slot)) return slot;
     if (!started) return std::move(started).error();
     stream_ = *std::move(started);
-    server_start_ = server_start;
-    at_standby_ = is_standby;
+    server_start_ = server.start;
+    at_standby_ = server.is_standby;
     turns_ = turns;
     heard_ = now();
     parts_.log.info("streaming", {{"slot", options.slot}, {"from", options.start}});
     return send_status(false);
 }
 
-Status StreamThread::follow_timeline(Connection& connection, const SystemIdentity& system,
-                                     const Deadline& deadline, bool is_same) {
+Status StreamThread::follow_timeline(Server& server, const Deadline& deadline) {
+    const SystemIdentity& system = server.system;
+    // A standby that was promoted under our stream, or whose primary was another one's standby,
+    // has all that it sent us.
+    const bool is_same = at_standby_ && server.start == server_start_;
     if (!is_same) {
-        WALBROOK_RETURN_IF_ERROR(check_timeline(connection, deadline, lineage_.timeline, system,
-                                                core_.continues_from()));
+        WALBROOK_RETURN_IF_ERROR(check_timeline(server.connection, deadline, lineage_.timeline,
+                                                system, core_.continues_from()));
     }
     parts_.log.info("the server is on a new timeline",
                     {{"timeline", system.timeline}, {"before", lineage_.timeline}});
@@ -217,6 +225,22 @@ Status StreamThread::follow_timeline(Connection& connection, const SystemIdentit
     step(input::TimelineChanged{});
     confirmed_ = std::min(confirmed_, core_.received());
     return {};
+}
+
+// A standby may have been promoted since the catalog was last looked at. The next start must not
+// take what it sent since then for another server's.
+void StreamThread::note_promotion() {
+    if (!at_standby_) return;
+    const Deadline deadline = within(kLastLookDeadline);
+    auto server = open(deadline);
+    if (!server || server->system.system_identifier != lineage_.system_identifier ||
+        server->system.timeline == lineage_.timeline || server->start != server_start_) {
+        return;
+    }
+    if (Status status = follow_timeline(*server, deadline); !status) {
+        parts_.log.failed(LogLevel::warn, "the server's new timeline could not be stored",
+                          status.error());
+    }
 }
 
 void StreamThread::set_trouble(std::string text) {

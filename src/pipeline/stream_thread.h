@@ -62,10 +62,18 @@ class StreamThread {
  private:
     enum class End { stopped, drained, reconnect };
 
+    struct Server {
+        Connection connection;  // For replication.
+        SystemIdentity system;
+        std::string start;  // Of its postmaster: tells servers apart that have the same data.
+        bool is_standby = false;
+    };
+
     void work();
+    Result<Server> open(const Deadline& deadline) const;
     Status connect();
-    Status follow_timeline(Connection& connection, const SystemIdentity& system,
-                           const Deadline& deadline, bool is_same);
+    Status follow_timeline(Server& server, const Deadline& deadline);
+    void note_promotion();
     void set_trouble(std::string text);
     Status stream(End& end);
     Status read_frames();

@@ -9,6 +9,9 @@
 
 #include <gmock/gmock.h>
 
+#include <sstream>
+#include <string_view>
+
 namespace walbrook::testing {
 namespace {
 
@@ -16,6 +19,19 @@ using std::chrono::hours;
 
 class Clock : public PgTest {};
 INSTANTIATE_TEST_SUITE_P(Pg, Clock, ::testing::ValuesIn(newest_pg_version()), version_name);
+
+// Each line begins with it, as ISO 8601 says it.
+bool has_a_time_before_its_first(const std::string& log) {
+    constexpr std::string_view begin = "{\"time\":\"20YY-MM";
+    std::istringstream lines(log);
+    std::string first;
+    for (std::string line; std::getline(lines, line);) {
+        line.resize(begin.size());
+        if (first.empty()) first = line;
+        if (line < first) return true;
+    }
+    return false;
+}
 
 TEST_P(Clock, JumpsAreOnlySeenInTimesForPeople) {
     MovedClock clock;
@@ -42,8 +58,7 @@ TEST_P(Clock, JumpsAreOnlySeenInTimesForPeople) {
         replica.start();
         ASSERT_TRUE(replica.catches_up());
     }
-    // It did see them: a log that was written 400 days ago.
-    EXPECT_GT(replica.count_in_log("\"ts\":"), 0);
+    EXPECT_TRUE(has_a_time_before_its_first(replica.log()));  // It did see them.
     bank.expect_nothing_lost(replica);
 }
 

@@ -94,6 +94,8 @@ class Replica {
  private:
     void write_config();
     bool is_lake_there() const;
+    std::string difference_in(LakeReader& lake, const std::vector<std::string>& tables,
+                              const std::string& schema);
 
     Database& source_;
     std::string publication_;

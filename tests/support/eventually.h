@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <thread>
 #include <utility>
@@ -15,9 +16,13 @@ template <class Condition>
     const auto until = std::chrono::steady_clock::now() + timeout;
     std::chrono::milliseconds pause(1);
     for (;;) {
+        const auto asked = std::chrono::steady_clock::now();
         if (condition()) return true;
-        if (std::chrono::steady_clock::now() >= until) return false;
-        std::this_thread::sleep_for(pause);
+        const auto answered = std::chrono::steady_clock::now();
+        if (answered >= until) return false;
+        // A costly question takes no more than a third of the time from what is waited for.
+        std::this_thread::sleep_for(
+            std::max(pause, std::chrono::ceil<std::chrono::milliseconds>((answered - asked) * 2)));
         pause = std::min(pause * 2, std::chrono::milliseconds(50));
     }
 }

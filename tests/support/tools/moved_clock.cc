@@ -27,6 +27,7 @@ time_t seconds_to_add() {
 
 }  // namespace
 
+#pragma GCC visibility push(default)
 extern "C" {
 
 int clock_gettime(clockid_t clock, struct timespec* out) noexcept {
@@ -52,3 +53,4 @@ time_t time(time_t* out) noexcept {
     return at.tv_sec;
 }
 }
+#pragma GCC visibility pop
