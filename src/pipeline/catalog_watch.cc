@@ -169,7 +169,7 @@ Status CatalogWatch::connect(const std::stop_token& stop) {
     purpose.application_name = application_name(parts_.config.id, "catalog");
     WALBROOK_TRY(connection_,
                  Connection::open(parts_.config.pg_connection, purpose, within(kDeadline, stop)));
-    is_new_session_ = true;
+    is_new_session_ = std::exchange(had_session_, true);  // The first one missed nothing.
     return {};
 }
 

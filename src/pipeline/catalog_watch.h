@@ -81,7 +81,8 @@ class CatalogWatch {
     std::set<TableId> retiring_;
     Instant next_look_{};
     std::atomic<std::uint64_t> turns_{0};
-    bool is_new_session_ = false;          // Not looked with yet.
+    bool had_session_ = false;
+    bool is_new_session_ = false;          // After a lost one, and not looked with yet.
     std::optional<Connection> walsender_;  // To a standby, which tells its timeline only there.
     std::uint32_t timeline_ = 0;           // At the last look; 0: not asked.
 

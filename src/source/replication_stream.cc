@@ -1,14 +1,14 @@
 #include "source/replication_stream.h"
 
+#include "base/clock.h"
+#include "postgres/quote.h"
+
 #include <fmt/format.h>
 #include <libpq-fe.h>
-#include <sys/socket.h>
 
 #include <array>
 #include <cstring>
-
-#include "base/clock.h"
-#include "postgres/quote.h"
+#include <sys/socket.h>
 
 namespace walbrook {
 namespace {
@@ -36,6 +36,24 @@ int protocol_version(int server_version) {
 // A large receive buffer lets the walsender go on while we apply, so that both sides
 // change turns less often.
 constexpr int kReceiveBufferBytes = 4 << 20;
+
+// No message of Postgres is larger than 1 GB (MaxAllocSize in memutils.h). Behind such a row this
+// slot gives nothing: decoding goes by the catalog of the row's time, so that a publication
+// without the table comes too late.
+Error ended(const Error& why) {
+    Error error = Error(why).with_context("the server ended the stream");
+    if (!why.sqlstate().starts_with("54") &&
+        why.message().find("invalid memory alloc request size") == std::string::npos) {
+        return error;
+    }
+    return Error(ErrorCode::config,
+                 error.message() +
+                     ". A changed row is probably larger than what Postgres can send (1 GB): make "
+                     "it smaller or leave its large columns out of the publication, then drop the "
+                     "slot and start with invalidated_slot_behavior: recreate, which copies all "
+                     "tables again")
+        .with_sqlstate(why.sqlstate());
+}
 
 }  // namespace
 
@@ -81,13 +99,13 @@ Result<StreamEvent> ReplicationStream::next() {
         const int size = PQgetCopyData(conn, &buffer_, 1);
         if (size > 0) {
             may_have_more_ = true;
-            return parse({reinterpret_cast<const std::byte*>(buffer_),
-                          static_cast<std::size_t>(size)});
+            return parse(
+                {reinterpret_cast<const std::byte*>(buffer_), static_cast<std::size_t>(size)});
         }
         if (size == -2) return connection_.error("read the replication stream");
         if (size == -1) {
             const Status end = connection_.finish_copy(within(std::chrono::seconds(5)));
-            if (!end) return Error(end.error()).with_context("the server ended the stream");
+            if (!end) return ended(end.error());
             return Error(ErrorCode::unavailable, "the server ended the replication stream");
         }
         if (attempt == 0 && !(large_reads_ ? large_reads_->consume() : PQconsumeInput(conn) != 0)) {

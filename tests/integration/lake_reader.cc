@@ -8,7 +8,9 @@
 
 #include <algorithm>
 #include <charconv>
+#include <mutex>
 #include <stdexcept>
+#include <utility>
 
 namespace walbrook::testing {
 namespace {
@@ -107,16 +109,58 @@ std::string postgres_text(TypeKind kind, const std::string& text) {
     return to_text(schema, column, 0);
 }
 
+// DuckDBs without a lake. To load the extensions takes longer than most of what is asked, and what
+// was read of a lake is forgotten with it.
+class Engines {
+ public:
+    // Never destroyed: at the end of the process DuckDB's thread-local memory is gone before.
+    static Engines& all() {
+        static auto* const engines = new Engines();
+        return *engines;
+    }
+    std::unique_ptr<duckdb_engine::Database> take() {
+        {
+            const std::lock_guard lock(mutex_);
+            if (!idle_.empty()) {
+                auto database = std::move(idle_.back());
+                idle_.pop_back();
+                return database;
+            }
+        }
+        duckdb_engine::DatabaseOptions options;
+        options.extensions = {"sqlite_scanner", "postgres_scanner", "ducklake", "icu"};
+        return must(duckdb_engine::Database::create(options));
+    }
+    void give_back(std::unique_ptr<duckdb_engine::Database> database) {
+        const std::lock_guard lock(mutex_);
+        idle_.push_back(std::move(database));
+    }
+
+ private:
+    std::mutex mutex_;
+    std::vector<std::unique_ptr<duckdb_engine::Database>> idle_;
+};
+
 }  // namespace
 
-LakeReader::LakeReader(std::string catalog) {
-    duckdb_engine::DatabaseOptions options;
-    options.extensions = {"sqlite_scanner", "postgres_scanner", "ducklake", "icu"};
-    database_ = must(duckdb_engine::Database::create(options));
+LakeReader::LakeReader(std::string catalog) : database_(Engines::all().take()) {
     session_ = must(database_->connect());
     must(session_->run("set timezone = 'UTC'"));
-    must(session_->run(fmt::format("attach {} as lake (read_only)",
-                                   duckdb_engine::quote_literal(attach_uri(catalog)))));
+    const Status attached = session_->run(fmt::format(
+        "attach {} as lake (read_only)", duckdb_engine::quote_literal(attach_uri(catalog))));
+    if (attached) return;
+    // The lake may only be being made, and is asked for again.
+    session_.reset();
+    Engines::all().give_back(std::move(database_));
+    must(attached);
+}
+
+LakeReader::LakeReader(LakeReader&&) noexcept = default;
+
+LakeReader::~LakeReader() {
+    if (!session_) return;
+    // One that a test left in the middle of something is not used again.
+    if (session_->run("use memory; detach lake")) Engines::all().give_back(std::move(database_));
 }
 
 std::vector<std::vector<std::string>> LakeReader::query(const std::string& sql) {

@@ -1,11 +1,11 @@
 #pragma once
 
+#include "destinations/duckdb_engine/engine.h"
+#include "support/database.h"
+
 #include <memory>
 #include <string>
 #include <vector>
-
-#include "destinations/duckdb_engine/engine.h"
-#include "support/database.h"
 
 namespace walbrook::testing {
 
@@ -14,6 +14,9 @@ namespace walbrook::testing {
 class LakeReader {
  public:
     explicit LakeReader(std::string catalog);
+    LakeReader(LakeReader&& other) noexcept;
+    LakeReader& operator=(LakeReader&&) = delete;
+    ~LakeReader();
 
     // Each row as one tab-separated line of what Postgres would print, escaped as COPY
     // does, sorted by bytes: equal to table_rows() of the source.

@@ -366,6 +366,32 @@ TEST_P(LargeOnce, ValuesNearTheLimitOfTheProtocolArriveExactly) {
     stop();
 }
 
+// The old row and the new one are one message. Nothing behind it can be had from the slot, so the
+// pipeline says so and ends; the others' rows are all there after the remedy.
+TEST_P(LargeOnce, AChangeThatTheServerCannotSendIsNamedWithItsRemedy) {
+    follow(
+        "create table t (id int primary key, v text); alter table t replica identity full;"
+        "create table c (id int primary key); insert into t values (1, repeat('a', 600 << 20))");
+    database().exec(
+        "update t set v = repeat('b', 600 << 20); insert into c values (1);"
+        "alter table t replica identity default");
+    ASSERT_TRUE(eventually([&] { return !replica_->is_running(); }, std::chrono::minutes(3)));
+    EXPECT_EQ(replica_->stop().code, 78);
+    EXPECT_THAT(replica_->log(), HasSubstr("larger than what Postgres can send (1 GB)"));
+    database().exec(fmt::format("select pg_drop_replication_slot('walbrook_{}')", replica_->id()));
+    replica_->configure("invalidated_slot_behavior: recreate");
+    replica_->start();
+    ASSERT_TRUE(eventually([&] {
+        return replica_->is_running() && replica_->difference_of("c").empty();
+    })) << replica_->log();
+    ASSERT_TRUE(replica_->catches_up(std::chrono::minutes(3)));
+    LakeReader reader = replica_->reader();
+    ASSERT_TRUE(reader.session().run("SET memory_limit = '12GB'"));
+    EXPECT_EQ(reader.query("select id, length(v), md5(v) from lake.public.t"),
+              database().query("select id, length(v), md5(v) from t"));
+    stop();
+}
+
 #endif
 
 }  // namespace

@@ -367,6 +367,30 @@ TEST_P(StandbySourceOnce, WithAStoreInPostgresElsewhere) {
     EXPECT_EQ(store.value("select count(*) from walbrook.tables where phase = 'ready'"), "1");
 }
 
+// Before the catalog was looked at again: the next start must not take the server for another.
+TEST_P(StandbySourceOnce, APromotionJustBeforeAStopIsKnownToTheNextStart) {
+    begin();
+    database().exec(
+        "create table item(id int primary key); insert into item values (1);"
+        "create publication shop for table item");
+    replicate();
+    {
+        const RunningXacts records(database());
+        replica().start();
+        ASSERT_TRUE(replica().catches_up());
+    }
+    promote();
+    Connection there = at_standby();
+    must_exec(there, "set search_path = public; insert into item values (2)");
+    ASSERT_TRUE(eventually(
+        [&] { return replica().lake().value("select count(*) from lake.public.item") == "2"; }));
+    EXPECT_EQ(replica().stop().code, 0);
+    must_exec(there, "insert into item values (3)");
+    EXPECT_EQ(replica().run_until_caught_up().code, 0) << replica().log();
+    EXPECT_EQ(replica().count_in_log("on a new timeline"), 1);
+    EXPECT_EQ(replica().reader().value("select count(*) from lake.public.item"), "3");
+}
+
 class OldStandbySource : public Standby {};
 INSTANTIATE_TEST_SUITE_P(Pg, OldStandbySource,
                          ::testing::ValuesIn(versions_without_slots_at_standbys()), version_name);
