@@ -8,6 +8,8 @@
 
 #include <algorithm>
 #include <charconv>
+#include <filesystem>
+#include <map>
 #include <mutex>
 #include <stdexcept>
 #include <utility>
@@ -110,7 +112,8 @@ std::string postgres_text(TypeKind kind, const std::string& text) {
 }
 
 // DuckDBs without a lake. To load the extensions takes longer than most of what is asked, and what
-// was read of a lake is forgotten with it.
+// was read of a lake is forgotten with it. The threads of each see the disks that were mounted when
+// it was made (support/small_disk.h), and no others.
 class Engines {
  public:
     // Never destroyed: at the end of the process DuckDB's thread-local memory is gone before.
@@ -118,12 +121,12 @@ class Engines {
         static auto* const engines = new Engines();
         return *engines;
     }
-    std::unique_ptr<duckdb_engine::Database> take() {
+    std::unique_ptr<duckdb_engine::Database> take(const std::string& disks) {
         {
             const std::lock_guard lock(mutex_);
-            if (!idle_.empty()) {
-                auto database = std::move(idle_.back());
-                idle_.pop_back();
+            if (auto& idle = idle_[disks]; !idle.empty()) {
+                auto database = std::move(idle.back());
+                idle.pop_back();
                 return database;
             }
         }
@@ -131,19 +134,21 @@ class Engines {
         options.extensions = {"sqlite_scanner", "postgres_scanner", "ducklake", "icu"};
         return must(duckdb_engine::Database::create(options));
     }
-    void give_back(std::unique_ptr<duckdb_engine::Database> database) {
+    void give_back(const std::string& disks, std::unique_ptr<duckdb_engine::Database> database) {
         const std::lock_guard lock(mutex_);
-        idle_.push_back(std::move(database));
+        idle_[disks].push_back(std::move(database));
     }
 
  private:
     std::mutex mutex_;
-    std::vector<std::unique_ptr<duckdb_engine::Database>> idle_;
+    std::map<std::string, std::vector<std::unique_ptr<duckdb_engine::Database>>> idle_;
 };
 
 }  // namespace
 
-LakeReader::LakeReader(std::string catalog) : database_(Engines::all().take()) {
+LakeReader::LakeReader(std::string catalog)
+    : disks_(std::filesystem::read_symlink("/proc/thread-self/ns/mnt")),
+      database_(Engines::all().take(disks_)) {
     session_ = must(database_->connect());
     must(session_->run("set timezone = 'UTC'"));
     const Status attached = session_->run(fmt::format(
@@ -151,7 +156,7 @@ LakeReader::LakeReader(std::string catalog) : database_(Engines::all().take()) {
     if (attached) return;
     // The lake may only be being made, and is asked for again.
     session_.reset();
-    Engines::all().give_back(std::move(database_));
+    Engines::all().give_back(disks_, std::move(database_));
     must(attached);
 }
 
@@ -160,7 +165,7 @@ LakeReader::LakeReader(LakeReader&&) noexcept = default;
 LakeReader::~LakeReader() {
     if (!session_) return;
     // One that a test left in the middle of something is not used again.
-    if (session_->run("use memory; detach lake")) Engines::all().give_back(std::move(database_));
+    if (session_->run("use memory; detach lake")) Engines::all().give_back(disks_, std::move(database_));
 }
 
 std::vector<std::vector<std::string>> LakeReader::query(const std::string& sql) {

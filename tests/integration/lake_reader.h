@@ -34,6 +34,7 @@ class LakeReader {
     std::vector<std::string> read(const std::string& schema, const std::string& table,
                                   const std::string& at);
 
+    std::string disks_;  // Which mounts the DuckDB sees.
     std::unique_ptr<duckdb_engine::Database> database_;
     std::unique_ptr<duckdb_engine::Connection> session_;
 };
