@@ -19,6 +19,15 @@ function(walbrook_long_test name program shards labels)
     endforeach()
 endfunction()
 
+# walbrook_soak_test(NAME COMMAND...)
+#
+# Adds soak.NAME, the long form of a test, for `make soak` only.
+function(walbrook_soak_test name)
+    add_test(NAME soak.${name} COMMAND ${ARGN})
+    set_tests_properties(soak.${name} PROPERTIES LABELS soak TIMEOUT 7200
+        ENVIRONMENT "WALBROOK_TEST_LONG_FORM=1")
+endfunction()
+
 # walbrook_folder(NAME [LIBS ...] [TEST_LIBS ...])
 #
 # Makes the library walbrook_NAME from the *.cc beside the CMakeLists.txt, and, for

@@ -165,7 +165,9 @@ LakeReader::LakeReader(LakeReader&&) noexcept = default;
 LakeReader::~LakeReader() {
     if (!session_) return;
     // One that a test left in the middle of something is not used again.
-    if (session_->run("use memory; detach lake")) Engines::all().give_back(disks_, std::move(database_));
+    if (session_->run("use memory; detach lake")) {
+        Engines::all().give_back(disks_, std::move(database_));
+    }
 }
 
 std::vector<std::vector<std::string>> LakeReader::query(const std::string& sql) {

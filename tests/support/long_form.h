@@ -1,0 +1,11 @@
+#pragma once
+
+#include <cstdlib>
+
+namespace walbrook::testing {
+
+// `make soak` asks for the long forms of tests that have one: all of it instead of a share, and
+// twenty million instead of one.
+inline bool is_long_form() { return std::getenv("WALBROOK_TEST_LONG_FORM") != nullptr; }
+
+}  // namespace walbrook::testing
