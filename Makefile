@@ -1,5 +1,5 @@
 # The words that people use; each is a thin name for a preset or a script.
-.PHONY: build demo test test-tsan soak bench format lint clean
+.PHONY: build demo test test-versions test-tsan soak bench format lint clean
 
 build:
 	scripts/deps
@@ -11,6 +11,9 @@ demo:
 
 test:
 	scripts/test
+
+test-versions:
+	scripts/test --versions
 
 test-tsan:
 	scripts/test --tsan

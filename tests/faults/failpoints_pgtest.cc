@@ -4,8 +4,8 @@
 #include "base/failpoints.h"
 #include "integration/bank.h"
 #include "support/eventually.h"
-#include "support/long_form.h"
 #include "support/pg_test.h"
+#include "support/run_form.h"
 
 #include <fmt/format.h>
 

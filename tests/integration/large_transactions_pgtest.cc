@@ -4,8 +4,8 @@
 #include "integration/replica.h"
 #include "postgres/quote.h"
 #include "support/eventually.h"
-#include "support/long_form.h"
 #include "support/pg_test.h"
+#include "support/run_form.h"
 
 #include <fmt/format.h>
 #include <gmock/gmock.h>
@@ -367,29 +367,26 @@ TEST_P(LargeOnce, ValuesNearTheLimitOfTheProtocolArriveExactly) {
     stop();
 }
 
-// The old row and the new one are one message. Nothing behind it can be had from the slot, so the
+// A row is one message. Nothing behind it can be had from the slot, so the
 // pipeline says so and ends; the others' rows are all there after the remedy.
 TEST_P(LargeOnce, AChangeThatTheServerCannotSendIsNamedWithItsRemedy) {
     follow(
-        "create table t (id int primary key, v text); alter table t replica identity full;"
-        "create table c (id int primary key); insert into t values (1, repeat('a', 600 << 20))");
+        "create table t (id int primary key, v text, w text); create table c (id int primary key)");
     database().exec(
-        "update t set v = repeat('b', 600 << 20); insert into c values (1);"
-        "alter table t replica identity default");
+        "insert into t values (1, repeat('b', 600 << 20), repeat('c', 600 << 20));"
+        "insert into c values (1)");
     ASSERT_TRUE(eventually([&] { return !replica_->is_running(); }, std::chrono::minutes(3)));
     EXPECT_EQ(replica_->stop().code, 78);
     EXPECT_THAT(replica_->log(), HasSubstr("larger than what Postgres can send (1 GB)"));
-    database().exec(fmt::format("select pg_drop_replication_slot('walbrook_{}')", replica_->id()));
+    database().exec(
+        fmt::format("select pg_drop_replication_slot('{}');"
+                    "update t set w = 'small', v = 'small'",
+                    replica_->slot()));
     replica_->configure("invalidated_slot_behavior: recreate");
     replica_->start();
     ASSERT_TRUE(eventually([&] {
-        return replica_->is_running() && replica_->difference_of("c").empty();
+        return replica_->is_running() && replica_->difference_of_tables({"t", "c"}).empty();
     })) << replica_->log();
-    ASSERT_TRUE(replica_->catches_up(std::chrono::minutes(3)));
-    LakeReader reader = replica_->reader();
-    ASSERT_TRUE(reader.session().run("SET memory_limit = '12GB'"));
-    EXPECT_EQ(reader.query("select id, length(v), md5(v) from lake.public.t"),
-              database().query("select id, length(v), md5(v) from t"));
     stop();
 }
 

@@ -1,0 +1,65 @@
+// WALBROOK_TEST_SHARED=1: what runs on several versions runs on one of them, the next case on the
+// next one, so that each version has its share; but for the suites that ask what the versions
+// differ in.
+
+#include "support/run_form.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace {
+
+// What a publication sends, how rows and types are sent, and what triggers tell.
+constexpr std::array kOnAllVersions = std::to_array<std::string_view>(
+    {"Pg/Publications", "Pg/Identity", "Pg/Types", "Pg/DdlTriggers", "Pg/Line"});
+
+// "Suite.Case/Pg15:Suite.Case/Pg17:…".
+std::string what_others_have() {
+    std::map<std::string, std::vector<std::string>> versions_of;
+    const testing::UnitTest& program = *testing::UnitTest::GetInstance();
+    for (int s = 0; s < program.total_test_suite_count(); ++s) {
+        const testing::TestSuite& suite = *program.GetTestSuite(s);
+        const std::string_view name = suite.name();
+        if (std::find(kOnAllVersions.begin(), kOnAllVersions.end(), name) != kOnAllVersions.end()) {
+            continue;
+        }
+        for (int c = 0; c < suite.total_test_count(); ++c) {
+            const std::string full = std::string(name) + "." + suite.GetTestInfo(c)->name();
+            const std::size_t version = full.rfind("/Pg");
+            if (version == std::string::npos) continue;
+            const std::size_t rest = full.find_first_not_of("0123456789", version + 3);
+            versions_of[full.substr(0, version) +
+                        (rest == std::string::npos ? "" : full.substr(rest))]
+                .push_back(full);
+        }
+    }
+    std::string names;
+    std::size_t turn = 0;
+    for (const auto& [name, cases] : versions_of) {
+        if (cases.size() < 2) continue;
+        const std::size_t mine = turn++ % cases.size();
+        for (std::size_t i = 0; i < cases.size(); ++i) {
+            if (i != mine) names += cases[i] + ":";
+        }
+    }
+    return names;
+}
+
+}  // namespace
+
+int main(int count, char** arguments) {
+    testing::InitGoogleTest(&count, arguments);
+    if (walbrook::testing::is_shared_by_versions()) {
+        const std::string given = GTEST_FLAG_GET(filter);
+        GTEST_FLAG_SET(filter, given + (given.find('-') == std::string::npos ? "-" : ":") +
+                                   what_others_have());
+    }
+    return RUN_ALL_TESTS();
+}
