@@ -84,6 +84,7 @@ void ApplyCore::step(const CoreInput& in, std::vector<CoreAction>& actions) {
         clock_ = tick->at;
         if (is_busy()) status = replay_some();
         if (status) advance();
+        if (status) status = settle_cut();
     } else if (const auto* acked = std::get_if<input::Acked>(&in)) {
         on_acked(*acked);
     } else if (std::holds_alternative<input::Disconnected>(in)) {
@@ -108,6 +109,10 @@ void ApplyCore::step(const CoreInput& in, std::vector<CoreAction>& actions) {
         if (Table* table = find(stop->table)) stop_table(*table, stop->copy_again, stop->error);
     } else if (const auto* jump = std::get_if<input::Jump>(&in)) {
         on_jump(*jump);
+    } else if (const auto* pause = std::get_if<input::Pause>(&in)) {
+        status = on_pause(*pause);
+    } else if (const auto* cut = std::get_if<input::Cut>(&in)) {
+        status = on_cut(*cut);
     }
     if (!status) actions.emplace_back(action::Fail{std::move(status).error()});
     WALBROOK_CHECK(durable_ <= submitted_);
@@ -121,6 +126,10 @@ Status ApplyCore::on_frame(FrameView payload) {
     WALBROOK_CHECK(asked_relation_ == 0);
     WALBROOK_TRY(const PgoutputMessage message, parse_pgoutput(payload, stream_xid_ != 0));
     if (stream_xid_ != 0) return on_streamed(message, payload);
+    if (is_behind_cut(message)) {
+        behind_cut_.assign(payload.begin(), payload.end());
+        return {};
+    }
     present_frame_ = payload;
     present_streamed_ = false;
     return on_message(message, payload.size());
@@ -338,6 +347,7 @@ Status ApplyCore::spill_beyond(std::size_t bytes_max) {
 
 bool ApplyCore::wants_frames() const {
     if (replay_ || asked_relation_ != 0 || ends_stream()) return false;
+    if (paused_until_ || !behind_cut_.empty()) return false;
     switch (memory_) {
         case MemoryState::ample:
             return !in_flight_ || pending_.bytes() < options_.pending_bytes_max;

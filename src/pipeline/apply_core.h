@@ -107,13 +107,24 @@ struct Memory {
 struct CopyAbandoned {
     TableId table;
 };
+// Somebody is about to name a position that is to be the destination's for a moment, too: nothing
+// is read until Cut names it, or until then.
+struct Pause {
+    Instant until;
+};
+// The destination is to have all transactions that committed before `at`, and none of the others,
+// when CutReached is said. After Pause; without it the stream may be there already.
+struct Cut {
+    Lsn at;
+};
 
 }  // namespace input
 
-using CoreInput = std::variant<input::Frame, input::Keepalive, input::Disconnected, input::Acked,
-                               input::Tick, input::Hold, input::CopyDone, input::CopyAbandoned,
-                               input::Memory, input::Described, input::Changed, input::Forget,
-                               input::Stop, input::Jump, input::TimelineChanged>;
+using CoreInput =
+    std::variant<input::Frame, input::Keepalive, input::Disconnected, input::Acked, input::Tick,
+                 input::Hold, input::CopyDone, input::CopyAbandoned, input::Memory,
+                 input::Described, input::Changed, input::Forget, input::Stop, input::Jump,
+                 input::TimelineChanged, input::Pause, input::Cut>;
 
 // What a flush is for.
 enum class FlushKind : std::uint8_t {
@@ -177,13 +188,23 @@ struct Look {};
 struct Forgotten {
     TableId table;
 };
+// What flushes up to this position have written is exactly what input::Cut asked for; all later
+// ones have a later position.
+struct CutReached {
+    Lsn position;
+};
+// It is not to be had; reading goes on.
+struct CutLost {
+    std::string reason;
+};
 
 }  // namespace action
 
 using CoreAction =
     std::variant<action::SubmitFlush, action::Holding, action::Published, action::CopyLost,
                  action::TableStopped, action::Fail, action::Describe, action::NewVersion,
-                 action::NeedText, action::NeedNewStream, action::Look, action::Forgotten>;
+                 action::NeedText, action::NeedNewStream, action::Look, action::Forgotten,
+                 action::CutReached, action::CutLost>;
 
 struct CoreOptions {
     Lsn position;  // Everything up to here is in the destination already.
@@ -334,6 +355,14 @@ class ApplyCore {
     void undo_versions();
     void enforce_held_limit();
 
+    Status on_pause(const input::Pause& pause);
+    Status on_cut(const input::Cut& cut);
+    bool is_behind_cut(const PgoutputMessage& message) const;
+    bool has_all_before_cut() const;
+    Status settle_cut();
+    Status go_on_behind_cut();
+    void lose_cut(std::string reason);
+
     void advance();
     bool is_flush_due() const;
     std::size_t slice_limit(const Table& table) const;
@@ -402,6 +431,11 @@ class ApplyCore {
     std::size_t in_flight_bytes_ = 0;
     std::size_t growth_ = 0;  // Since the logs were last measured.
     MemoryState memory_ = MemoryState::ample;
+
+    // What Pause and Cut asked for.
+    std::optional<Instant> paused_until_;
+    std::optional<Lsn> cut_at_;
+    std::vector<std::byte> behind_cut_;  // The first message that waits for it.
 
     // The transaction that is being received or replayed.
     bool in_transaction_ = false;

@@ -348,7 +348,8 @@ void ApplyCore::advance() {
 bool ApplyCore::is_flush_due() const {
     if (pending_.empty()) return false;
     return pending_.bytes() >= flush_bytes_limit() || !publishing_.empty() ||
-           memory_ == MemoryState::paused || clock_ - last_submit_ >= options_.max_fill;
+           has_all_before_cut() || memory_ == MemoryState::paused ||
+           clock_ - last_submit_ >= options_.max_fill;
 }
 
 void ApplyCore::on_acked(const input::Acked& acked) {
@@ -410,6 +411,8 @@ Status ApplyCore::on_disconnected() {
         undo_versions();
     }
     replay_.reset();
+    lose_cut("the connection to the source was lost");
+    behind_cut_.clear();
     // What comes again brings its messages again; the rest is asked for without them.
     told_columns_.clear();
     has_news_ = false;

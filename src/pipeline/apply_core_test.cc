@@ -193,6 +193,10 @@ class ApplyCoreTest : public ::testing::Test {
             question_ = *describe;
         } else if (std::holds_alternative<action::NeedNewStream>(any)) {
             said_.emplace_back("new stream");
+        } else if (const auto* cut = std::get_if<action::CutReached>(&any)) {
+            said_.push_back("cut " + std::to_string(cut->position.value));
+        } else if (std::holds_alternative<action::CutLost>(any)) {
+            said_.emplace_back("no cut");
         } else if (const auto* fail = std::get_if<action::Fail>(&any)) {
             said_.push_back("fail: " + fail->error.message());
         }
@@ -291,6 +295,153 @@ class ApplyCoreRanges : public ApplyCoreTest {
 
     TableSchemaPtr schema_;
 };
+
+// What the destination has when the cut is reached is what committed before it.
+class ApplyCoreCut : public ApplyCoreTest {
+ protected:
+    ApplyCoreCut() {
+        start({table(1)});
+        begin(2000);
+        relation(1);
+        insert(1, "1");
+        commit(2000);
+    }
+    void pause() { feed(input::Pause{Instant{} + std::chrono::hours(1)}); }
+};
+
+TEST_F(ApplyCoreCut, EndsAFlushBeforeTheFirstTransactionBehindIt) {
+    pause();
+    EXPECT_FALSE(core_->wants_frames());
+    feed(input::Cut{{2100}});
+    EXPECT_TRUE(core_->wants_frames());
+    insert_alone(2050, 1, "2");
+    begin(2100);
+    EXPECT_FALSE(core_->wants_frames());
+    tick();
+    EXPECT_THAT(flushed(), ElementsAre("t1 1", "t1 2"));
+    EXPECT_EQ(flush_->position(), Lsn{2055});
+    tick();
+    EXPECT_THAT(said_, IsEmpty()) << "the flush is not durable";
+    ack();
+    tick();
+    EXPECT_THAT(said_, ElementsAre("cut 2100"));
+    EXPECT_TRUE(core_->wants_frames());
+    insert(1, "3");
+    commit(2100);
+    tick();
+    EXPECT_THAT(flushed(), ElementsAre("t1 3"));
+}
+
+TEST_F(ApplyCoreCut, WaitsForAFlushThatIsUnderWay) {
+    tick();
+    pause();
+    feed(input::Cut{{2100}});
+    insert_alone(2050, 1, "2");
+    feed(input::Keepalive{{2300}});
+    tick();
+    ack();
+    tick();
+    EXPECT_THAT(said_, IsEmpty());
+    EXPECT_THAT(flushed(), ElementsAre("t1 2"));
+    ack();
+    tick();
+    EXPECT_THAT(said_, ElementsAre("cut 2100"));
+}
+
+TEST_F(ApplyCoreCut, IsReachedAtOnceWhereNothingCommitted) {
+    tick();
+    ack();
+    feed(input::Keepalive{{2300}});
+    pause();
+    feed(input::Cut{{2200}});
+    tick();
+    EXPECT_THAT(said_, ElementsAre("cut 2200"));
+}
+
+TEST_F(ApplyCoreCut, IsNotToBeHadBehindTheStream) {
+    pause();
+    feed(input::Cut{{2000}});
+    EXPECT_THAT(said_, ElementsAre("no cut"));
+    begin(2400);
+    feed(input::Cut{{2300}});
+    insert(1, "2");
+    commit(2400);
+    tick();
+    EXPECT_THAT(said_, ElementsAre("no cut", "no cut"));
+    EXPECT_THAT(flushed(), ElementsAre("t1 1", "t1 2"));
+}
+
+TEST_F(ApplyCoreCut, EndsWithTheTransactionThatWasHalfReceived) {
+    begin(2050);
+    insert(1, "2");
+    pause();
+    tick();
+    EXPECT_FALSE(core_->wants_frames());
+    feed(input::Cut{{2100}});
+    insert(1, "3");
+    commit(2050);
+    feed(input::Keepalive{{2100}});
+    tick();
+    EXPECT_THAT(flushed(), ElementsAre("t1 1", "t1 2", "t1 3"));
+    ack();
+    tick();
+    EXPECT_THAT(said_, ElementsAre("cut 2100"));
+}
+
+// It commits behind the cut, though most of it came before.
+TEST_F(ApplyCoreCut, LeavesOutAStreamedTransactionThatCommitsBehindIt) {
+    send(Message('S').number(2200, 4).number(1, 1));
+    insert(1, "5", 2200);
+    send(Message('E'));
+    pause();
+    feed(input::Cut{{2100}});
+    stream_commit(2200);
+    tick();
+    EXPECT_THAT(flushed(), ElementsAre("t1 1"));
+    ack();
+    tick();
+    EXPECT_THAT(said_, ElementsAre("cut 2100"));
+    tick();
+    EXPECT_THAT(flushed(), ElementsAre("t1 5"));
+}
+
+TEST_F(ApplyCoreCut, PausesNoLongerThanWasAsked) {
+    pause();
+    for (int i = 0; i < 361; ++i) tick();
+    EXPECT_TRUE(core_->wants_frames());
+    EXPECT_THAT(said_, ElementsAre("no cut"));
+}
+
+TEST_F(ApplyCoreCut, IsLostWithTheConnectionAndLosesNothing) {
+    pause();
+    feed(input::Cut{{2100}});
+    begin(2200);
+    feed(input::Disconnected{});
+    EXPECT_THAT(said_, ElementsAre("no cut"));
+    begin(2200);
+    relation(1);
+    insert(1, "2");
+    commit(2200);
+    tick();
+    EXPECT_THAT(flushed(), ElementsAre("t1 1", "t1 2"));
+}
+
+TEST_F(ApplyCoreCut, AnotherOneTakesItsPlaceAndLosesNothing) {
+    pause();
+    feed(input::Cut{{2100}});
+    begin(2200);
+    pause();
+    EXPECT_THAT(said_, ElementsAre("no cut"));
+    feed(input::Cut{{2300}});
+    insert(1, "2");
+    commit(2200);
+    begin(2300);
+    tick();
+    EXPECT_THAT(flushed(), ElementsAre("t1 1", "t1 2"));
+    ack();
+    tick();
+    EXPECT_THAT(said_, ElementsAre("no cut", "cut 2300"));
+}
 
 TEST_F(ApplyCoreTest, FlushesWholeTransactionsOnly) {
     start({table(1)});

@@ -132,7 +132,7 @@ class SideBySide : public PgTest {
     }
     void run(Side& one, Side& two) {
         TcpProxy slow(cluster().port());
-        slow.slow_down(":copy", 3'000'000);
+        slow.slow_down(":copy", 500'000);
         one.start(slow.port());
         two.start(slow.port());
         if (HasFatalFailure()) return;

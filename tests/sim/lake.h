@@ -27,6 +27,7 @@ enum class Bug {
     forgets_position,       // Starts again from what the server confirmed alone.
     asks_one_snapshot,      // Takes the first snapshot of a copy in ranges for that of all.
     ranges_of_places,       // Makes ranges of where rows are instead of the key.
+    cuts_too_late,          // Names a later position than that of the snapshot.
 };
 
 // What the destination holds, as told by the flushes that landed.

@@ -73,11 +73,12 @@ Coverage run(Seeds seeds) {
         "seeds {}..{}: {} flushes ({} slices), {} transactions and {} streamed ones ({} aborts), "
         "{} truncates, {} tables published ({} in ranges), {} copies lost ({} to moves), {} tables "
         "stopped, {} refused, "
-        "{} crashes, {} disconnects\n",
+        "{} crashes, {} disconnects, {} cuts ({} lost)\n",
         seeds.first, seeds.last, coverage.flushes, coverage.slices, coverage.transactions,
         coverage.streamed, coverage.stream_aborts, coverage.truncates, coverage.published,
         coverage.published_in_ranges, coverage.copies_lost, coverage.moves_lost,
-        coverage.tables_stopped, coverage.refused, coverage.crashes, coverage.disconnects);
+        coverage.tables_stopped, coverage.refused, coverage.crashes, coverage.disconnects,
+        coverage.cuts, coverage.cuts_lost);
     return coverage;
 }
 
@@ -95,6 +96,8 @@ TEST(Sim, FixedSeeds) {
     EXPECT_GT(coverage.refused, 0U);
     EXPECT_GT(coverage.crashes, 0U);
     EXPECT_GT(coverage.disconnects, 0U);
+    EXPECT_GT(coverage.cuts, 0U);
+    EXPECT_GT(coverage.cuts_lost, 0U);
 }
 
 TEST(Sim, FreshSeeds) {
@@ -126,7 +129,8 @@ INSTANTIATE_TEST_SUITE_P(Sim, PlantedBug,
                                                    Bug::repeats_unknown_flush},
                                          std::pair{"ForgetsPosition", Bug::forgets_position},
                                          std::pair{"AsksOneSnapshot", Bug::asks_one_snapshot},
-                                         std::pair{"RangesOfPlaces", Bug::ranges_of_places}),
+                                         std::pair{"RangesOfPlaces", Bug::ranges_of_places},
+                                         std::pair{"CutsTooLate", Bug::cuts_too_late}),
                          [](const auto& param) { return std::string(param.param.first); });
 
 std::optional<std::uint64_t> parse_seed(std::string_view text) {

@@ -51,6 +51,8 @@ void Coverage::add(const Coverage& other) {
     streamed += other.streamed;
     stream_aborts += other.stream_aborts;
     truncates += other.truncates;
+    cuts += other.cuts;
+    cuts_lost += other.cuts_lost;
 }
 
 struct World::Process {
@@ -125,6 +127,7 @@ void World::choose_rates() {
     rates_.source_weight = random_.between(5, 50);
     rates_.deliver_weight = random_.between(5, 50);
     rates_.writer_weight = random_.between(3, 30);
+    if (random_.percent(50)) rates_.cut_weight = random_.between(1, 6);
     if (random_.percent(60)) rates_.crash_per_mille = random_.between(1, 8);
     if (random_.percent(60)) rates_.disconnect_per_mille = random_.between(1, 20);
     if (random_.percent(30)) rates_.give_up_per_mille = random_.between(1, 30);
@@ -169,6 +172,8 @@ void World::start() {
     process_ = std::make_unique<Process>(*this, from, std::move(ready), core_options_,
                                          std::move(destination));
     memory_ = MemoryState::ample;
+    is_paused_for_cut_ = false;
+    cut_at_.reset();
 }
 
 void World::crash() {
@@ -300,6 +305,21 @@ void World::confirm() {
     check_confirmed();
 }
 
+// The position that a new slot names, which is never behind what was sent.
+void World::ask_for_cut() {
+    if (cut_at_) return;
+    if (!is_paused_for_cut_) {
+        is_paused_for_cut_ = true;
+        const auto until = std::chrono::milliseconds(now_ms_ + random_.between(1, 400));
+        return feed(input::Pause{Instant(until)});
+    }
+    is_paused_for_cut_ = false;
+    cut_at_ = source_->insert_position();
+    trace("cut at {}", to_string(*cut_at_));
+    const std::uint64_t too_late = options_.bug == Bug::cuts_too_late ? 1000 : 0;
+    feed(input::Cut{Lsn{cut_at_->value + too_late}});
+}
+
 void World::feed(const CoreInput& input) {
     std::vector<CoreAction> actions;
     process_->core->step(input, actions);
@@ -343,6 +363,14 @@ void World::act(CoreAction& any) {
         copier.on_stopped(*stopped, now_ms_);
     } else if (const auto* describe = std::get_if<action::Describe>(&any)) {
         process_->question = *describe;
+    } else if (const auto* cut = std::get_if<action::CutReached>(&any)) {
+        trace("cut reached: {}", to_string(cut->position));
+        ++coverage_.cuts;
+        check_cut(cut->position);
+    } else if (std::holds_alternative<action::CutLost>(any)) {
+        ++coverage_.cuts_lost;
+        is_paused_for_cut_ = false;
+        cut_at_.reset();
     } else if (const auto* fail = std::get_if<action::Fail>(&any)) {
         throw Violation("the core gives up: " + fail->error.message());
     }
@@ -367,8 +395,9 @@ void World::step() {
     if (fault < rates_.crash_per_mille) return crash();
     if (fault < rates_.crash_per_mille + rates_.disconnect_per_mille) return disconnect();
     if (random_.below(1000) < rates_.memory_per_mille) return change_memory();
-    const std::array<std::uint64_t, 7> weights{
-        rates_.source_weight, rates_.deliver_weight, 15, rates_.writer_weight, 20, 10, 5};
+    const std::array<std::uint64_t, 8> weights{
+        rates_.source_weight, rates_.deliver_weight, 15, rates_.writer_weight, 20, 10, 5,
+        rates_.cut_weight};
     std::uint64_t sum = 0;
     for (const std::uint64_t weight : weights) sum += weight;
     std::uint64_t dice = random_.below(sum);
@@ -388,8 +417,10 @@ void World::step() {
             return process_->copier.step(random_.below(kTables), now_ms_, rates_.give_up_per_mille);
         case 5:
             return take_inputs();
-        default:
+        case 6:
             return confirm();
+        default:
+            return ask_for_cut();
     }
 }
 
@@ -461,6 +492,9 @@ void World::check_lake() {
     while (next_commit_ < source_->commits().size()) {
         const Tx& tx = source_->txs()[source_->commits()[next_commit_]];
         if (tx.end_lsn > view_.position) break;
+        if (tx.commit_lsn >= last_cut_at_ && tx.end_lsn <= last_cut_) {
+            throw Violation("a transaction behind a cut is said to be before it");
+        }
         for (const Op& op : tx.ops) {
             for (std::size_t t = 0; t < kTables; ++t) Source::apply(op, t, rows_[t]);
         }
@@ -491,6 +525,17 @@ void World::check_table(std::size_t table, const Rows& rows, Lsn position) {
     if (source == lake) return;
     throw Violation(fmt::format("table {} differs at {}: the source has{}\nthe lake has{}", table,
                                 to_string(position), print(source), print(lake)));
+}
+
+// The lake has now what the source had at the cut.
+void World::check_cut(Lsn position) {
+    const Lsn cut = std::exchange(cut_at_, std::nullopt).value();
+    if (position < cut) throw Violation("a cut was reached before it");
+    for (std::size_t t = 0; t < kTables; ++t) {
+        if (view_.tables[t].phase == TablePhase::ready) check_table(t, rows_at(t, cut), cut);
+    }
+    last_cut_at_ = cut;
+    last_cut_ = position;
 }
 
 // Said once more in the words of a user, without the model of the rows.

@@ -36,6 +36,8 @@ struct Coverage {
     std::uint64_t streamed = 0;
     std::uint64_t stream_aborts = 0;
     std::uint64_t truncates = 0;
+    std::uint64_t cuts = 0;
+    std::uint64_t cuts_lost = 0;
     void add(const Coverage& other);
 };
 
@@ -63,6 +65,7 @@ class World {
         std::uint64_t disconnect_per_mille = 0;
         std::uint64_t give_up_per_mille = 0;
         std::uint64_t memory_per_mille = 0;
+        std::uint64_t cut_weight = 0;
         std::uint64_t source_weight = 30;
         std::uint64_t deliver_weight = 25;
         std::uint64_t writer_weight = 15;
@@ -87,12 +90,14 @@ class World {
     void answer_question();
     void write();
     void confirm();
+    void ask_for_cut();
     void feed(const CoreInput& input);
     void act(CoreAction& action);
 
     void check_lake();
     void check_table(std::size_t table, const Rows& rows, Lsn position);
     void check_bank();
+    void check_cut(Lsn position);
     void check_confirmed();
     void check_positions();
     Rows rows_at(std::size_t table, Lsn position) const;
@@ -116,6 +121,11 @@ class World {
     Lsn confirmed_;  // What the slot keeps.
     std::int64_t now_ms_ = 0;
     bool faults_ = true;
+    bool is_paused_for_cut_ = false;
+    std::optional<Lsn> cut_at_;  // What a snapshot of the source names, and the lake is to have.
+    // The last one that was reached, and as what: who comes later has a later position.
+    Lsn last_cut_at_;
+    Lsn last_cut_;
 
     // The source as of view_.position.
     std::array<Rows, kTables> rows_;
