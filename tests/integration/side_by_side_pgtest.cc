@@ -56,7 +56,7 @@ class Side {
     bool is_copying() const {
         const PipelineStatus now = pipeline_->status();
         return std::any_of(now.tables.begin(), now.tables.end(), [](const TableStatus& table) {
-            return table.phase == TablePhase::copying && table.rows_copied > 0;
+            return table.phase == TablePhase::copying;
         });
     }
     bool catches_up() {
@@ -132,7 +132,8 @@ class SideBySide : public PgTest {
     }
     void run(Side& one, Side& two) {
         TcpProxy slow(cluster().port());
-        slow.slow_down(":copy", 500'000);
+        // Two minutes for what is copied, unless both are seen at it before.
+        slow.slow_down(":copy", 50'000);
         one.start(slow.port());
         two.start(slow.port());
         if (HasFatalFailure()) return;
