@@ -3,6 +3,7 @@
 #include "walbrook/batch.h"
 #include "walbrook/result.h"
 
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -104,6 +105,14 @@ class Destination {
     // A chance for upkeep when nothing else is to be done; returns soon when stopped.
     // Comes between applies, from their thread.
     virtual Status maintain(std::stop_token stop) = 0;
+
+    // Whoever reads it back in time is to find what it shows at this position for so long from
+    // now; a later call for the same position counts instead. For destinations that keep no
+    // earlier contents there is nothing to do.
+    virtual Status keep_readable(Lsn /*position*/, std::chrono::milliseconds /*how_long*/,
+                                 std::stop_token /*stop*/) {
+        return {};
+    }
 
     // Comes last, once, after the final call has returned.
     virtual Status close() = 0;

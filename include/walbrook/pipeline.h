@@ -5,6 +5,7 @@
 #include "walbrook/result.h"
 #include "walbrook/store.h"
 
+#include <chrono>
 #include <functional>
 #include <memory>
 #include <string>
@@ -100,6 +101,22 @@ class Pipeline {
     // ErrorCode::config when one of the names or patterns has no table.
     virtual Result<std::vector<std::string>> command(TableCommand what,
                                                      const std::vector<std::string>& tables) = 0;
+
+    // For whoever compares source and destination (`walbrook verify`): a moment at which the
+    // destination holds exactly what a position of the source names. Thread-safe, after start();
+    // one cut at a time: whoever asks later takes it from whoever asked before.
+    //
+    // Reads no further transactions for so long, or until cut(): so that a position can be named
+    // that the stream has not passed. Returns at once.
+    virtual Status hold_for_cut(std::chrono::milliseconds at_most) = 0;
+    // Waits until all that committed before `at` is durable in the destination and nothing else
+    // is, and goes on. The answer is the position under which the destination has it.
+    // ErrorCode::aborted: the stream had passed it already, or the connection broke: name another
+    // one. ErrorCode::timed_out: it goes on, too.
+    virtual Result<Lsn> cut(Lsn at, std::chrono::milliseconds at_most) = 0;
+    // What the destination shows at this position, it can show for so long, whatever it thins.
+    virtual Status keep_readable(Lsn position, std::chrono::milliseconds how_long) = 0;
+
     // Stops without draining if it still runs.
     virtual ~Pipeline() = default;
 };

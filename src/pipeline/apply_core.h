@@ -191,6 +191,7 @@ struct Forgotten {
 // What flushes up to this position have written is exactly what input::Cut asked for; all later
 // ones have a later position.
 struct CutReached {
+    Lsn at;  // As asked for.
     Lsn position;
 };
 // It is not to be had; reading goes on.

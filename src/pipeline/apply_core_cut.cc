@@ -50,7 +50,7 @@ bool ApplyCore::has_all_before_cut() const {
 Status ApplyCore::settle_cut() {
     if (paused_until_ && clock_ >= *paused_until_) lose_cut("no position was named in time");
     if (has_all_before_cut() && is_idle()) {
-        out_->emplace_back(action::CutReached{std::max(*cut_at_, durable_)});
+        out_->emplace_back(action::CutReached{*cut_at_, std::max(*cut_at_, durable_)});
         cut_at_.reset();
     }
     return cut_at_ ? Status() : go_on_behind_cut();

@@ -3,6 +3,7 @@
 #include "pipeline/copy_events.h"
 #include "pipeline/copy_gate.h"
 #include "pipeline/copy_rate.h"
+#include "pipeline/cut_desk.h"
 #include "pipeline/flush_writer.h"
 #include "pipeline/inbox.h"
 #include "pipeline/memory_pressure.h"
@@ -43,6 +44,7 @@ struct Parts {
     std::function<void(Error)> fail;
     CopyRate copy_rate{config.copy_max_bytes_per_second};
     SnapshotAges snapshot_ages{};
+    CutDesk cuts{};
 };
 
 }  // namespace walbrook

@@ -117,8 +117,12 @@ class PipelineImpl final : public Pipeline {
     PipelineStatus status() const override;
     Result<std::vector<std::string>> command(TableCommand what,
                                              const std::vector<std::string>& tables) override;
+    Status hold_for_cut(milliseconds at_most) override;
+    Result<Lsn> cut(Lsn at, milliseconds at_most) override;
+    Status keep_readable(Lsn position, milliseconds how_long) override;
 
  private:
+    Status check_running() const;
     Status command_table(TableCommand what, const TableState& table);
     Lineage lineage() const {
         return {facts_.system.system_identifier, facts_.system.timeline, facts_.system.database_oid,
@@ -675,14 +679,38 @@ void PipelineImpl::show_memory(PipelineStatus& out) const {
         memory.state == MemoryState::paused ? "reading pauses" : "reading goes on in small steps"));
 }
 
+Status PipelineImpl::check_running() const {
+    const std::lock_guard lock(mutex_);
+    if (running_) return {};
+    return Error(ErrorCode::unavailable, "the pipeline has not started yet, or stops; try again");
+}
+
+Status PipelineImpl::hold_for_cut(milliseconds at_most) {
+    WALBROOK_RETURN_IF_ERROR(check_running());
+    inbox_.put(input::Pause{now() + at_most});
+    return {};
+}
+
+Result<Lsn> PipelineImpl::cut(Lsn at, milliseconds at_most) {
+    WALBROOK_RETURN_IF_ERROR(check_running());
+    const std::uint64_t number = parts_.cuts.begin(at);
+    inbox_.put(input::Cut{at});
+    // An idle server says where it is only when it is asked.
+    stream_->want(at);
+    inbox_.wake();
+    return parts_.cuts.wait(number, now() + at_most);
+}
+
+Status PipelineImpl::keep_readable(Lsn position, milliseconds how_long) {
+    WALBROOK_RETURN_IF_ERROR(check_running());
+    return writer_.run([=](Destination& destination, const std::stop_token& stop) {
+        return destination.keep_readable(position, how_long, stop);
+    });
+}
+
 Result<std::vector<std::string>> PipelineImpl::command(TableCommand what,
                                                        const std::vector<std::string>& tables) {
-    {
-        const std::lock_guard lock(mutex_);
-        if (!running_) {
-            return Error(ErrorCode::unavailable, "the pipeline has not started yet; try again");
-        }
-    }
+    WALBROOK_RETURN_IF_ERROR(check_running());
     WALBROOK_TRY(const std::vector<TableState> meant, named_tables(tables_.all(), tables));
     std::vector<std::string> names;
     std::string uncopied;

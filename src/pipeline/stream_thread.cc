@@ -76,6 +76,12 @@ void StreamThread::drain() {
     parts_.inbox.wake();
 }
 
+void StreamThread::want(Lsn position) {
+    std::uint64_t before = wanted_.load();
+    while (before < position.value && !wanted_.compare_exchange_weak(before, position.value)) {
+    }
+}
+
 void StreamThread::stop() {
     stop_.request_stop();
     parts_.inbox.wake();
@@ -398,6 +404,10 @@ void StreamThread::act(CoreAction& any) {
     } else if (const auto* forgotten = std::get_if<action::Forgotten>(&any)) {
         forgotten_.push_back(forgotten->table);
         settle_forgotten();
+    } else if (const auto* reached = std::get_if<action::CutReached>(&any)) {
+        parts_.cuts.reached(reached->at, reached->position);
+    } else if (auto* lost_cut = std::get_if<action::CutLost>(&any)) {
+        parts_.cuts.lost(std::move(lost_cut->reason));
     } else if (auto* fail = std::get_if<action::Fail>(&any)) {
         failed_ = std::move(fail->error);
     }

@@ -48,7 +48,7 @@ class StreamThread {
     // Stops reading, waits until everything received is durable and confirmed, ends.
     void drain();
     // Asks the server where it is until the stream has passed this position.
-    void want(Lsn position) { wanted_ = position.value; }
+    void want(Lsn position);
     // Ends at once.
     void stop();
     void join();

@@ -117,6 +117,10 @@ class FaultyDestination final : public Destination {
         return around<Status>(DestinationCall::maintain, stop,
                               [&] { return inner_->maintain(stop); });
     }
+    Status keep_readable(Lsn position, std::chrono::milliseconds how_long,
+                         std::stop_token stop) override {
+        return inner_->keep_readable(position, how_long, stop);
+    }
     Status close() override {
         return around<Status>(DestinationCall::close, {}, [&] { return inner_->close(); });
     }

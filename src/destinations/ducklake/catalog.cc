@@ -236,6 +236,19 @@ Result<bool> prepare_catalog_file(const Catalog& catalog) {
     return prepare_sqlite(catalog.target);
 }
 
+std::vector<std::string> extensions_of(CatalogKind kind) {
+    // icu: casts of timestamptz.
+    switch (kind) {
+        case CatalogKind::sqlite:
+            return {"icu", "sqlite_scanner", "ducklake"};
+        case CatalogKind::duckdb:
+            return {"icu", "ducklake"};
+        case CatalogKind::postgres:
+            return {"icu", "postgres_scanner", "ducklake"};
+    }
+    return {};
+}
+
 std::string connection_string_problem(const Catalog& catalog) {
     if (catalog.kind != CatalogKind::postgres) return {};
     char* message = nullptr;

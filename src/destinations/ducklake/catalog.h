@@ -28,6 +28,9 @@ struct Catalog {
 // Nothing is checked here: see DuckLakeConfig::problems().
 Catalog parse_catalog(const std::string& text);
 
+// The DuckDB extensions that it takes.
+std::vector<std::string> extensions_of(CatalogKind kind);
+
 // Why libpq cannot use the connection string of a catalog in Postgres; empty if it can.
 std::string connection_string_problem(const Catalog& catalog);
 

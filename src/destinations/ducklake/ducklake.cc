@@ -63,6 +63,11 @@ class DuckLakeDestination final : public Destination {
     Result<Ack> apply(Flush& flush, Ack required, std::stop_token stop) override;
     Result<Lsn> read_position(std::stop_token stop) override;
     Status maintain(std::stop_token stop) override;
+    Status keep_readable(Lsn position, std::chrono::milliseconds how_long,
+                         std::stop_token /*stop*/) override {
+        upkeep_->keep_readable(position, now() + how_long);
+        return {};
+    }
     Status close() override;
 
  private:

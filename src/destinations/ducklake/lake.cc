@@ -26,29 +26,6 @@ namespace {
 // that matters in WAL mode, and only for moments.
 constexpr int kBusyTimeoutMs = 30'000;
 
-std::string extra_info(const Note& note, std::uint64_t pipeline_id, const std::string& commit_id,
-                       std::optional<std::int64_t> epoch) {
-    nlohmann::json info{{"lsn", to_string(note.position)},
-                        {"commit_time_us", note.commit_time_us},
-                        {"pipeline", pipeline_id},
-                        {"commit", commit_id}};
-    if (epoch) info["epoch"] = *epoch;
-    return info.dump();
-}
-
-std::optional<Note> parse_note(const std::string& text) {
-    const nlohmann::json json = nlohmann::json::parse(text, nullptr, false);
-    if (!json.is_object() || !json.contains("lsn") || !json["lsn"].is_string()) return std::nullopt;
-    const std::optional<Lsn> lsn = parse_lsn(json["lsn"].get_ref<const std::string&>());
-    if (!lsn) return std::nullopt;
-    Note note{*lsn, 0};
-    if (const auto time = json.find("commit_time_us");
-        time != json.end() && time->is_number_integer()) {
-        note.commit_time_us = time->get<std::int64_t>();
-    }
-    return note;
-}
-
 // Those of each kind of transaction that has some.
 Status failpoint_of(std::string_view when, const std::string& what) {
     const std::string name = fmt::format("lake.{}_{}", when, what);
@@ -80,19 +57,6 @@ void remove_unfinished_file(const std::string& error, const std::string& data_pa
     const std::string path = error.substr(begin, error.find("\": ", begin) - begin);
     const std::string name = std::filesystem::path(path).filename().string();
     if (path.starts_with(data_path) && is_own_file(name)) remove_file(path);
-}
-
-std::vector<std::string> extensions_of(CatalogKind kind) {
-    // icu: casts of timestamptz.
-    switch (kind) {
-        case CatalogKind::sqlite:
-            return {"icu", "sqlite_scanner", "ducklake"};
-        case CatalogKind::duckdb:
-            return {"icu", "ducklake"};
-        case CatalogKind::postgres:
-            return {"icu", "postgres_scanner", "ducklake"};
-    }
-    return {};
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 #include "destinations/ducklake/catalog.h"
 #include "destinations/ducklake/kept_files.h"
 #include "destinations/ducklake/new_files.h"
+#include "destinations/ducklake/note.h"
 #include "walbrook/lsn.h"
 #include "walbrook/result.h"
 
@@ -17,14 +18,6 @@
 #include <string_view>
 
 namespace walbrook::ducklake {
-
-// What every snapshot of ours says about itself, as JSON in its commit_extra_info:
-// {"lsn": "0/16B3748", "commit_time_us": 1, "pipeline": 1, "commit": "6f0c-1"}, and with a
-// catalog in Postgres the writer's "epoch".
-struct Note {
-    Lsn position;
-    std::int64_t commit_time_us = 0;
-};
 
 struct LakeOptions {
     Catalog catalog;

@@ -108,6 +108,23 @@ Result<TableRecord> parse_record(const QueryResult& rows, std::size_t row) {
     return record;
 }
 
+Result<TableRecords> read_records(Connection& session, const std::string& at) {
+    WALBROOK_TRY(const QueryResult rows,
+                 session.query("SELECT oid, schema_name, table_name, phase, position, reason, "
+                               "schema_json FROM lake._walbrook.tables" +
+                               at));
+    TableRecords records;
+    for (std::size_t i = 0; i < rows.rows(); ++i) {
+        WALBROOK_TRY(TableRecord record, parse_record(rows, i));
+        const auto oid = narrow<std::uint32_t>(rows.number(i, 0).value_or(0));
+        if (!records.emplace(oid, std::move(record)).second) {
+            return Error(ErrorCode::corrupt_state,
+                         fmt::format("lake._walbrook.tables has two records of oid {}", oid));
+        }
+    }
+    return records;
+}
+
 }  // namespace
 
 Result<bool> check_records(Connection& session, const PipelineIdentity& who) {
@@ -140,24 +157,18 @@ Status inline_records(Connection& session) {
 
 Result<TableRecords> load_records(Lake& lake) {
     WALBROOK_TRY(const Folders folders, load_folders(lake));
-    WALBROOK_TRY(
-        const QueryResult rows,
-        lake.session().query("SELECT oid, schema_name, table_name, phase, position, reason, "
-                             "schema_json FROM lake._walbrook.tables"));
-    TableRecords records;
-    for (std::size_t i = 0; i < rows.rows(); ++i) {
-        WALBROOK_TRY(TableRecord record, parse_record(rows, i));
-        const auto oid = narrow<std::uint32_t>(rows.number(i, 0).value_or(0));
+    WALBROOK_TRY(TableRecords records, read_records(lake.session(), ""));
+    for (auto& [oid, record] : records) {
         const auto folder = folders.find({record.lake_schema, record.lake_table});
         if (folder != folders.end()) record.folder = folder->second;
         // Dropped by hand: readers have none, and its changes ask for a new copy.
         if (folder == folders.end()) record.lake_table.clear();
-        if (!records.emplace(oid, std::move(record)).second) {
-            return Error(ErrorCode::corrupt_state,
-                         fmt::format("lake._walbrook.tables has two records of oid {}", oid));
-        }
     }
     return records;
+}
+
+Result<TableRecords> records_at(Connection& session, std::int64_t snapshot) {
+    return read_records(session, fmt::format(" AT (VERSION => {})", snapshot));
 }
 
 Status save_record(Connection& session, std::uint32_t oid, const TableRecord& record) {

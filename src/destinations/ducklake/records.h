@@ -46,6 +46,8 @@ std::string records_folder(const Lake& lake, std::string_view table);
 Status inline_records(duckdb_engine::Connection& session);
 
 Result<TableRecords> load_records(Lake& lake);
+// As they were in this snapshot, without the folders.
+Result<TableRecords> records_at(duckdb_engine::Connection& session, std::int64_t snapshot);
 Status save_record(duckdb_engine::Connection& session, std::uint32_t oid,
                    const TableRecord& record);
 Status remove_record(duckdb_engine::Connection& session, std::uint32_t oid);

@@ -34,10 +34,10 @@ std::vector<Reason> reasons_to_keep(const std::vector<Snapshot>& snapshots, std:
             rung.last = number;
             reasons[i] = Reason::lasting;
         }
-        if (i + 1 == snapshots.size() || (snapshot.is_ours && !has_position)) {
+        if (i + 1 == snapshots.size() || (snapshot.position && !has_position)) {
             reasons[i] = Reason::lasting;
         }
-        has_position = has_position || snapshot.is_ours;
+        has_position = has_position || snapshot.position;
     }
     return reasons;
 }
@@ -45,8 +45,14 @@ std::vector<Reason> reasons_to_keep(const std::vector<Snapshot>& snapshots, std:
 }  // namespace
 
 std::vector<std::int64_t> choose_expired(const std::vector<Snapshot>& snapshots,
-                                         std::int64_t now_us, const ThinningPolicy& policy) {
+                                         std::int64_t now_us, const ThinningPolicy& policy,
+                                         const std::vector<Lsn>& wanted) {
     std::vector<Reason> reasons = reasons_to_keep(snapshots, now_us, policy);
+    for (const Lsn position : wanted) {
+        if (const auto found = find_snapshot(snapshots, position)) {
+            reasons[*found] = Reason::lasting;
+        }
+    }
     std::size_t kept = static_cast<std::size_t>(
         std::count_if(reasons.begin(), reasons.end(), [](Reason r) { return r != Reason::none; }));
     // Over the limit the oldest go that stand for no minute.
@@ -60,6 +66,13 @@ std::vector<std::int64_t> choose_expired(const std::vector<Snapshot>& snapshots,
         if (reasons[i] == Reason::none) expired.push_back(snapshots[i].id);
     }
     return expired;
+}
+
+std::optional<std::size_t> find_snapshot(const std::vector<Snapshot>& snapshots, Lsn position) {
+    for (std::size_t i = snapshots.size(); i-- > 0;) {
+        if (snapshots[i].position && *snapshots[i].position <= position) return i;
+    }
+    return std::nullopt;
 }
 
 }  // namespace walbrook::ducklake

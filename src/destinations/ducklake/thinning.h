@@ -1,15 +1,18 @@
 #pragma once
 
+#include "walbrook/lsn.h"
+
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 namespace walbrook::ducklake {
 
 struct Snapshot {
     std::int64_t id = 0;
-    std::int64_t time_us = 0;  // Since 1970-01-01 UTC.
-    bool is_ours = false;      // It has a position.
+    std::int64_t time_us = 0;       // Since 1970-01-01 UTC.
+    std::optional<Lsn> position{};  // Of those that a pipeline wrote.
 };
 
 // Which snapshots are kept: all of the last ten minutes, then one a minute for an hour, one an
@@ -30,8 +33,12 @@ struct ThinningPolicy {
 };
 
 // Ids to expire, oldest first. `snapshots` are in order of id. The newest one stays,
-// and the newest that has a position.
+// and the newest that has a position, and for each position in `wanted` the one that shows it.
 std::vector<std::int64_t> choose_expired(const std::vector<Snapshot>& snapshots,
-                                         std::int64_t now_us, const ThinningPolicy& policy);
+                                         std::int64_t now_us, const ThinningPolicy& policy,
+                                         const std::vector<Lsn>& wanted = {});
+
+// What the lake had at a position: in the newest snapshot whose own position is not beyond it.
+std::optional<std::size_t> find_snapshot(const std::vector<Snapshot>& snapshots, Lsn position);
 
 }  // namespace walbrook::ducklake

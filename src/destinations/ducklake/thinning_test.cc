@@ -15,7 +15,8 @@ std::vector<Snapshot> every(std::int64_t step, std::size_t count) {
     std::vector<Snapshot> result;
     for (std::size_t i = 0; i < count; ++i) {
         result.push_back({static_cast<std::int64_t>(i),
-                          kNow - static_cast<std::int64_t>(count - 1 - i) * step * kSecond, true});
+                          kNow - static_cast<std::int64_t>(count - 1 - i) * step * kSecond,
+                          Lsn{100 + i}});
     }
     return result;
 }
@@ -59,10 +60,23 @@ TEST(Thinning, KeepsTheNewestAndTheNewestWithAPosition) {
     std::vector<Snapshot> old = every(1, 10);
     for (Snapshot& snapshot : old) {
         snapshot.time_us -= 365 * 86'400 * kSecond;
-        snapshot.is_ours = snapshot.id == 4;
+        if (snapshot.id != 4) snapshot.position.reset();
     }
     const auto expired = choose_expired(old, kNow, {});
     EXPECT_EQ(expired, (std::vector<std::int64_t>{0, 1, 2, 3, 5, 6, 7, 8}));
+}
+
+TEST(Thinning, KeepsWhatShowsAPositionThatIsWanted) {
+    std::vector<Snapshot> old = every(1, 10);
+    for (Snapshot& snapshot : old) snapshot.time_us -= 365 * 86'400 * kSecond;
+    old[3].position = Lsn{105};  // Upkeep between flushes has the position of the flush before it.
+    old[4].position.reset();
+    EXPECT_EQ(choose_expired(old, kNow, {}, {Lsn{105}, Lsn{101}}),
+              (std::vector<std::int64_t>{0, 2, 3, 4, 6, 7, 8}));
+    // Between two flushes the earlier one counts; before the first there is nothing.
+    old[6].position = Lsn{107};
+    EXPECT_EQ(choose_expired(old, kNow, {}, {Lsn{106}, Lsn{50}}),
+              (std::vector<std::int64_t>{0, 1, 2, 3, 4, 6, 7, 8}));
 }
 
 }  // namespace

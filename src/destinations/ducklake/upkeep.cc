@@ -4,6 +4,7 @@
 #include "destinations/ducklake/floats.h"
 #include "destinations/ducklake/own_files.h"
 #include "destinations/ducklake/records.h"
+#include "destinations/ducklake/snapshot_view.h"
 #include "destinations/ducklake/table_ddl.h"
 
 #include <fmt/format.h>
@@ -76,20 +77,11 @@ Status Upkeep::thin(const std::stop_token& stop) {
     }
     thinned_ = now();
     WALBROOK_RETURN_IF_ERROR(lake_.check_fence());
-    WALBROOK_TRY(
-        const QueryResult rows,
-        lake_.session().query(fmt::format(
-            "SELECT s.snapshot_id, epoch_us(s.snapshot_time::TIMESTAMPTZ), "
-            "(c.author IS NOT DISTINCT FROM 'walbrook')::INTEGER FROM "
-            "{0}.ducklake_snapshot AS s LEFT JOIN {0}.ducklake_snapshot_changes AS c USING "
-            "(snapshot_id) ORDER BY s.snapshot_id",
-            Lake::metadata())));
-    std::vector<Snapshot> snapshots;
-    for (std::size_t i = 0; i < rows.rows(); ++i) {
-        snapshots.push_back({rows.number(i, 0).value_or(0), rows.number(i, 1).value_or(0),
-                             rows.number(i, 2).value_or(0) != 0});
-    }
-    std::vector<std::int64_t> expired = choose_expired(snapshots, unix_time_us(), {});
+    WALBROOK_TRY(const std::vector<Snapshot> snapshots, read_snapshots(lake_.session()));
+    std::erase_if(wanted_, [](const auto& each) { return each.second <= now(); });
+    std::vector<Lsn> wanted;
+    for (const auto& [position, until] : wanted_) wanted.push_back(position);
+    std::vector<std::int64_t> expired = choose_expired(snapshots, unix_time_us(), {}, wanted);
     if (expired.empty()) return {};
     if (expired.size() > kExpiredAtOnceMax) {
         expired.resize(kExpiredAtOnceMax);

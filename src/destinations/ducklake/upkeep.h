@@ -29,6 +29,9 @@ class Upkeep {
     void count_quiet_flush() { ++quiet_flushes_; }
     void count_commit() { ++commits_; }
 
+    // The snapshot that shows this position stays until then.
+    void keep_readable(Lsn position, Instant until) { wanted_[position] = until; }
+
     // Takes the most urgent step, if one is due. `note` is that of the newest snapshot.
     Status step(const Tables& tables, const Note& note, const std::stop_token& stop);
 
@@ -52,6 +55,7 @@ class Upkeep {
     std::uint32_t last_ = 0;            // Whose turn it was.
     std::size_t quiet_flushes_ = 0;
     std::size_t commits_ = 0;
+    std::map<Lsn, Instant> wanted_;  // Whose snapshots stay, and until when.
     std::optional<Instant> thinned_;
     std::optional<Instant> cleaned_;
 };

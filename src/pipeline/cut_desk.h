@@ -1,0 +1,35 @@
+#pragma once
+
+#include "base/clock.h"
+#include "walbrook/lsn.h"
+#include "walbrook/result.h"
+
+#include <condition_variable>
+#include <mutex>
+#include <optional>
+#include <string>
+
+namespace walbrook {
+
+// Where whoever asked for a cut (input::Cut) waits for what the core says of it. Thread-safe.
+// There is one cut at a time: whoever asks later takes it from whoever asked before.
+class CutDesk {
+ public:
+    // Before the cut at this position is asked for. Answers that come from here on are for this
+    // caller.
+    std::uint64_t begin(Lsn at);
+    // ErrorCode::aborted: there was none, and another position may be named. ErrorCode::timed_out.
+    Result<Lsn> wait(std::uint64_t number, Instant until);
+
+    void reached(Lsn at, Lsn position);
+    void lost(std::string reason);
+
+ private:
+    std::mutex mutex_;  // Guards what follows.
+    std::condition_variable told_;
+    std::uint64_t number_ = 0;
+    Lsn at_;
+    std::optional<Result<Lsn>> answer_;
+};
+
+}  // namespace walbrook
