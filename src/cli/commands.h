@@ -36,6 +36,17 @@ struct TableOptions {
 };
 ExitCode table_command(const TableOptions& options);
 
+struct VerifyCommandOptions {
+    std::string config = "walbrook.yaml";
+    bool config_given = false;
+    std::vector<std::string> tables;        // Names or patterns; none: all.
+    std::uint64_t max_rows_per_second = 0;  // 0: as many as the source gives.
+    std::size_t max_differences = 100;      // Named of each table.
+    bool json = false;
+    bool resume = false;  // Goes on with a comparison that was stopped.
+};
+ExitCode verify_command(const VerifyCommandOptions& options);
+
 struct InitOptions {
     std::string config = "walbrook.yaml";
     bool config_given = false;

@@ -62,6 +62,26 @@ int main(int argc, char** argv) {
     add_table_command("pause", "Lets tables stand still", false);
     add_table_command("resume", "Copies paused or errored tables again, and goes on", false);
 
+    VerifyCommandOptions verify;
+    command = app.add_subcommand(
+        "verify", "Compares source and destination, row for row, at one position");
+    given = command->add_option("--config", verify.config, "The configuration file");
+    command->add_option("tables", verify.tables,
+                        "schema.table, or patterns (\"audit.*\"); none: all of them");
+    command->add_flag("--json", verify.json, "For programs");
+    command
+        ->add_option("--max-rows-per-second", verify.max_rows_per_second,
+                     "Read no faster than this from the source")
+        ->check(CLI::PositiveNumber);
+    command->add_option("--max-differences", verify.max_differences,
+                        "Name so many rows of each table (100)");
+    command->add_flag("--resume", verify.resume,
+                      "Go on with a comparison that was stopped: its tables are not read again");
+    command->callback([&, given] {
+        verify.config_given = given->count() > 0;
+        exit = verify_command(verify);
+    });
+
     InitOptions init;
     command = app.add_subcommand("init", "Lets the source tell of changes of its tables' columns");
     given = command->add_option("--config", init.config, "The configuration file");

@@ -51,7 +51,7 @@ Status make_work_dir(const std::string& path) {
 }
 
 // One `walbrook run`, from a good configuration to its end.
-class Run {
+class Run final : public verify::Cutter {
  public:
     Run(const RunOptions& options, LoadedConfig loaded)
         : options_(options),
@@ -59,6 +59,20 @@ class Run {
           log_(make_stderr_sink(loaded_.config.log), loaded_.config.log.level) {}
 
     ExitCode execute();
+
+    // Of the pipeline that runs, for `walbrook verify` in another process.
+    Status hold_for_cut(std::chrono::milliseconds at_most) override {
+        WALBROOK_TRY(const std::shared_ptr<Pipeline> running, started_pipeline());
+        return running->hold_for_cut(at_most);
+    }
+    Result<Lsn> cut(Lsn at, std::chrono::milliseconds at_most) override {
+        WALBROOK_TRY(const std::shared_ptr<Pipeline> running, started_pipeline());
+        return running->cut(at, at_most);
+    }
+    Status keep_readable(Lsn position, std::chrono::milliseconds how_long) override {
+        WALBROOK_TRY(const std::shared_ptr<Pipeline> running, started_pipeline());
+        return running->keep_readable(position, how_long);
+    }
 
  private:
     void on_signal(int signal, int count);
@@ -69,6 +83,7 @@ class Run {
     Result<std::shared_ptr<Pipeline>> start_once();
     void set_pipeline(std::shared_ptr<Pipeline> pipeline, bool started);
     std::shared_ptr<Pipeline> pipeline() const;
+    Result<std::shared_ptr<Pipeline>> started_pipeline() const;
     // Ends the pipeline when it cannot reach the other side for too long.
     void watch_reach(const std::stop_token& stop);
     Status run_pipeline(Pipeline& pipeline);
@@ -130,16 +145,21 @@ std::shared_ptr<Pipeline> Run::pipeline() const {
     return pipeline_;
 }
 
+Result<std::shared_ptr<Pipeline>> Run::started_pipeline() const {
+    if (std::shared_ptr<Pipeline> running = pipeline()) return running;
+    return Error(ErrorCode::unavailable, "the pipeline has not started yet; try again");
+}
+
 Result<std::unique_ptr<ControlServer>> Run::serve() {
     const ProgramConfig& config = loaded_.config;
     const StatusSource source = [this] { return status(); };
-    const TableCommands commands =
+    const TableCommands tables =
         [this](TableCommand what,
-               const std::vector<std::string>& tables) -> Result<std::vector<std::string>> {
-        const std::shared_ptr<Pipeline> running = pipeline();
-        if (running) return running->command(what, tables);
-        return Error(ErrorCode::unavailable, "the pipeline has not started yet; try again");
+               const std::vector<std::string>& names) -> Result<std::vector<std::string>> {
+        WALBROOK_TRY(const std::shared_ptr<Pipeline> running, started_pipeline());
+        return running->command(what, names);
     };
+    const ControlCommands commands{tables, this};
     auto made = ControlServer::create({config.pipeline.work_dir, config.server.listen}, source,
                                       log_, commands);
     const bool chosen = loaded_.origins.contains("server.listen");

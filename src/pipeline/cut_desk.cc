@@ -13,7 +13,8 @@ std::uint64_t CutDesk::begin(Lsn at) {
 Result<Lsn> CutDesk::wait(std::uint64_t number, Instant until) {
     std::unique_lock lock(mutex_);
     const bool is_told =
-        told_.wait_until(lock, until, [&] { return number_ != number || answer_; });
+        told_.wait_until(lock, until, [&] { return is_closed_ || number_ != number || answer_; });
+    if (is_closed_) return Error(ErrorCode::unavailable, "the pipeline stops");
     if (number_ != number) {
         return Error(ErrorCode::aborted, "another comparison of source and destination began");
     }
@@ -33,6 +34,12 @@ void CutDesk::reached(Lsn at, Lsn position) {
 void CutDesk::lost(std::string reason) {
     const std::lock_guard lock(mutex_);
     answer_ = Error(ErrorCode::aborted, std::move(reason));
+    told_.notify_all();
+}
+
+void CutDesk::close() {
+    const std::lock_guard lock(mutex_);
+    is_closed_ = true;
     told_.notify_all();
 }
 

@@ -23,12 +23,15 @@ class CutDesk {
 
     void reached(Lsn at, Lsn position);
     void lost(std::string reason);
+    // For good: whoever waits, or asks later, is told that the pipeline stops.
+    void close();
 
  private:
     std::mutex mutex_;  // Guards what follows.
     std::condition_variable told_;
     std::uint64_t number_ = 0;
     Lsn at_;
+    bool is_closed_ = false;
     std::optional<Result<Lsn>> answer_;
 };
 

@@ -631,6 +631,7 @@ void PipelineImpl::stop_threads() {
         failed = error_.has_value();
         running_ = false;
     }
+    parts_.cuts.close();
     // A destination that refuses for ever does not keep us for ever.
     std::jthread watchdog;
     if (stream_) {

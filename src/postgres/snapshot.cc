@@ -1,5 +1,6 @@
 #include "postgres/snapshot.h"
 
+#include "base/clock.h"
 #include "postgres/quote.h"
 #include "postgres/slots.h"
 
@@ -10,6 +11,8 @@
 
 namespace walbrook {
 namespace {
+
+constexpr std::chrono::milliseconds kPgXactInterval{10};
 
 // One number at the front of `text`, followed by `end` (or by nothing when '\0').
 bool take_number(std::string_view& text, char end, std::uint64_t& number) {
@@ -127,31 +130,80 @@ Result<SnapshotHolder> SnapshotHolder::open_at_standby(const PgConnectionConfig&
                                                        const Purpose& purpose,
                                                        const Deadline& deadline,
                                                        const std::string& slot) {
+    bool is_standby = false;
+    WALBROOK_TRY(SnapshotHolder holder, open_at_slot(config, purpose, deadline, slot, is_standby));
+    if (!is_standby) {
+        return Error(ErrorCode::aborted, "the standby was promoted while its snapshot was taken")
+            .with_context("take a snapshot");
+    }
+    return holder;
+}
+
+Result<SnapshotHolder> SnapshotHolder::open_at_position(const PgConnectionConfig& config,
+                                                        const Purpose& purpose,
+                                                        const Deadline& deadline,
+                                                        const std::string& slot) {
+    bool is_standby = false;
+    WALBROOK_TRY(SnapshotHolder holder, open_at_slot(config, purpose, deadline, slot, is_standby));
+    if (is_standby) return holder;
+    WALBROOK_TRY(Connection other, Connection::open(config, purpose, deadline));
+    if (auto status = holder.wait_for_pg_xact(other, deadline); !status) {
+        return std::move(status).error().with_context("take a snapshot at a position");
+    }
+    return holder;
+}
+
+Result<SnapshotHolder> SnapshotHolder::open_at_slot(const PgConnectionConfig& config,
+                                                    const Purpose& purpose,
+                                                    const Deadline& deadline,
+                                                    const std::string& slot, bool& is_standby) {
     Purpose exporting = purpose;
     exporting.replication = true;
     WALBROOK_TRY(Connection walsender, Connection::open(config, exporting, deadline));
     WALBROOK_TRY(const ExportingSlot made, create_exporting_slot(walsender, deadline, slot));
     WALBROOK_TRY(Connection connection, Connection::open(config, purpose, deadline));
     SnapshotHolder holder(std::move(connection));
-    if (auto status = holder.take_from(made, deadline); !status) {
+    if (auto status = holder.take_from(made, deadline, is_standby); !status) {
         return std::move(status).error().with_context("take a snapshot");
     }
     return holder;
 }
 
 // Exported once more: the slot's own export ends with the slot, which holds back WAL.
-Status SnapshotHolder::take_from(const ExportingSlot& slot, const Deadline& deadline) {
+Status SnapshotHolder::take_from(const ExportingSlot& slot, const Deadline& deadline,
+                                 bool& is_standby) {
     WALBROOK_RETURN_IF_ERROR(import_snapshot(connection_, deadline, slot.snapshot));
     WALBROOK_TRY(const Rows taken,
-                 connection_.query(deadline, "select pg_export_snapshot(), pg_is_in_recovery()"));
+                 connection_.query(deadline, "select pg_export_snapshot(), pg_is_in_recovery(),"
+                                             " pg_current_snapshot()::text"));
     name_ = taken.text(0, 0);
-    // What a primary decodes may not be visible yet (the clog wait of DESIGN.md 2.2).
-    if (taken.text(0, 1) != "t") {
-        return Error(ErrorCode::aborted, "the standby was promoted while its snapshot was taken");
-    }
+    is_standby = taken.text(0, 1) == "t";
+    WALBROOK_TRY(xids_, SnapshotXids::parse(taken.text(0, 2)));
     position_ = slot.consistent_point;
     shown_ = ShownTransactions::before(position_);
     return {};
+}
+
+// A transaction leaves the list of those in progress after its end, and that of its
+// subtransactions, is in pg_xact (CommitTransaction() in xact.c).
+Status SnapshotHolder::wait_for_pg_xact(Connection& other, const Deadline& deadline) const {
+    for (;;) {
+        WALBROOK_TRY(const Rows rows,
+                     other.query(deadline, "select pg_current_snapshot()::text"));
+        WALBROOK_TRY(const SnapshotXids live, SnapshotXids::parse(rows.text(0, 0)));
+        const bool is_settled = std::none_of(
+            live.in_progress().begin(), live.in_progress().end(),
+            [&](std::uint64_t xid) { return xids_.visible(static_cast<std::uint32_t>(xid)); });
+        if (is_settled) return {};
+        if (now() + kPgXactInterval >= deadline.at) {
+            return Error(ErrorCode::timed_out,
+                         "a transaction that has committed does not end; is a synchronous standby "
+                         "away?");
+        }
+        if (!sleep_for(kPgXactInterval, deadline.stop)) {
+            return Error(ErrorCode::cancelled, "stopped while a snapshot was taken");
+        }
+    }
 }
 
 Status SnapshotHolder::check(const Deadline& deadline) {

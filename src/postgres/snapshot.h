@@ -78,6 +78,14 @@ class SnapshotHolder {
                                                   const Purpose& purpose, const Deadline& deadline,
                                                   const std::string& slot);
 
+    // One that shows exactly the transactions whose commit record starts before position(), on a
+    // primary or a standby, through a temporary slot as above. On a primary it returns only once
+    // the snapshot may be read: until then a transaction may be in it whose end is in the log but
+    // not yet in pg_xact, and whoever reads its rows marks them as never committed, for ever.
+    static Result<SnapshotHolder> open_at_position(const PgConnectionConfig& config,
+                                                   const Purpose& purpose, const Deadline& deadline,
+                                                   const std::string& slot);
+
     // Of one on a primary.
     const SnapshotXids& xids() const { return xids_; }
     const ShownTransactions& shown() const { return shown_; }
@@ -97,7 +105,11 @@ class SnapshotHolder {
  private:
     explicit SnapshotHolder(Connection connection) : connection_(std::move(connection)) {}
     Status take(const Deadline& deadline);
-    Status take_from(const ExportingSlot& slot, const Deadline& deadline);
+    Status take_from(const ExportingSlot& slot, const Deadline& deadline, bool& is_standby);
+    static Result<SnapshotHolder> open_at_slot(const PgConnectionConfig& config,
+                                               const Purpose& purpose, const Deadline& deadline,
+                                               const std::string& slot, bool& is_standby);
+    Status wait_for_pg_xact(Connection& other, const Deadline& deadline) const;
 
     Connection connection_;
     SnapshotXids xids_;

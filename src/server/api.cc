@@ -18,6 +18,43 @@ ApiAnswer problem(int status, const std::string& text) {
     return {status, "application/json", print({{"error", text}})};
 }
 
+ApiAnswer problem(const Error& error) {
+    const int status = error.code() == ErrorCode::config    ? 400
+                       : error.code() == ErrorCode::aborted ? 409
+                                                            : 503;
+    return problem(status, error.message());
+}
+
+constexpr std::string_view kVerify = "/api/v1/verify/";
+
+ApiAnswer answer_verify(std::string_view what, const std::string& body, verify::Cutter& pipeline) {
+    const json in = json::parse(body, nullptr, false);
+    const bool is_known = what == "hold" || what == "cut" || what == "keep";
+    if (!is_known) return problem(404, "there is nothing to be done at this path");
+    constexpr std::int64_t kHourMs = 3'600'000;
+    const auto time = in.is_object() ? in.find("for_ms") : in.end();
+    if (!in.is_object() || time == in.end() || !time->is_number_integer() ||
+        time->get<std::int64_t>() < 0 || time->get<std::int64_t>() > kHourMs) {
+        return problem(400, "the body must have a for_ms of at most an hour");
+    }
+    const std::chrono::milliseconds for_ms(time->get<std::int64_t>());
+    const auto text = in.find("position");
+    std::optional<Lsn> position;
+    if (text != in.end() && text->is_string()) position = parse_lsn(text->get<std::string>());
+    if (what == "hold") {
+        const Status held = pipeline.hold_for_cut(for_ms);
+        return held ? ApiAnswer{200, "application/json", "{}\n"} : problem(held.error());
+    }
+    if (!position) return problem(400, "the body must have a position, as 0/16B3748");
+    if (what == "keep") {
+        const Status kept = pipeline.keep_readable(*position, for_ms);
+        return kept ? ApiAnswer{200, "application/json", "{}\n"} : problem(kept.error());
+    }
+    const Result<Lsn> reached = pipeline.cut(*position, for_ms);
+    if (!reached) return problem(reached.error());
+    return {200, "application/json", print({{"position", to_string(*reached)}})};
+}
+
 // Ready means: whoever reads the destination now reads what is kept up to date.
 // Single tables that are errored or still being copied do not make the whole unready;
 // they are in the metrics.
@@ -45,12 +82,15 @@ ApiAnswer answer(std::string_view path, const StatusSource& source) {
 }
 
 ApiAnswer answer_command(std::string_view path, const std::string& body,
-                         const TableCommands& commands) {
+                         const ControlCommands& commands) {
+    if (path.starts_with(kVerify) && commands.pipeline != nullptr) {
+        return answer_verify(path.substr(kVerify.size()), body, *commands.pipeline);
+    }
     std::optional<TableCommand> what;
     if (path == "/api/v1/tables/resync") what = TableCommand::resync;
     if (path == "/api/v1/tables/pause") what = TableCommand::pause;
     if (path == "/api/v1/tables/resume") what = TableCommand::resume;
-    if (!what || !commands) return problem(404, "there is nothing to be done at this path");
+    if (!what || !commands.tables) return problem(404, "there is nothing to be done at this path");
     std::vector<std::string> tables;
     const json in = json::parse(body, nullptr, false);
     if (!in.is_object() || !in.contains("tables") || !in["tables"].is_array()) {
@@ -60,9 +100,9 @@ ApiAnswer answer_command(std::string_view path, const std::string& body,
         if (!name.is_string()) return problem(400, "tables must be a list of names");
         tables.push_back(name.get<std::string>());
     }
-    const Result<std::vector<std::string>> done = commands(*what, tables);
+    const Result<std::vector<std::string>> done = commands.tables(*what, tables);
     if (done) return {200, "application/json", print({{"tables", *done}})};
-    return problem(done.error().code() == ErrorCode::config ? 400 : 503, done.error().message());
+    return problem(done.error());
 }
 
 std::string problem_in(const std::string& body) {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "server/status_report.h"
+#include "verify/cutter.h"
 #include "walbrook/pipeline.h"
 
 #include <functional>
@@ -28,13 +29,23 @@ ApiAnswer answer(std::string_view path, const StatusSource& source);
 using TableCommands =
     std::function<Result<std::vector<std::string>>(TableCommand, const std::vector<std::string>&)>;
 
+// What may be asked for with POST.
+struct ControlCommands {
+    TableCommands tables;
+    verify::Cutter* pipeline = nullptr;  // Outlives the server; thread-safe.
+};
+
 // Answers to POST, over the control socket only:
 //   /api/v1/tables/{resync,pause,resume}   body {"tables": ["public.orders", "audit.*"]}; an
-//                                          empty list means all
-// 200 with the names in {"tables": […]}, or an {"error": …}: 400 for a body or a name that is
-// not understood, 503 when it could not be stored.
+//                                          empty list means all; {"tables": [names]}
+//   /api/v1/verify/hold                    body {"for_ms": 10000}: Cutter::hold_for_cut; {}
+//   /api/v1/verify/cut                     body {"position": "0/16B3748", "for_ms": 60000}:
+//                                          Cutter::cut; {"position": "0/16B3750"}
+//   /api/v1/verify/keep                    the same body: Cutter::keep_readable; {}
+// 200, or an {"error": …}: 400 for a body or a name that is not understood, 409 when there was no
+// cut at that position, 503 when it could not be done.
 ApiAnswer answer_command(std::string_view path, const std::string& body,
-                         const TableCommands& commands);
+                         const ControlCommands& commands);
 // What an {"error": …} says.
 std::string problem_in(const std::string& body);
 // The body of such a request.

@@ -23,7 +23,7 @@ namespace {
 // Lists of tables; long before a request is a burden it is refused.
 constexpr std::size_t kRequestBytesMax = 64 << 10;
 constexpr int kRequestSeconds = 5;
-constexpr std::size_t kThreads = 2;  // For each of the two listeners.
+constexpr std::size_t kThreads = 4;  // For each of the two listeners.
 constexpr std::chrono::seconds kStartLimit{5};
 constexpr int kUnixPort = 80;  // httplib wants one, and does not use it.
 
@@ -73,7 +73,7 @@ void give(const ApiAnswer& made, httplib::Response& response) {
     response.set_header("X-Content-Type-Options", "nosniff");
 }
 
-void set_up(httplib::Server& server, const StatusSource& source, const TableCommands& commands) {
+void set_up(httplib::Server& server, const StatusSource& source, const ControlCommands& commands) {
     server.new_task_queue = [] { return new httplib::ThreadPool(kThreads); };  // It takes over.
     server.set_payload_max_length(kRequestBytesMax);
     server.set_read_timeout(kRequestSeconds);
@@ -89,7 +89,7 @@ void set_up(httplib::Server& server, const StatusSource& source, const TableComm
     });
     // Before the library's routing, which matches paths with regular expressions. A body is
     // read only after it.
-    const bool has_commands = static_cast<bool>(commands);
+    const bool has_commands = static_cast<bool>(commands.tables);
     server.set_pre_routing_handler([source, has_commands](const httplib::Request& request,
                                                           httplib::Response& response) {
         if (request.method == "GET" || request.method == "HEAD") {
@@ -111,7 +111,7 @@ void set_up(httplib::Server& server, const StatusSource& source, const TableComm
 // A listener with its thread.
 class Listener {
  public:
-    Listener(const StatusSource& source, const TableCommands& commands) {
+    Listener(const StatusSource& source, const ControlCommands& commands) {
         set_up(server_, source, commands);
     }
     ~Listener() {
@@ -170,12 +170,12 @@ struct ControlServer::State {
         if (!socket_path.empty()) unlink(socket_path.c_str());
     }
     Status listen_unix(const std::string& work_dir, const StatusSource& source,
-                       const TableCommands& commands);
+                       const ControlCommands& commands);
     Status listen_tcp(const std::string& listen, const StatusSource& source);
 };
 
 Status ControlServer::State::listen_unix(const std::string& work_dir, const StatusSource& source,
-                                         const TableCommands& commands) {
+                                         const ControlCommands& commands) {
     WALBROOK_TRY(Descriptor taken, lock_folder(work_dir));
     lock = std::move(taken);
     WALBROOK_TRY(SocketPath path, short_path(work_dir));
@@ -201,7 +201,7 @@ Status ControlServer::State::listen_tcp(const std::string& listen, const StatusS
         return Error(ErrorCode::config,
                      fmt::format("listen on {}: must be host:port, or off", listen));
     }
-    tcp_listener = std::make_unique<Listener>(source, TableCommands());
+    tcp_listener = std::make_unique<Listener>(source, ControlCommands());
     bool bound = false;
     if (port == 0) {
         port = tcp_listener->server().bind_to_any_port(host);
@@ -224,7 +224,7 @@ ControlServer::~ControlServer() = default;
 Result<std::unique_ptr<ControlServer>> ControlServer::create(const ControlServerOptions& options,
                                                              const StatusSource& source,
                                                              const Logger& log,
-                                                             const TableCommands& commands) {
+                                                             const ControlCommands& commands) {
     auto state = std::make_unique<State>();
     WALBROOK_RETURN_IF_ERROR(state->listen_unix(options.work_dir, source, commands));
     if (options.listen != "off") {
@@ -256,12 +256,13 @@ namespace {
 
 // `body`: of a POST; nothing: a GET.
 Result<std::string> ask(const std::string& work_dir, const std::string& path,
-                        const std::optional<std::string>& body) {
+                        const std::optional<std::string>& body,
+                        std::chrono::milliseconds patience = {}) {
     WALBROOK_TRY(const SocketPath socket, short_path(work_dir));
     httplib::Client client(socket.text, kUnixPort);
     client.set_address_family(AF_UNIX);
     client.set_connection_timeout(kRequestSeconds);
-    client.set_read_timeout(kRequestSeconds);
+    client.set_read_timeout(std::chrono::seconds(kRequestSeconds) + patience);
     const httplib::Result result =
         body ? client.Post(path, *body, "application/json") : client.Get(path);
     if (!result) {
@@ -270,9 +271,11 @@ Result<std::string> ask(const std::string& work_dir, const std::string& path,
                                  "`walbrook run`",
                                  control_socket_path(work_dir)));
     }
-    if (body && (result->status == 400 || result->status == 503)) {
-        return Error(result->status == 400 ? ErrorCode::config : ErrorCode::unavailable,
-                     problem_in(result->body));
+    if (body && (result->status == 400 || result->status == 409 || result->status == 503)) {
+        const ErrorCode code = result->status == 400   ? ErrorCode::config
+                               : result->status == 409 ? ErrorCode::aborted
+                                                       : ErrorCode::unavailable;
+        return Error(code, problem_in(result->body));
     }
     if (result->status != 200) {
         return Error(ErrorCode::malformed,
@@ -289,8 +292,9 @@ Result<std::string> ask_control_socket(const std::string& work_dir, const std::s
 }
 
 Result<std::string> command_control_socket(const std::string& work_dir, const std::string& path,
-                                           const std::string& body) {
-    return ask(work_dir, path, body);
+                                           const std::string& body,
+                                           std::chrono::milliseconds patience) {
+    return ask(work_dir, path, body, patience);
 }
 
 }  // namespace walbrook

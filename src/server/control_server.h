@@ -4,6 +4,7 @@
 #include "telemetry/log.h"
 #include "walbrook/result.h"
 
+#include <chrono>
 #include <memory>
 #include <string>
 
@@ -26,7 +27,7 @@ class ControlServer {
     static Result<std::unique_ptr<ControlServer>> create(const ControlServerOptions& options,
                                                          const StatusSource& source,
                                                          const Logger& log,
-                                                         const TableCommands& commands = {});
+                                                         const ControlCommands& commands = {});
     // Ends the threads and removes the socket.
     ~ControlServer();
     ControlServer(const ControlServer&) = delete;
@@ -49,8 +50,10 @@ bool split_address(const std::string& listen, std::string& host, int& port);
 
 // Asks the process that uses work_dir. ErrorCode::unavailable when nobody answers.
 Result<std::string> ask_control_socket(const std::string& work_dir, const std::string& path);
-// The same with a POST (answer_command). ErrorCode::config for what it does not understand.
+// The same with a POST (answer_command), whose answer may take so long. ErrorCode::config for what
+// it does not understand, ErrorCode::aborted for a 409.
 Result<std::string> command_control_socket(const std::string& work_dir, const std::string& path,
-                                           const std::string& body);
+                                           const std::string& body,
+                                           std::chrono::milliseconds patience = {});
 
 }  // namespace walbrook

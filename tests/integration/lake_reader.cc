@@ -146,13 +146,14 @@ class Engines {
 
 }  // namespace
 
-LakeReader::LakeReader(std::string catalog)
+LakeReader::LakeReader(std::string catalog, LakeAccess access)
     : disks_(std::filesystem::read_symlink("/proc/thread-self/ns/mnt")),
       database_(Engines::all().take(disks_)) {
     session_ = must(database_->connect());
     must(session_->run("set timezone = 'UTC'"));
     const Status attached = session_->run(fmt::format(
-        "attach {} as lake (read_only)", duckdb_engine::quote_literal(attach_uri(catalog))));
+        "attach {} as lake{}", duckdb_engine::quote_literal(attach_uri(catalog)),
+        access == LakeAccess::read ? " (read_only)" : ""));
     if (attached) return;
     // The lake may only be being made, and is asked for again.
     session_.reset();

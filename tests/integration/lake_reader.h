@@ -9,11 +9,13 @@
 
 namespace walbrook::testing {
 
+enum class LakeAccess { read, write };
+
 // Another reader of a lake: its own DuckDB, attached read-only while the pipeline
 // writes. What goes wrong is thrown (std::runtime_error).
 class LakeReader {
  public:
-    explicit LakeReader(std::string catalog);
+    explicit LakeReader(std::string catalog, LakeAccess access = LakeAccess::read);
     LakeReader(LakeReader&& other) noexcept;
     LakeReader& operator=(LakeReader&&) = delete;
     ~LakeReader();

@@ -142,9 +142,9 @@ std::optional<PipelineStatus> Replica::status() {
     return std::move(report->pipeline);
 }
 
-ChildExit Replica::command(std::vector<std::string> args) {
+Finished Replica::run(std::vector<std::string> args) {
     args.insert(args.end(), {"--config", folder_.file("walbrook.yaml")});
-    return run_program(WALBROOK_PROGRAM_PATH, {.args = std::move(args)}).exit;
+    return run_program(WALBROOK_PROGRAM_PATH, {.args = std::move(args)});
 }
 
 bool Replica::shows_problem(const std::string& text) {

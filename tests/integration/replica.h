@@ -61,7 +61,9 @@ class Replica {
     // As `walbrook status --json` says it; nothing when it cannot be asked.
     std::optional<PipelineStatus> status();
     // `walbrook resync|pause|resume …`.
-    ChildExit command(std::vector<std::string> args);
+    ChildExit command(std::vector<std::string> args) { return run(std::move(args)).exit; }
+    // The same, with what it prints.
+    Finished run(std::vector<std::string> args);
     // Waits until so many rows of the table have been copied (and not all, if it is large).
     [[nodiscard]] bool is_copying(const std::string& table, std::uint64_t rows);
     // Waits until a session reads the table to copy it: its snapshot is there.
@@ -82,6 +84,10 @@ class Replica {
     LakeReader& lake();
     // Opens the lake anew (a reader of its own keeps what it has read).
     LakeReader reader() const { return LakeReader(catalog()); }
+    // As somebody else who writes to it.
+    void change_lake(const std::string& sql) const {
+        LakeReader(catalog(), LakeAccess::write).query(sql);
+    }
     std::string catalog() const {
         return catalog_.empty() ? folder_.file("lake/catalog.sqlite") : catalog_;
     }

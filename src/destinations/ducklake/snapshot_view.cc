@@ -58,7 +58,7 @@ Result<std::unique_ptr<SnapshotView>> SnapshotView::open(const DuckLakeConfig& c
             ErrorCode::corrupt_state,
             fmt::format("the lake has no snapshot that shows position {}", to_string(position)));
     }
-    view->snapshot_ = snapshots[*found].id;
+    view->snapshot_ = snapshots[found->last].id;
     WALBROOK_TRY(view->records_, records_at(*view->session_, view->snapshot_));
     return view;
 }

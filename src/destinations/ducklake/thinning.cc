@@ -50,7 +50,9 @@ std::vector<std::int64_t> choose_expired(const std::vector<Snapshot>& snapshots,
     std::vector<Reason> reasons = reasons_to_keep(snapshots, now_us, policy);
     for (const Lsn position : wanted) {
         if (const auto found = find_snapshot(snapshots, position)) {
-            reasons[*found] = Reason::lasting;
+            for (std::size_t i = found->first; i <= found->last; ++i) {
+                reasons[i] = Reason::lasting;
+            }
         }
     }
     std::size_t kept = static_cast<std::size_t>(
@@ -68,9 +70,12 @@ std::vector<std::int64_t> choose_expired(const std::vector<Snapshot>& snapshots,
     return expired;
 }
 
-std::optional<std::size_t> find_snapshot(const std::vector<Snapshot>& snapshots, Lsn position) {
+std::optional<ShownAt> find_snapshot(const std::vector<Snapshot>& snapshots, Lsn position) {
+    std::size_t end = snapshots.size();
     for (std::size_t i = snapshots.size(); i-- > 0;) {
-        if (snapshots[i].position && *snapshots[i].position <= position) return i;
+        if (!snapshots[i].position) continue;
+        if (*snapshots[i].position <= position) return ShownAt{i, end - 1};
+        end = i;
     }
     return std::nullopt;
 }

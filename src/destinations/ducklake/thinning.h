@@ -38,7 +38,12 @@ std::vector<std::int64_t> choose_expired(const std::vector<Snapshot>& snapshots,
                                          std::int64_t now_us, const ThinningPolicy& policy,
                                          const std::vector<Lsn>& wanted = {});
 
-// What the lake had at a position: in the newest snapshot whose own position is not beyond it.
-std::optional<std::size_t> find_snapshot(const std::vector<Snapshot>& snapshots, Lsn position);
+// What the lake had at a position: in the newest snapshot whose own position is not beyond it,
+// and then in those that others than a pipeline made of it. Indexes; nothing: there is none.
+struct ShownAt {
+    std::size_t first = 0;
+    std::size_t last = 0;
+};
+std::optional<ShownAt> find_snapshot(const std::vector<Snapshot>& snapshots, Lsn position);
 
 }  // namespace walbrook::ducklake

@@ -1,0 +1,213 @@
+// `walbrook verify`: beside the process that runs the pipeline, or, when none does, with a pipeline
+// of its own that goes on to where the source is.
+
+#include "base/clock.h"
+#include "cli/commands.h"
+#include "cli/config_file.h"
+#include "cli/log_sink.h"
+#include "cli/make_parts.h"
+#include "cli/signals.h"
+#include "server/control_server.h"
+#ifdef WALBROOK_WITH_DUCKLAKE
+#include "verify/verify.h"
+#endif
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <unistd.h>
+
+namespace walbrook {
+namespace {
+
+#ifdef WALBROOK_WITH_DUCKLAKE
+
+using nlohmann::json;
+using std::chrono::milliseconds;
+
+// The pipeline in the process that listens on the control socket.
+class OtherProcess final : public verify::Cutter {
+ public:
+    explicit OtherProcess(std::string work_dir) : work_dir_(std::move(work_dir)) {}
+
+    Status hold_for_cut(milliseconds at_most) override {
+        return ask("hold", {{"for_ms", at_most.count()}}, {}).status();
+    }
+    Result<Lsn> cut(Lsn at, milliseconds at_most) override {
+        WALBROOK_TRY(
+            const std::string answer,
+            ask("cut", {{"position", to_string(at)}, {"for_ms", at_most.count()}}, at_most));
+        const json in = json::parse(answer, nullptr, false);
+        const auto position =
+            in.is_object() ? parse_lsn(in.value("position", "")) : std::optional<Lsn>();
+        if (position) return *position;
+        return Error(ErrorCode::malformed, "the running process answered no position; is it of "
+                                           "another version?");
+    }
+    Status keep_readable(Lsn position, milliseconds how_long) override {
+        return ask("keep", {{"position", to_string(position)}, {"for_ms", how_long.count()}}, {})
+            .status();
+    }
+
+ private:
+    Result<std::string> ask(const std::string& what, const json& body, milliseconds patience) {
+        return command_control_socket(work_dir_, "/api/v1/verify/" + what, body.dump(), patience);
+    }
+    const std::string work_dir_;
+};
+
+// The pipeline in this process.
+class OwnPipeline final : public verify::Cutter {
+ public:
+    static Result<std::unique_ptr<OwnPipeline>> start(const ProgramConfig& config,
+                                                      const Logger& log) {
+        PipelineOptions options;
+        options.log = log.as_sink();
+        std::unique_ptr<OwnPipeline> made(new OwnPipeline());
+        WALBROOK_TRY(made->pipeline_,
+                     Pipeline::create(config.pipeline, make_store(config),
+                                      make_destination(config), std::move(options)));
+        WALBROOK_RETURN_IF_ERROR(made->pipeline_->start());
+        return made;
+    }
+    ~OwnPipeline() override {
+        if (!pipeline_) return;
+        pipeline_->shutdown();
+        pipeline_->wait().ignore();
+    }
+    Status hold_for_cut(milliseconds at_most) override { return pipeline_->hold_for_cut(at_most); }
+    Result<Lsn> cut(Lsn at, milliseconds at_most) override { return pipeline_->cut(at, at_most); }
+    Status keep_readable(Lsn position, milliseconds how_long) override {
+        return pipeline_->keep_readable(position, how_long);
+    }
+
+ private:
+    OwnPipeline() = default;
+    std::unique_ptr<Pipeline> pipeline_;
+};
+
+// What a comparison that did not end had found so far: a line of JSON for each table.
+class Progress {
+ public:
+    explicit Progress(const std::string& work_dir) : path_(work_dir + "/verify.progress") {}
+
+    std::vector<verify::TableResult> load() const {
+        std::vector<verify::TableResult> tables;
+        std::ifstream in(path_);
+        for (std::string line; std::getline(in, line);) {
+            // The last line may be half a one.
+            auto table = verify::table_result_from_json(line);
+            if (table && table->outcome != verify::Outcome::not_compared) {
+                tables.push_back(*std::move(table));
+            }
+        }
+        return tables;
+    }
+    void begin(const std::vector<verify::TableResult>& done) {
+        out_.open(path_, std::ios::trunc);
+        for (const verify::TableResult& table : done) add(table);
+    }
+    void add(const verify::TableResult& table) { out_ << to_json(table) << std::flush; }
+    void end() {
+        out_.close();
+        std::error_code ignored;
+        std::filesystem::remove(path_, ignored);
+    }
+
+ private:
+    const std::string path_;
+    std::ofstream out_;
+};
+
+void print(const std::string& text) {
+    std::fwrite(text.data(), 1, text.size(), stdout);
+    std::fflush(stdout);
+}
+
+Result<std::unique_ptr<verify::Cutter>> find_pipeline(const ProgramConfig& config,
+                                                      const Logger& log) {
+    const std::string& work_dir = config.pipeline.work_dir;
+    if (ask_control_socket(work_dir, "/livez")) {
+        return std::unique_ptr<verify::Cutter>(std::make_unique<OtherProcess>(work_dir));
+    }
+    if (!std::filesystem::exists(work_dir)) {
+        return Error(ErrorCode::config,
+                     fmt::format("pipeline {} has never run here ({} does not exist); start it with "
+                                 "`walbrook run`",
+                                 config.pipeline.id, work_dir));
+    }
+    log.info("no pipeline runs here: going on to where the source is");
+    WALBROOK_TRY(std::unique_ptr<OwnPipeline> own, OwnPipeline::start(config, log));
+    return std::unique_ptr<verify::Cutter>(std::move(own));
+}
+
+Result<verify::Report> compare(const VerifyCommandOptions& options, const ProgramConfig& config,
+                               const Logger& log, const std::stop_token& stop) {
+    WALBROOK_TRY(const std::unique_ptr<verify::Cutter> pipeline, find_pipeline(config, log));
+    Progress progress(config.pipeline.work_dir);
+    verify::VerifyOptions how;
+    how.tables = options.tables;
+    how.rows_per_second_max = options.max_rows_per_second;
+    how.differences_max = options.max_differences;
+    how.temp_directory = config.pipeline.work_dir + "/verify-temp";
+    if (config.pipeline.max_snapshot_age_secs != 0) {
+        how.snapshot_age_max = std::chrono::seconds(config.pipeline.max_snapshot_age_secs);
+    }
+    if (options.resume) how.done = progress.load();
+    how.on_table = [&](const verify::TableResult& table) { progress.add(table); };
+    progress.begin(how.done);
+    auto report =
+        verify::verify(config.pipeline, config.ducklake, *pipeline, how, log, stop);
+    std::error_code ignored;
+    std::filesystem::remove_all(how.temp_directory, ignored);
+    if (report) progress.end();
+    return report;
+}
+
+ExitCode exit_code_of(const verify::Report& report) {
+    if (!report.is_equal()) return ExitCode::finding;
+    return report.count(verify::Outcome::not_compared) != 0 ? ExitCode::tables_errored
+                                                            : ExitCode::done;
+}
+
+#endif
+
+}  // namespace
+
+ExitCode verify_command(const VerifyCommandOptions& options) {
+    const LoadedConfig loaded =
+        load_config(config_file(options.config, options.config_given), process_environment());
+    if (!loaded.problems.empty()) return report_problems(loaded);
+#ifdef WALBROOK_WITH_DUCKLAKE
+    const ProgramConfig& config = loaded.config;
+    if (config.destination != DestinationKind::ducklake) {
+        complain("only a DuckLake destination can be compared with its source");
+        return ExitCode::config;
+    }
+    std::stop_source stop;
+    const auto signals = SignalWatch::create([&](int signal, int count) {
+        if (count > 1) _exit(128 + signal);
+        stop.request_stop();
+    });
+    if (!signals) {
+        complain(signals.error().message());
+        return ExitCode::internal;
+    }
+    const Logger log(make_stderr_sink(config.log), config.log.level);
+    const Result<verify::Report> report = compare(options, config, log, stop.get_token());
+    if (!report) {
+        complain(report.error().message());
+        return exit_code_of(report.error().code());
+    }
+    print(options.json ? to_json(*report) : to_text(*report));
+    return exit_code_of(*report);
+#else
+    complain("this program was built without DuckLake, the destination that can be compared");
+    return ExitCode::config;
+#endif
+}
+
+}  // namespace walbrook

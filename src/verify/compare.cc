@@ -1,0 +1,117 @@
+#include "verify/compare.h"
+
+#include "base/check.h"
+
+#include <algorithm>
+#include <map>
+#include <tuple>
+
+namespace walbrook::verify {
+namespace {
+
+constexpr std::size_t kColumnDigits = 8;
+
+// What has one key digest.
+struct Rows {
+    std::vector<const RowPrint*> source;
+    std::vector<const RowPrint*> destination;
+};
+
+// Takes out what is the same on both sides, as often as it is there.
+void drop_equal(Rows& rows) {
+    const auto by_digest = [](const RowPrint* a, const RowPrint* b) {
+        return a->row_digest < b->row_digest;
+    };
+    std::sort(rows.source.begin(), rows.source.end(), by_digest);
+    std::sort(rows.destination.begin(), rows.destination.end(), by_digest);
+    Rows left;
+    std::set_difference(rows.source.begin(), rows.source.end(), rows.destination.begin(),
+                        rows.destination.end(), std::back_inserter(left.source), by_digest);
+    std::set_difference(rows.destination.begin(), rows.destination.end(), rows.source.begin(),
+                        rows.source.end(), std::back_inserter(left.destination), by_digest);
+    rows = std::move(left);
+}
+
+std::vector<std::string> differing_columns(const ComparedTable& table, const RowPrint& a,
+                                           const RowPrint& b) {
+    std::vector<std::string> names;
+    for (std::size_t i = 0; i < table.columns.size(); ++i) {
+        const std::size_t at = i * kColumnDigits;
+        if (a.column_digests.compare(at, kColumnDigits, b.column_digests, at, kColumnDigits) != 0) {
+            names.push_back(table.columns[i].name);
+        }
+    }
+    return names;
+}
+
+}  // namespace
+
+std::string_view name_of(DifferenceKind kind) {
+    switch (kind) {
+        case DifferenceKind::changed:
+            return "changed";
+        case DifferenceKind::missing:
+            return "missing";
+        case DifferenceKind::extra:
+            return "extra";
+    }
+    return "?";
+}
+
+std::vector<unsigned> differing_groups(const Digest& source, const Digest& destination) {
+    WALBROOK_CHECK(source.size() == destination.size());
+    std::vector<unsigned> differing;
+    for (std::size_t i = 0; i < source.size(); ++i) {
+        if (source[i] != destination[i]) differing.push_back(static_cast<unsigned>(i));
+    }
+    return differing;
+}
+
+std::vector<unsigned> next_groups(const std::vector<unsigned>& differing, std::size_t from,
+                                  const Digest& source, const Digest& destination,
+                                  std::uint64_t rows_max) {
+    std::vector<unsigned> groups;
+    std::uint64_t rows = 0;
+    for (std::size_t i = from; i < differing.size(); ++i) {
+        const unsigned group = differing[i];
+        rows += source[group].rows + destination[group].rows;
+        if (!groups.empty() && rows > rows_max) break;
+        groups.push_back(group);
+    }
+    return groups;
+}
+
+std::vector<Difference> compare_rows(const ComparedTable& table, std::vector<RowPrint> source,
+                                     std::vector<RowPrint> destination) {
+    std::map<std::string_view, Rows> by_key;
+    for (const RowPrint& row : source) by_key[row.key_digest].source.push_back(&row);
+    for (const RowPrint& row : destination) by_key[row.key_digest].destination.push_back(&row);
+    std::vector<Difference> differences;
+    for (auto& [digest, rows] : by_key) {
+        const std::uint64_t at_source = rows.source.size();
+        const std::uint64_t in_destination = rows.destination.size();
+        drop_equal(rows);
+        if (rows.source.empty() && rows.destination.empty()) continue;
+        const RowPrint& print =
+            rows.source.empty() ? *rows.destination.front() : *rows.source.front();
+        Difference difference;
+        difference.at_source = at_source;
+        difference.in_destination = in_destination;
+        difference.key = print.key_text;
+        if (table.key.empty()) difference.row_digest = print.row_digest;
+        if (at_source != in_destination) {
+            difference.kind =
+                at_source > in_destination ? DifferenceKind::missing : DifferenceKind::extra;
+        } else {
+            difference.columns =
+                differing_columns(table, *rows.source.front(), *rows.destination.front());
+        }
+        differences.push_back(std::move(difference));
+    }
+    std::sort(differences.begin(), differences.end(), [](const Difference& a, const Difference& b) {
+        return std::tie(a.kind, a.key, a.row_digest) < std::tie(b.kind, b.key, b.row_digest);
+    });
+    return differences;
+}
+
+}  // namespace walbrook::verify

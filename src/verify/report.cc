@@ -1,0 +1,180 @@
+#include "verify/report.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <nlohmann/json.hpp>
+
+#include <algorithm>
+
+namespace walbrook::verify {
+namespace {
+
+using nlohmann::json;
+
+json json_of(const TableResult& table, const Difference& difference) {
+    json out = {{"kind", name_of(difference.kind)},
+                {"at_source", difference.at_source},
+                {"in_destination", difference.in_destination}};
+    for (std::size_t i = 0; i < table.key.size() && i < difference.key.size(); ++i) {
+        out["key"][table.key[i]] = difference.key[i];
+    }
+    if (table.key.empty()) out["row"] = difference.row_digest;
+    if (table.key.empty() && !difference.key.empty()) out["ctid"] = difference.key.front();
+    if (!difference.columns.empty()) out["columns"] = difference.columns;
+    return out;
+}
+
+Difference difference_from(const TableResult& table, const json& in) {
+    Difference difference;
+    for (const DifferenceKind kind :
+         {DifferenceKind::changed, DifferenceKind::missing, DifferenceKind::extra}) {
+        if (in.at("kind") == name_of(kind)) difference.kind = kind;
+    }
+    difference.at_source = in.at("at_source");
+    difference.in_destination = in.at("in_destination");
+    for (const std::string& column : table.key) {
+        difference.key.push_back(in.at("key").at(column).get<std::string>());
+    }
+    difference.row_digest = in.value("row", "");
+    if (in.contains("ctid")) difference.key.push_back(in.at("ctid").get<std::string>());
+    difference.columns = in.value("columns", std::vector<std::string>());
+    return difference;
+}
+
+json json_of(const TableResult& table) {
+    json out = {{"table", table.schema + "." + table.name},
+                {"schema", table.schema},
+                {"name", table.name},
+                {"oid", table.table.oid},
+                {"outcome", name_of(table.outcome)}};
+    if (table.outcome == Outcome::not_compared) {
+        out["reason"] = table.reason;
+        return out;
+    }
+    out["position"] = to_string(table.position);
+    out["rows_at_source"] = table.rows_at_source;
+    out["rows_in_destination"] = table.rows_in_destination;
+    if (table.outcome == Outcome::equal) return out;
+    out["differing_rows"] = table.differing_rows;
+    out["has_more"] = table.has_more;
+    out["key_columns"] = table.key;
+    out["differences"] = json::array();
+    for (const Difference& difference : table.differences) {
+        out["differences"].push_back(json_of(table, difference));
+    }
+    return out;
+}
+
+std::string named(const TableResult& table, const Difference& difference) {
+    if (table.key.empty()) {
+        std::string where = difference.key.empty() ? "" : ", at ctid " + difference.key.front();
+        return fmt::format("row {}{}", difference.row_digest.substr(0, 16), where);
+    }
+    std::vector<std::string> parts;
+    for (std::size_t i = 0; i < table.key.size() && i < difference.key.size(); ++i) {
+        parts.push_back(table.key[i] + "=" + difference.key[i]);
+    }
+    return fmt::format("{}", fmt::join(parts, ", "));
+}
+
+std::string described(const Difference& difference) {
+    if (difference.kind == DifferenceKind::changed) {
+        return fmt::format("differs in {}", fmt::join(difference.columns, ", "));
+    }
+    if (difference.in_destination == 0) return "is missing in the destination";
+    if (difference.at_source == 0) return "is not at the source";
+    return fmt::format("is there {} times, at the source {}", difference.in_destination,
+                       difference.at_source == 1 ? "once"
+                                                 : fmt::format("{} times", difference.at_source));
+}
+
+std::string line_of(const TableResult& table) {
+    const std::string name = table.schema + "." + table.name;
+    switch (table.outcome) {
+        case Outcome::equal:
+            return fmt::format("{:<32} equal         {} rows at {}\n", name, table.rows_at_source,
+                               to_string(table.position));
+        case Outcome::different:
+            return fmt::format("{:<32} DIFFERENT     {}{} of {} rows at {} ({} in the destination)\n",
+                               name, table.has_more ? "more than " : "", table.differing_rows,
+                               table.rows_at_source, to_string(table.position),
+                               table.rows_in_destination);
+        case Outcome::not_compared:
+            break;
+    }
+    return fmt::format("{:<32} not compared  {}\n", name, table.reason);
+}
+
+}  // namespace
+
+std::string_view name_of(Outcome outcome) {
+    switch (outcome) {
+        case Outcome::equal:
+            return "equal";
+        case Outcome::different:
+            return "different";
+        case Outcome::not_compared:
+            return "not compared";
+    }
+    return "?";
+}
+
+std::size_t Report::count(Outcome outcome) const {
+    return static_cast<std::size_t>(std::count_if(
+        tables.begin(), tables.end(), [&](const TableResult& t) { return t.outcome == outcome; }));
+}
+
+bool Report::is_equal() const { return count(Outcome::different) == 0; }
+
+std::string to_text(const Report& report) {
+    std::string text;
+    for (const TableResult& table : report.tables) {
+        text += line_of(table);
+        for (const Difference& difference : table.differences) {
+            text += fmt::format("    {} {}\n", named(table, difference), described(difference));
+        }
+        if (table.differing_rows > table.differences.size() || table.has_more) {
+            text += "    … (--max-differences shows more)\n";
+        }
+    }
+    return text;
+}
+
+std::string to_json(const TableResult& table) { return json_of(table).dump() + "\n"; }
+
+Result<TableResult> table_result_from_json(const std::string& text) {
+    const json in = json::parse(text, nullptr, false);
+    try {
+        TableResult table;
+        table.table.oid = in.at("oid").get<std::uint32_t>();
+        table.schema = in.at("schema");
+        table.name = in.at("name");
+        for (const Outcome outcome : {Outcome::equal, Outcome::different, Outcome::not_compared}) {
+            if (in.at("outcome") == name_of(outcome)) table.outcome = outcome;
+        }
+        table.reason = in.value("reason", "");
+        if (table.outcome == Outcome::not_compared) return table;
+        table.position = parse_lsn(in.at("position").get<std::string>()).value_or(Lsn{});
+        table.rows_at_source = in.at("rows_at_source");
+        table.rows_in_destination = in.at("rows_in_destination");
+        if (table.outcome == Outcome::equal) return table;
+        table.differing_rows = in.at("differing_rows");
+        table.has_more = in.at("has_more");
+        table.key = in.at("key_columns").get<std::vector<std::string>>();
+        for (const json& one : in.at("differences")) {
+            table.differences.push_back(difference_from(table, one));
+        }
+        return table;
+    } catch (const json::exception&) {
+        return Error(ErrorCode::malformed, "read a table's result: it is not one of this version");
+    }
+}
+
+std::string to_json(const Report& report) {
+    json tables = json::array();
+    for (const TableResult& table : report.tables) tables.push_back(json_of(table));
+    const json all = {{"equal", report.is_equal()}, {"tables", std::move(tables)}};
+    return all.dump(2, ' ', false, json::error_handler_t::replace) + "\n";
+}
+
+}  // namespace walbrook::verify

@@ -1,0 +1,48 @@
+#pragma once
+
+#include "verify/compare.h"
+#include "walbrook/lsn.h"
+#include "walbrook/result.h"
+
+#include <string>
+#include <vector>
+
+namespace walbrook::verify {
+
+enum class Outcome : std::uint8_t {
+    equal,
+    different,
+    not_compared,  // `reason` says why.
+};
+std::string_view name_of(Outcome outcome);  // "equal", "different", "not compared"
+
+struct TableResult {
+    TableId table;
+    std::string schema;
+    std::string name;
+    Outcome outcome = Outcome::not_compared;
+    std::string reason;
+    Lsn position;  // At which both sides were compared.
+    std::uint64_t rows_at_source = 0;
+    std::uint64_t rows_in_destination = 0;
+    std::uint64_t differing_rows = 0;      // Keys (without a key: contents) that are not the same.
+    bool has_more = false;                 // They were not counted to the end.
+    std::vector<std::string> key;          // Names of the key's columns; empty: it has none.
+    std::vector<Difference> differences;   // The first of them.
+};
+
+struct Report {
+    std::vector<TableResult> tables;  // In order of name.
+    bool is_equal() const;            // No table is different (some may not have been compared).
+    std::size_t count(Outcome outcome) const;
+};
+
+// One table as a line of JSON, and back: ErrorCode::malformed for what to_json() did not make.
+std::string to_json(const TableResult& table);
+Result<TableResult> table_result_from_json(const std::string& text);
+
+// For people, and for programs: {"tables": [{"table": "public.orders", "outcome": "different", …}]}.
+std::string to_text(const Report& report);
+std::string to_json(const Report& report);
+
+}  // namespace walbrook::verify

@@ -1,0 +1,381 @@
+#include "verify/verify.h"
+
+#include "base/backoff.h"
+#include "pipeline/table_selection.h"
+#include "postgres/slots.h"
+#include "verify/ducklake_side.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <bit>
+#include <set>
+#include <thread>
+
+namespace walbrook::verify {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+// How long nothing is read while a position is named. A slot whose creation takes longer waits for
+// transactions, and is tried again when they have ended.
+constexpr milliseconds kHoldMax{10'000};
+constexpr milliseconds kSlotLockTimeout{5'000};
+constexpr seconds kSlotDeadline{30};
+// A standby makes a slot with its primary's next record of running transactions.
+constexpr seconds kStandbySlotDeadline{120};
+constexpr seconds kKeptFor{300};
+constexpr seconds kKeepInterval{60};
+constexpr seconds kQueryDeadline{30};
+// A table that changes its columns while it is compared is left to a later position so often.
+constexpr int kRounds = 5;
+constexpr milliseconds kRoundInterval{1000};
+constexpr std::uint64_t kRowsOfGroup = 64;
+constexpr unsigned kGroupsMin = 16;
+constexpr unsigned kGroupsMax = 65'536;
+// Prints of so many rows are in memory at once, about 300 bytes each.
+constexpr std::uint64_t kRowsInMemory = 400'000;
+// Whoever differs in more rows than this is not counted to the end.
+constexpr std::uint64_t kDifferingRowsMax = 1'000'000;
+
+unsigned groups_for(std::uint64_t rows) {
+    return std::clamp(static_cast<unsigned>(std::bit_ceil(
+                          std::min<std::uint64_t>(rows / kRowsOfGroup, kGroupsMax))),
+                      kGroupsMin, kGroupsMax);
+}
+
+// Both sides at one position.
+struct Moment {
+    Lsn position;  // Of the destination: what it shows there is what the snapshot has.
+    SnapshotHolder holder;
+    Instant taken_at;
+};
+
+// Says again and again that what is compared must stay readable.
+class Keeper {
+ public:
+    Keeper(Cutter& pipeline, Lsn position, const Logger& log)
+        : thread_([&pipeline, position, log](const std::stop_token& stop) {
+              while (sleep_for(kKeepInterval, stop)) {
+                  const Status kept = pipeline.keep_readable(position, kKeptFor);
+                  if (!kept) {
+                      log.failed(LogLevel::warn, "what is compared may become unreadable",
+                                 kept.error());
+                  }
+              }
+          }) {}
+
+ private:
+    std::jthread thread_;
+};
+
+class Verification {
+ public:
+    Verification(const PipelineConfig& config, const DuckLakeConfig& lake, Cutter& pipeline,
+                 const VerifyOptions& options, const Logger& log, const std::stop_token& stop)
+        : config_(config),
+          lake_(lake),
+          pipeline_(pipeline),
+          options_(options),
+          log_(log),
+          stop_(stop),
+          report_{options.done} {}
+
+    Result<Report> run();
+
+ private:
+    Result<Moment> take_moment();
+    Result<Moment> try_moment();
+    Status wait_for_xids();
+    // False: tables are left for another moment.
+    Result<bool> compare_at(Moment& moment, bool is_last);
+    Result<std::optional<ComparedTable>> match(SourceSide& source, const PublishedTable& published,
+                                               const ducklake::TableRecords& records,
+                                               std::string& why_not, bool& is_passing);
+    Result<TableResult> compare(Side& source, Side& lake, const ComparedTable& table,
+                                std::uint64_t estimated_rows);
+    void settle(TableResult result);
+    bool is_wanted(const PublishedTable& table) const;
+
+    Purpose purpose(std::string_view role) const {
+        Purpose made;
+        made.application_name = application_name(config_.id, role);
+        return made;
+    }
+
+    const PipelineConfig& config_;
+    const DuckLakeConfig& lake_;
+    Cutter& pipeline_;
+    const VerifyOptions& options_;
+    const Logger& log_;
+    const std::stop_token& stop_;
+    Report report_;
+    std::uint64_t slots_made_ = 0;
+};
+
+Result<Report> Verification::run() {
+    for (int round = 1;; ++round) {
+        WALBROOK_TRY(Moment moment, take_moment());
+        WALBROOK_TRY(const bool is_done, compare_at(moment, round >= kRounds));
+        if (is_done) break;
+        if (!sleep_for(kRoundInterval, stop_)) {
+            return Error(ErrorCode::cancelled, "stopped before all tables were compared");
+        }
+    }
+    std::sort(report_.tables.begin(), report_.tables.end(),
+              [](const TableResult& a, const TableResult& b) {
+                  return std::tie(a.schema, a.name) < std::tie(b.schema, b.name);
+              });
+    return std::move(report_);
+}
+
+// A slot waits for every transaction that has an xid; reading would be held for as long.
+Status Verification::wait_for_xids() {
+    WALBROOK_TRY(Connection connection,
+                 Connection::open(config_.pg_connection, purpose("verify"),
+                                  within(kQueryDeadline, stop_)));
+    const Instant until = now() + options_.patience;
+    for (bool is_told = false;; is_told = true) {
+        WALBROOK_TRY(const std::vector<XidHolder> holders,
+                     read_xid_holders(connection, within(kQueryDeadline, stop_)));
+        if (holders.empty() || holders.front().age_secs < 2) return {};
+        if (now() >= until) {
+            return Error(ErrorCode::timed_out,
+                         fmt::format("name a position: {} has an open transaction, and a position "
+                                     "is named only when all that write have ended; end it, or "
+                                     "try again later",
+                                     describe(holders.front())));
+        }
+        if (!is_told) {
+            log_.info("waiting for the end of a transaction of the source",
+                      {{"of", describe(holders.front())}});
+        }
+        if (!sleep_for(milliseconds(500), stop_)) {
+            return Error(ErrorCode::cancelled, "stopped before a position was named");
+        }
+    }
+}
+
+Result<Moment> Verification::take_moment() {
+    const Instant until = now() + options_.patience;
+    Backoff backoff({milliseconds(100), milliseconds(5'000)});
+    for (;;) {
+        auto moment = try_moment();
+        if (moment) return moment;
+        const ErrorCode code = moment.error().code();
+        const bool is_passing = code == ErrorCode::aborted || code == ErrorCode::conflict ||
+                                code == ErrorCode::timed_out;
+        if (!is_passing || now() >= until) {
+            return std::move(moment).error().with_context(
+                "bring source and destination to one position");
+        }
+        log_.failed(LogLevel::info, "no common position yet", moment.error());
+        if (!sleep_for(backoff.next(), stop_)) {
+            return Error(ErrorCode::cancelled, "stopped before a position was named");
+        }
+    }
+}
+
+Result<Moment> Verification::try_moment() {
+    WALBROOK_RETURN_IF_ERROR(wait_for_xids());
+    WALBROOK_TRY(Connection connection,
+                 Connection::open(config_.pg_connection, purpose("verify"),
+                                  within(kQueryDeadline, stop_)));
+    WALBROOK_TRY(const bool is_standby, is_in_recovery(connection, within(kQueryDeadline, stop_)));
+    Purpose naming = purpose("verify");
+    if (!is_standby) naming.lock_timeout = kSlotLockTimeout;
+    WALBROOK_RETURN_IF_ERROR(pipeline_.hold_for_cut(is_standby ? kStandbySlotDeadline : kHoldMax));
+    const std::string slot = fmt::format("{}_tmp_verify_{}_{}", config_.slot_name(),
+                                         connection.backend_pid(), ++slots_made_);
+    const Instant taken_at = now();
+    auto holder = SnapshotHolder::open_at_position(
+        config_.pg_connection, naming,
+        within(is_standby ? kStandbySlotDeadline : kSlotDeadline, stop_), slot);
+    if (!holder) {
+        // It need not wait any longer.
+        pipeline_.hold_for_cut(milliseconds(0)).ignore();
+        return std::move(holder).error();
+    }
+    WALBROOK_TRY(const Lsn position, pipeline_.cut(holder->position(), options_.patience));
+    WALBROOK_RETURN_IF_ERROR(pipeline_.keep_readable(position, kKeptFor));
+    return Moment{position, *std::move(holder), taken_at};
+}
+
+bool Verification::is_wanted(const PublishedTable& table) const {
+    const bool is_done =
+        std::any_of(report_.tables.begin(), report_.tables.end(),
+                    [&](const TableResult& done) { return done.table == table.id; });
+    return !is_done &&
+           (options_.tables.empty() || is_named(options_.tables, table.schema, table.name));
+}
+
+void Verification::settle(TableResult result) {
+    if (options_.on_table) options_.on_table(result);
+    report_.tables.push_back(std::move(result));
+}
+
+Result<bool> Verification::compare_at(Moment& moment, bool is_last) {
+    const Keeper keeper(pipeline_, moment.position, log_);
+    ducklake::SnapshotView::Options view_options;
+    view_options.memory_bytes_max = options_.memory_bytes_max;
+    view_options.temp_directory = options_.temp_directory;
+    WALBROOK_TRY(const auto view,
+                 ducklake::SnapshotView::open(lake_, moment.position, view_options));
+    DuckLakeSide lake(*view);
+    SourceSide source(config_.pg_connection, purpose("verify"), moment.holder,
+                      {options_.rows_per_second_max});
+    WALBROOK_TRY(const auto published, source.published(config_.publication_name, stop_));
+    if (!options_.tables.empty()) {
+        for (const std::string& name : options_.tables) {
+            const bool is_there =
+                std::any_of(published.begin(), published.end(), [&](const auto& each) {
+                    return is_named({name}, each.second.schema, each.second.name);
+                });
+            if (!is_there) {
+                return Error(ErrorCode::config,
+                             fmt::format("publication {} has no table {}",
+                                         config_.publication_name, name));
+            }
+        }
+    }
+    log_.info("comparing", {{"position", moment.position}, {"snapshot", view->snapshot()}});
+    bool is_all = true;
+    for (const auto& [id, table] : published) {
+        if (!is_wanted(table)) continue;
+        if (!is_last && now() - moment.taken_at >= options_.snapshot_age_max) return false;
+        TableResult none;
+        none.table = id;
+        none.schema = table.schema;
+        none.name = table.name;
+        bool is_passing = false;
+        WALBROOK_TRY(const std::optional<ComparedTable> compared,
+                     match(source, table, view->records(), none.reason, is_passing));
+        if (compared) {
+            WALBROOK_TRY(const std::uint64_t rows, source.estimated_rows(*compared, stop_));
+            auto result = compare(source, lake, *compared, rows);
+            if (result) {
+                result->position = moment.position;
+                settle(*std::move(result));
+                continue;
+            }
+            if (result.error().code() == ErrorCode::cancelled) return std::move(result).error();
+            none.reason = result.error().message();
+            is_passing = result.error().code() == ErrorCode::aborted;
+            // Not the table's fault, and the others would have it, too.
+            if (const Status alive = moment.holder.check(within(kQueryDeadline, stop_)); !alive) {
+                if (is_last) return alive.error();
+                return false;
+            }
+        }
+        if (is_passing && !is_last) {
+            is_all = false;
+            log_.info("a table is compared later", {{"table", table.schema + "." + table.name},
+                                                    {"reason", none.reason}});
+            continue;
+        }
+        settle(std::move(none));
+    }
+    return is_all;
+}
+
+Result<std::optional<ComparedTable>> Verification::match(SourceSide& source,
+                                                         const PublishedTable& published,
+                                                         const ducklake::TableRecords& records,
+                                                         std::string& why_not, bool& is_passing) {
+    const auto found = records.find(published.id.oid);
+    if (found == records.end() || found->second.lake_table.empty()) {
+        why_not = "the destination does not have it yet";
+        return std::optional<ComparedTable>();
+    }
+    const ducklake::TableRecord& record = found->second;
+    if (record.phase != TablePhase::ready) {
+        why_not = fmt::format("it stands still at {}: {}", to_string(record.position),
+                              record.reason.empty() ? name_of(record.phase) : record.reason);
+        return std::optional<ComparedTable>();
+    }
+    if (published.is_partly) {
+        why_not = "the publication leaves operations out, so it is not a copy";
+        return std::optional<ComparedTable>();
+    }
+    WALBROOK_TRY(const TableSchema schema, source.schema(published, stop_));
+    ComparedTable table{published.id, published.schema, published.name, schema.columns, {}, {}};
+    // Whatever the destination has not followed yet it will have at a later position.
+    is_passing = true;
+    if (schema.columns.size() != record.schema->columns.size()) {
+        why_not = fmt::format("it has {} columns at the source and {} in the destination",
+                              schema.columns.size(), record.schema->columns.size());
+        return std::optional<ComparedTable>();
+    }
+    for (std::size_t i = 0; i < schema.columns.size(); ++i) {
+        const ColumnSchema& ours = schema.columns[i];
+        const auto theirs = std::find_if(
+            record.schema->columns.begin(), record.schema->columns.end(),
+            [&](const ColumnSchema& column) { return column.attnum == ours.attnum; });
+        if (theirs == record.schema->columns.end()) {
+            why_not = fmt::format("column {} is not in the destination", ours.name);
+            return std::optional<ComparedTable>();
+        }
+        if (theirs->type.kind != ours.type.kind || theirs->type.is_list != ours.type.is_list) {
+            why_not = fmt::format("column {} is {} at the source and {} in the destination",
+                                  ours.name, to_string(ours.type), to_string(theirs->type));
+            return std::optional<ComparedTable>();
+        }
+        table.columns[i].type = theirs->type;
+        table.lake_columns.push_back(theirs->name);
+    }
+    is_passing = false;
+    table.key = schema.key_columns();
+    return table;
+}
+
+Result<TableResult> Verification::compare(Side& source, Side& lake, const ComparedTable& table,
+                                          std::uint64_t estimated_rows) {
+    const unsigned groups = groups_for(estimated_rows);
+    // Each side is a process of its own, and waits for nobody.
+    Result<Digest> theirs = Digest();
+    std::jthread other([&] { theirs = lake.digest(table, groups, stop_); });
+    Result<Digest> ours = source.digest(table, groups, stop_);
+    other.join();
+    if (!ours) return std::move(ours).error();
+    if (!theirs) return std::move(theirs).error();
+    TableResult result;
+    result.table = table.id;
+    result.schema = table.schema;
+    result.name = table.name;
+    for (const std::size_t i : table.key) result.key.push_back(table.columns[i].name);
+    for (const Group& group : *ours) result.rows_at_source += group.rows;
+    for (const Group& group : *theirs) result.rows_in_destination += group.rows;
+    const std::vector<unsigned> differing = differing_groups(*ours, *theirs);
+    result.outcome = differing.empty() ? Outcome::equal : Outcome::different;
+    for (std::size_t from = 0; from < differing.size();) {
+        const std::vector<unsigned> wanted =
+            next_groups(differing, from, *ours, *theirs, kRowsInMemory);
+        from += wanted.size();
+        WALBROOK_TRY(std::vector<RowPrint> at_source, source.rows(table, groups, wanted, stop_));
+        WALBROOK_TRY(std::vector<RowPrint> in_lake, lake.rows(table, groups, wanted, stop_));
+        std::vector<Difference> found =
+            compare_rows(table, std::move(at_source), std::move(in_lake));
+        if (found.empty()) {
+            return Error(ErrorCode::internal, "groups differ whose rows are the same");
+        }
+        result.differing_rows += found.size();
+        for (Difference& difference : found) {
+            if (result.differences.size() == options_.differences_max) break;
+            result.differences.push_back(std::move(difference));
+        }
+        result.has_more = from < differing.size();
+        if (result.differing_rows >= kDifferingRowsMax) break;
+    }
+    return result;
+}
+
+}  // namespace
+
+Result<Report> verify(const PipelineConfig& config, const DuckLakeConfig& lake, Cutter& pipeline,
+                      const VerifyOptions& options, const Logger& log,
+                      const std::stop_token& stop) {
+    return Verification(config, lake, pipeline, options, log, stop).run();
+}
+
+}  // namespace walbrook::verify

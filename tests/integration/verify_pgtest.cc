@@ -1,0 +1,179 @@
+// `walbrook verify`: finds what differs, names it, and says nothing when nothing does.
+
+#include "integration/bank.h"
+#include "integration/replica.h"
+#include "support/eventually.h"
+#include "support/pg_test.h"
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include <set>
+
+namespace walbrook::testing {
+namespace {
+
+using nlohmann::json;
+
+class Verify : public PgTest {
+ protected:
+    void SetUp() override {
+        PgTest::SetUp();
+        replica_ = std::make_unique<Replica>(database());
+        replica_->configure("batch: {max_fill_ms: 20}");
+    }
+    void TearDown() override {
+        replica_.reset();
+        PgTest::TearDown();
+    }
+    Replica& replica() { return *replica_; }
+
+    // What `walbrook verify --json` says, and how it ends.
+    struct Answer {
+        int code = -1;
+        json report;
+        std::string err;
+        const json& table(const std::string& name) const {
+            static const json none;
+            for (const json& each : report.at("tables")) {
+                if (each.at("table") == name) return each;
+            }
+            return none;
+        }
+        std::string outcome(const std::string& name) const {
+            const json& found = table(name);
+            return found.is_null() ? "nothing" : found.at("outcome").get<std::string>();
+        }
+        // "changed id=5 note", "missing id=7": all of a table.
+        std::set<std::string> differences(const std::string& name) const {
+            std::set<std::string> all;
+            for (const json& one : table(name).value("differences", json::array())) {
+                std::string text = one.at("kind");
+                if (one.contains("key")) {
+                    for (const auto& [column, value] : one.at("key").items()) {
+                        text += fmt::format(" {}={}", column, value.get<std::string>());
+                    }
+                }
+                text += fmt::format(" {}:{}", one.at("at_source").get<int>(),
+                                    one.at("in_destination").get<int>());
+                for (const json& column : one.value("columns", json::array())) {
+                    text += " " + column.get<std::string>();
+                }
+                all.insert(std::move(text));
+            }
+            return all;
+        }
+    };
+    Answer verify(std::vector<std::string> args = {}) {
+        args.insert(args.begin(), {"verify", "--json"});
+        const Finished ran = replica().run(std::move(args));
+        // The report is printed in lines, the log is not.
+        const std::size_t begin = std::min(ran.output.find("{\n"), ran.output.size());
+        Answer answer{ran.exit.code, json::parse(ran.output.substr(begin), nullptr, false),
+                      ran.output};
+        if (answer.report.is_discarded()) answer.report = {{"tables", json::array()}};
+        return answer;
+    }
+    void change_lake(const std::string& sql) { replica().change_lake(sql); }
+
+ private:
+    std::unique_ptr<Replica> replica_;
+};
+
+INSTANTIATE_TEST_SUITE_P(Pg, Verify, ::testing::ValuesIn(pg_versions()), version_name);
+
+constexpr int kRows = 200'000;
+
+TEST_P(Verify, NamesWhatDiffersInManyRows) {
+    database().exec(fmt::format(
+        "create table item(id int primary key, note text, amount float8);"
+        "insert into item select g, 'note ' || g, g / 7.0 from generate_series(1, {0}) g;"
+        "update item set note = '' where id = 1000; update item set amount = '-0' where id = 2000;"
+        "create table entry(place text, amount numeric(12,2));"
+        "insert into entry select 'place ' || (g % 1000), g / 100 from generate_series(1, {0}) g;"
+        "create publication shop for table item, entry",
+        kRows));
+    replica().start();
+    ASSERT_TRUE(replica().catches_up());
+    Answer answer = verify();
+    EXPECT_EQ(answer.code, 0) << answer.err;
+    EXPECT_EQ(answer.outcome("public.item"), "equal");
+    EXPECT_EQ(answer.outcome("public.entry"), "equal");
+    EXPECT_EQ(answer.table("public.item").at("rows_at_source"), kRows);
+
+    change_lake("UPDATE lake.public.item SET note = 'other' WHERE id = 77");
+    change_lake("UPDATE lake.public.item SET note = NULL WHERE id = 1000");
+    change_lake("UPDATE lake.public.item SET amount = 0.0 WHERE id = 2000");
+    change_lake("DELETE FROM lake.public.item WHERE id = 3000");
+    change_lake("INSERT INTO lake.public.item SELECT * FROM lake.public.item WHERE id = 4000");
+    change_lake("INSERT INTO lake.public.item VALUES (-5, 'nobody knows it', 0)");
+    change_lake("DELETE FROM lake.public.entry WHERE place = 'place 17' AND amount = 0.00");
+    change_lake("INSERT INTO lake.public.entry SELECT * FROM lake.public.entry WHERE place = "
+                "'place 18' AND amount = 10.00 LIMIT 1");
+    answer = verify();
+    EXPECT_EQ(answer.code, 1) << answer.err;
+    EXPECT_EQ(answer.differences("public.item"),
+              (std::set<std::string>{"changed id=77 1:1 note", "changed id=1000 1:1 note",
+                                     "changed id=2000 1:1 amount", "missing id=3000 1:0",
+                                     "extra id=4000 1:2", "extra id=-5 0:1"}));
+    // Rows 17 and 1018 of the source, and no others.
+    EXPECT_EQ(answer.differences("public.entry"),
+              (std::set<std::string>{"missing 1:0", "extra 1:2"}));
+    EXPECT_EQ(replica().stop().code, 0);
+    EXPECT_EQ(replica().leftovers_at_source(), "");
+}
+
+TEST_P(Verify, SaysNothingWhileSourceAndLakeLive) {
+    Bank bank = Bank::small(database());
+    replica().start();
+    ASSERT_TRUE(replica().catches_up());
+    bank.start();
+    for (int i = 0; i < 5; ++i) {
+        const Answer answer = verify();
+        EXPECT_EQ(answer.code, 0) << answer.err << answer.report.dump(2);
+        for (const char* table : {"accounts", "branches", "tellers", "history"}) {
+            EXPECT_EQ(answer.outcome(std::string("public.pgbench_") + table), "equal");
+        }
+    }
+    bank.stop();
+    bank.expect_nothing_lost(replica());
+}
+
+TEST_P(Verify, GoesOnToTheSourceWhenNoProcessRuns) {
+    database().exec(
+        "create table item(id int primary key, note text);"
+        "insert into item select g, 'note ' || g from generate_series(1, 1000) g;"
+        "create publication shop for table item");
+    EXPECT_EQ(verify().code, 78);
+    ASSERT_EQ(replica().run_until_caught_up().code, 0);
+    database().exec("update item set note = 'later' where id <= 10; delete from item where id = 11");
+    Answer answer = verify();
+    EXPECT_EQ(answer.code, 0) << answer.err;
+    EXPECT_EQ(answer.outcome("public.item"), "equal");
+    EXPECT_EQ(answer.table("public.item").at("rows_at_source"), 999);
+    change_lake("DELETE FROM lake.public.item WHERE id = 12");
+    answer = verify({"public.item"});
+    EXPECT_EQ(answer.code, 1) << answer.err;
+    EXPECT_EQ(answer.differences("public.item"), (std::set<std::string>{"missing id=12 1:0"}));
+    EXPECT_EQ(verify({"public.nobody"}).code, 78);
+    EXPECT_EQ(replica().leftovers_at_source(), "");
+}
+
+TEST_P(Verify, TablesThatStandStillAreNotCompared) {
+    database().exec(
+        "create table item(id int primary key, note text);"
+        "create table other(id int primary key, note text);"
+        "insert into item values (1, 'one'); insert into other values (1, 'one');"
+        "create publication shop for table item, other");
+    replica().start();
+    ASSERT_TRUE(replica().catches_up());
+    ASSERT_EQ(replica().command({"pause", "public.other"}).code, 0);
+    database().exec("insert into item values (2, 'two'); insert into other values (2, 'two')");
+    ASSERT_TRUE(eventually([&] { return verify().outcome("public.other") == "not compared"; }));
+    const Answer answer = verify();
+    EXPECT_EQ(answer.code, 65) << answer.err;
+    EXPECT_EQ(answer.outcome("public.item"), "equal");
+}
+
+}  // namespace
+}  // namespace walbrook::testing
