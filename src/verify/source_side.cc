@@ -42,14 +42,11 @@ PrintsDialect prints_dialect(const PostgresDialect& dialect) {
             [&dialect](const ComparedTable& table, std::size_t i) {
                 return canonical_in_postgres(dialect, table.columns[i], column_of(table, i));
             },
-        .digest =
-            [&dialect](const std::string& text) { return digest_in_postgres(dialect, text); },
+        .digest = [&dialect](const std::string& text) { return digest_in_postgres(dialect, text); },
         .number = number_in_postgres,
         .group = group_in_postgres,
-        .display =
-            [](const ComparedTable& table, std::size_t i) {
-                return fmt::format("concat({})", column_of(table, i));
-            },
+        .display = [](const ComparedTable& table,
+                      std::size_t i) { return fmt::format("concat({})", column_of(table, i)); },
         .place = fmt::format("{}.ctid::text", kAlias),
     };
 }
@@ -69,6 +66,7 @@ SourceSide::SourceSide(const PgConnectionConfig& config, Purpose purpose, Snapsh
 Result<Connection*> SourceSide::session(const std::stop_token& stop) {
     if (session_ && session_->is_open()) return &*session_;
     const Deadline deadline = within(kCatalogDeadline, stop);
+    WALBROOK_TRY(catalog_, Connection::open(config_, purpose_, deadline));
     WALBROOK_TRY(session_, Connection::open(config_, purpose_, deadline));
     WALBROOK_TRY(const Rows encoding,
                  session_->query(deadline, "select current_setting('server_encoding')"));
@@ -201,7 +199,8 @@ Status SourceSide::read_physical(const PhysicalTable& physical, const std::strin
     WALBROOK_TRY(
         const Rows size,
         connection->query(
-            catalog, "select coalesce(pg_relation_size($1::oid), 0) / current_setting('block_size')::int8",
+            catalog,
+            "select coalesce(pg_relation_size($1::oid), 0) / current_setting('block_size')::int8",
             physical.id.oid));
     Fields fields(size, 0);
     const std::uint64_t blocks = fields.u64();
@@ -258,8 +257,8 @@ Status SourceSide::begin(const PhysicalTable& physical, const TableShape& shape,
             deadline, fmt::format("lock table only {} in access share mode nowait",
                                   quote_qualified(physical.schema, physical.name)));
         if (locked) {
-            auto shape_now = read_current_shape(*connection, deadline, physical.id,
-                                                physical.schema, physical.name);
+            // By a session without a snapshot of its own; the lock keeps it so.
+            auto shape_now = read_shape(*catalog_, deadline, physical.id);
             if (shape_now && *shape_now == shape) return {};
             if (!shape_now && shape_now.error().code() != ErrorCode::schema_mismatch) {
                 return std::move(shape_now).error();

@@ -15,7 +15,7 @@ namespace walbrook::verify {
 
 // How much the source is asked to do.
 struct SourceLoad {
-    std::uint64_t rows_per_second_max = 0;  // 0: as many as it gives.
+    std::uint64_t rows_per_second_max = 0;     // 0: as many as it gives.
     std::chrono::milliseconds lock_max{2000};  // About how long one lock is kept.
 };
 
@@ -50,8 +50,8 @@ class SourceSide final : public Side {
     using Take = std::function<Result<std::uint64_t>(const Rows&)>;
     Status read(const ComparedTable& table, const Statement& statement, const Take& take,
                 const std::stop_token& stop);
-    Status read_physical(const PhysicalTable& physical, const std::string& filter, const Statement& statement, const Take& take,
-                         const std::stop_token& stop);
+    Status read_physical(const PhysicalTable& physical, const std::string& filter,
+                         const Statement& statement, const Take& take, const std::stop_token& stop);
     Status begin(const PhysicalTable& physical, const TableShape& shape,
                  const std::stop_token& stop);
     Result<Connection*> session(const std::stop_token& stop);
@@ -63,6 +63,7 @@ class SourceSide final : public Side {
     const SourceLoad load_;
     PostgresDialect dialect_;
     std::optional<Connection> session_;
+    std::optional<Connection> catalog_;
     std::map<TableId, PublishedTable> published_;
     std::uint64_t rows_read_ = 0;
     Instant paced_until_{};

@@ -206,6 +206,30 @@ class Types : public PgTest {
         }
         database().exec(sql);
     }
+    // In each column of table streamed one value of the lake, then, is not the source's.
+    static void expect_verify_finds_nulls(Replica& replica,
+                                          const std::vector<const TypeCase*>& types) {
+        std::string sql = "BEGIN;";
+        std::size_t id = 1;
+        for (const TypeCase* type : types) {
+            sql += fmt::format("UPDATE lake.public.streamed SET \"{}\" = NULL WHERE id = {};",
+                               type->name, id);
+            id += type->values.size();
+        }
+        replica.change_lake(sql + "COMMIT");
+        const Finished compared =
+            replica.run({"verify", "--max-differences", "1000", "public.streamed"});
+        EXPECT_EQ(compared.exit.code, 1) << compared.output;
+        id = 1;
+        for (const TypeCase* type : types) {
+            const std::string named = fmt::format("id={} differs in {}\n", id, type->name);
+            EXPECT_NE(compared.output.find(named), std::string::npos) << named;
+            id += type->values.size();
+        }
+        EXPECT_NE(compared.output.find(fmt::format(" {} of {} rows", types.size(), id)),
+                  std::string::npos)
+            << compared.output;
+    }
     void copy_stream_and_compare(const std::vector<const TypeCase*>& types) {
         create("copied", types);
         fill("copied", types);
@@ -217,6 +241,9 @@ class Types : public PgTest {
         fill("streamed", types);
         ASSERT_TRUE(replica.catches_up());
         EXPECT_EQ(replica.difference_of_tables({"copied", "streamed"}), "");
+        const Finished compared = replica.run({"verify"});
+        EXPECT_EQ(compared.exit.code, 0) << compared.output;
+        expect_verify_finds_nulls(replica, types);
         LakeReader lake = replica.reader();
         for (const char* table : {"copied", "streamed"}) {
             const auto columns = lake.query(std::string("describe lake.public.") + table);
@@ -263,6 +290,8 @@ TEST_P(Types, ArraysOfBoxesAreSplitWhereTheSourceSplitsThem) {
     EXPECT_EQ(lake.value("select count(*) from lake.public.copied where v = "
                          "['(3,3),(1,1)', '(5,5),(2,2)']"),
               "2");
+    const Finished compared = replica.run({"verify"});
+    EXPECT_EQ(compared.exit.code, 0) << compared.output;
     EXPECT_EQ(replica.stop().code, 0);
 }
 
