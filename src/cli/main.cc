@@ -63,8 +63,8 @@ int main(int argc, char** argv) {
     add_table_command("resume", "Copies paused or errored tables again, and goes on", false);
 
     VerifyCommandOptions verify;
-    command = app.add_subcommand(
-        "verify", "Compares source and destination, row for row, at one position");
+    command = app.add_subcommand("verify",
+                                 "Compares source and destination, row for row, at one position");
     given = command->add_option("--config", verify.config, "The configuration file");
     command->add_option("tables", verify.tables,
                         "schema.table, or patterns (\"audit.*\"); none: all of them");

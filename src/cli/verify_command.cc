@@ -44,8 +44,9 @@ class OtherProcess final : public verify::Cutter {
         const auto position =
             in.is_object() ? parse_lsn(in.value("position", "")) : std::optional<Lsn>();
         if (position) return *position;
-        return Error(ErrorCode::malformed, "the running process answered no position; is it of "
-                                           "another version?");
+        return Error(ErrorCode::malformed,
+                     "the running process answered no position; is it of "
+                     "another version?");
     }
     Status keep_readable(Lsn position, milliseconds how_long) override {
         return ask("keep", {{"position", to_string(position)}, {"for_ms", how_long.count()}}, {})
@@ -68,8 +69,8 @@ class OwnPipeline final : public verify::Cutter {
         options.log = log.as_sink();
         std::unique_ptr<OwnPipeline> made(new OwnPipeline());
         WALBROOK_TRY(made->pipeline_,
-                     Pipeline::create(config.pipeline, make_store(config),
-                                      make_destination(config), std::move(options)));
+                     Pipeline::create(config.pipeline, make_store(config), make_destination(config),
+                                      std::move(options)));
         WALBROOK_RETURN_IF_ERROR(made->pipeline_->start());
         return made;
     }
@@ -134,10 +135,11 @@ Result<std::unique_ptr<verify::Cutter>> find_pipeline(const ProgramConfig& confi
         return std::unique_ptr<verify::Cutter>(std::make_unique<OtherProcess>(work_dir));
     }
     if (!std::filesystem::exists(work_dir)) {
-        return Error(ErrorCode::config,
-                     fmt::format("pipeline {} has never run here ({} does not exist); start it with "
-                                 "`walbrook run`",
-                                 config.pipeline.id, work_dir));
+        return Error(
+            ErrorCode::config,
+            fmt::format("pipeline {} has never run here ({} does not exist); start it with "
+                        "`walbrook run`",
+                        config.pipeline.id, work_dir));
     }
     log.info("no pipeline runs here: going on to where the source is");
     WALBROOK_TRY(std::unique_ptr<OwnPipeline> own, OwnPipeline::start(config, log));
@@ -159,8 +161,7 @@ Result<verify::Report> compare(const VerifyCommandOptions& options, const Progra
     if (options.resume) how.done = progress.load();
     how.on_table = [&](const verify::TableResult& table) { progress.add(table); };
     progress.begin(how.done);
-    auto report =
-        verify::verify(config.pipeline, config.ducklake, *pipeline, how, log, stop);
+    auto report = verify::verify(config.pipeline, config.ducklake, *pipeline, how, log, stop);
     std::error_code ignored;
     std::filesystem::remove_all(how.temp_directory, ignored);
     if (report) progress.end();

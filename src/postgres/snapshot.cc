@@ -174,8 +174,9 @@ Status SnapshotHolder::take_from(const ExportingSlot& slot, const Deadline& dead
                                  bool& is_standby) {
     WALBROOK_RETURN_IF_ERROR(import_snapshot(connection_, deadline, slot.snapshot));
     WALBROOK_TRY(const Rows taken,
-                 connection_.query(deadline, "select pg_export_snapshot(), pg_is_in_recovery(),"
-                                             " pg_current_snapshot()::text"));
+                 connection_.query(deadline,
+                                   "select pg_export_snapshot(), pg_is_in_recovery(),"
+                                   " pg_current_snapshot()::text"));
     name_ = taken.text(0, 0);
     is_standby = taken.text(0, 1) == "t";
     WALBROOK_TRY(xids_, SnapshotXids::parse(taken.text(0, 2)));
@@ -188,8 +189,7 @@ Status SnapshotHolder::take_from(const ExportingSlot& slot, const Deadline& dead
 // subtransactions, is in pg_xact (CommitTransaction() in xact.c).
 Status SnapshotHolder::wait_for_pg_xact(Connection& other, const Deadline& deadline) const {
     for (;;) {
-        WALBROOK_TRY(const Rows rows,
-                     other.query(deadline, "select pg_current_snapshot()::text"));
+        WALBROOK_TRY(const Rows rows, other.query(deadline, "select pg_current_snapshot()::text"));
         WALBROOK_TRY(const SnapshotXids live, SnapshotXids::parse(rows.text(0, 0)));
         const bool is_settled = std::none_of(
             live.in_progress().begin(), live.in_progress().end(),

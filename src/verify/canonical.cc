@@ -128,15 +128,15 @@ std::string canonical_in_postgres(const PostgresDialect& dialect, const ColumnSc
         return element_in_postgres(dialect, column.type.kind, column.base_type_oid, value);
     }
     // unnest() would make columns of the fields of composite elements.
-    const bool by_subscript = column.type.kind == TypeKind::text &&
-                              (column.element_type_oid == 0 ||
-                               column.element_type_oid >= kFirstNormalOid);
+    const bool by_subscript =
+        column.type.kind == TypeKind::text &&
+        (column.element_type_oid == 0 || column.element_type_oid >= kFirstNormalOid);
     const std::string element =
         element_in_postgres(dialect, column.type.kind, column.element_type_oid,
                             by_subscript ? fmt::format("({})[i.i]", value) : "u.x");
-    const std::string from =
-        by_subscript ? fmt::format("generate_subscripts({}, 1) as i(i)", value)
-                     : fmt::format("unnest({}) with ordinality as u(x, i)", value);
+    const std::string from = by_subscript
+                                 ? fmt::format("generate_subscripts({}, 1) as i(i)", value)
+                                 : fmt::format("unnest({}) with ordinality as u(x, i)", value);
     return fmt::format(
         "case when {0} is null then 'N;' else 'L' || cardinality({0})::text || ':' || coalesce("
         "(select string_agg({1}, '' order by i) from {2}), '') end",

@@ -21,8 +21,8 @@ struct Difference {
     DifferenceKind kind = DifferenceKind::changed;
     std::uint64_t at_source = 0;  // How often it is there.
     std::uint64_t in_destination = 0;
-    std::vector<std::string> key;  // Values of the key's columns; without a key where it lies.
-    std::string row_digest;        // Of a row without a key: what it is named by.
+    std::vector<std::string> key;      // Values of the key's columns; without a key where it lies.
+    std::string row_digest;            // Of a row without a key: what it is named by.
     std::vector<std::string> columns;  // changed: names of those that are not the same.
 };
 

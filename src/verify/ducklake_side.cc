@@ -41,9 +41,9 @@ std::string DuckLakeSide::from(const ComparedTable& table) const {
 
 Result<Digest> DuckLakeSide::digest(const ComparedTable& table, unsigned groups,
                                     const std::stop_token& stop) {
-    WALBROOK_TRY(const QueryResult rows,
-                 view_.session().query(digest_sql(prints_dialect(), table, groups, from(table)),
-                                       stop));
+    WALBROOK_TRY(
+        const QueryResult rows,
+        view_.session().query(digest_sql(prints_dialect(), table, groups, from(table)), stop));
     Digest digest(groups);
     for (std::size_t i = 0; i < rows.rows(); ++i) {
         const std::int64_t group = rows.number(i, 0).value_or(-1);
@@ -60,9 +60,9 @@ Result<Digest> DuckLakeSide::digest(const ComparedTable& table, unsigned groups,
 Result<std::vector<RowPrint>> DuckLakeSide::rows(const ComparedTable& table, unsigned groups,
                                                  const std::vector<unsigned>& wanted,
                                                  const std::stop_token& stop) {
-    WALBROOK_TRY(
-        const QueryResult rows,
-        view_.session().query(rows_sql(prints_dialect(), table, groups, wanted, from(table)), stop));
+    WALBROOK_TRY(const QueryResult rows,
+                 view_.session().query(
+                     rows_sql(prints_dialect(), table, groups, wanted, from(table)), stop));
     std::vector<RowPrint> prints;
     for (std::size_t i = 0; i < rows.rows(); ++i) {
         RowPrint print;

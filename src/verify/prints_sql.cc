@@ -16,8 +16,8 @@ std::string joined(std::vector<std::string> parts) {
         std::vector<std::string> groups;
         for (std::size_t i = 0; i < parts.size(); i += kArgumentsMax) {
             const auto begin = parts.begin() + static_cast<std::ptrdiff_t>(i);
-            const auto end = parts.begin() + static_cast<std::ptrdiff_t>(
-                                                 std::min(i + kArgumentsMax, parts.size()));
+            const auto end = parts.begin() +
+                             static_cast<std::ptrdiff_t>(std::min(i + kArgumentsMax, parts.size()));
             groups.push_back(fmt::format("concat({})", fmt::join(begin, end, ", ")));
         }
         parts = std::move(groups);
@@ -60,14 +60,13 @@ std::string digest_sql(const PrintsDialect& dialect, const ComparedTable& table,
     return fmt::format(
         "select g, count(*), sum(n) from (select {} as g, {} as n from ({}) as prints) as numbers "
         "group by g",
-        dialect.group("k", groups), dialect.number("d"),
-        digests_of_rows(dialect, table, "", from));
+        dialect.group("k", groups), dialect.number("d"), digests_of_rows(dialect, table, "", from));
 }
 
 std::string rows_sql(const PrintsDialect& dialect, const ComparedTable& table, unsigned groups,
                      const std::vector<unsigned>& wanted, const std::string& from) {
-    const std::string key_text = table.key.empty() ? text_of_row(dialect, table)
-                                                   : text_of_key(dialect, table);
+    const std::string key_text =
+        table.key.empty() ? text_of_row(dialect, table) : text_of_key(dialect, table);
     std::vector<std::string> columns;
     for (std::size_t i = 0; i < table.columns.size(); ++i) {
         columns.push_back(fmt::format("left({}, 8)", dialect.digest(dialect.canonical(table, i))));

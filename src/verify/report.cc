@@ -83,9 +83,9 @@ std::string described(const Difference& difference) {
     }
     if (difference.in_destination == 0) return "is missing in the destination";
     if (difference.at_source == 0) return "is not at the source";
-    return fmt::format("is there {} times, at the source {}", difference.in_destination,
-                       difference.at_source == 1 ? "once"
-                                                 : fmt::format("{} times", difference.at_source));
+    return fmt::format(
+        "is there {} times, at the source {}", difference.in_destination,
+        difference.at_source == 1 ? "once" : fmt::format("{} times", difference.at_source));
 }
 
 std::string line_of(const TableResult& table) {
@@ -95,10 +95,10 @@ std::string line_of(const TableResult& table) {
             return fmt::format("{:<32} equal         {} rows at {}\n", name, table.rows_at_source,
                                to_string(table.position));
         case Outcome::different:
-            return fmt::format("{:<32} DIFFERENT     {}{} of {} rows at {} ({} in the destination)\n",
-                               name, table.has_more ? "more than " : "", table.differing_rows,
-                               table.rows_at_source, to_string(table.position),
-                               table.rows_in_destination);
+            return fmt::format(
+                "{:<32} DIFFERENT     {}{} of {} rows at {} ({} in the destination)\n", name,
+                table.has_more ? "more than " : "", table.differing_rows, table.rows_at_source,
+                to_string(table.position), table.rows_in_destination);
         case Outcome::not_compared:
             break;
     }

@@ -25,10 +25,10 @@ struct TableResult {
     Lsn position;  // At which both sides were compared.
     std::uint64_t rows_at_source = 0;
     std::uint64_t rows_in_destination = 0;
-    std::uint64_t differing_rows = 0;      // Keys (without a key: contents) that are not the same.
-    bool has_more = false;                 // They were not counted to the end.
-    std::vector<std::string> key;          // Names of the key's columns; empty: it has none.
-    std::vector<Difference> differences;   // The first of them.
+    std::uint64_t differing_rows = 0;     // Keys (without a key: contents) that are not the same.
+    bool has_more = false;                // They were not counted to the end.
+    std::vector<std::string> key;         // Names of the key's columns; empty: it has none.
+    std::vector<Difference> differences;  // The first of them.
 };
 
 struct Report {
@@ -41,7 +41,8 @@ struct Report {
 std::string to_json(const TableResult& table);
 Result<TableResult> table_result_from_json(const std::string& text);
 
-// For people, and for programs: {"tables": [{"table": "public.orders", "outcome": "different", …}]}.
+// For people, and for programs: {"tables": [{"table": "public.orders", "outcome": "different",
+// …}]}.
 std::string to_text(const Report& report);
 std::string to_json(const Report& report);
 

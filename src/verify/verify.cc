@@ -40,8 +40,8 @@ constexpr std::uint64_t kRowsInMemory = 400'000;
 constexpr std::uint64_t kDifferingRowsMax = 1'000'000;
 
 unsigned groups_for(std::uint64_t rows) {
-    return std::clamp(static_cast<unsigned>(std::bit_ceil(
-                          std::min<std::uint64_t>(rows / kRowsOfGroup, kGroupsMax))),
+    return std::clamp(static_cast<unsigned>(
+                          std::bit_ceil(std::min<std::uint64_t>(rows / kRowsOfGroup, kGroupsMax))),
                       kGroupsMin, kGroupsMax);
 }
 
@@ -132,9 +132,8 @@ Result<Report> Verification::run() {
 
 // A slot waits for every transaction that has an xid; reading would be held for as long.
 Status Verification::wait_for_xids() {
-    WALBROOK_TRY(Connection connection,
-                 Connection::open(config_.pg_connection, purpose("verify"),
-                                  within(kQueryDeadline, stop_)));
+    WALBROOK_TRY(Connection connection, Connection::open(config_.pg_connection, purpose("verify"),
+                                                         within(kQueryDeadline, stop_)));
     const Instant until = now() + options_.patience;
     for (bool is_told = false;; is_told = true) {
         WALBROOK_TRY(const std::vector<XidHolder> holders,
@@ -179,9 +178,8 @@ Result<Moment> Verification::take_moment() {
 
 Result<Moment> Verification::try_moment() {
     WALBROOK_RETURN_IF_ERROR(wait_for_xids());
-    WALBROOK_TRY(Connection connection,
-                 Connection::open(config_.pg_connection, purpose("verify"),
-                                  within(kQueryDeadline, stop_)));
+    WALBROOK_TRY(Connection connection, Connection::open(config_.pg_connection, purpose("verify"),
+                                                         within(kQueryDeadline, stop_)));
     WALBROOK_TRY(const bool is_standby, is_in_recovery(connection, within(kQueryDeadline, stop_)));
     Purpose naming = purpose("verify");
     if (!is_standby) naming.lock_timeout = kSlotLockTimeout;
@@ -233,9 +231,8 @@ Result<bool> Verification::compare_at(Moment& moment, bool is_last) {
                     return is_named({name}, each.second.schema, each.second.name);
                 });
             if (!is_there) {
-                return Error(ErrorCode::config,
-                             fmt::format("publication {} has no table {}",
-                                         config_.publication_name, name));
+                return Error(ErrorCode::config, fmt::format("publication {} has no table {}",
+                                                            config_.publication_name, name));
             }
         }
     }
@@ -270,8 +267,8 @@ Result<bool> Verification::compare_at(Moment& moment, bool is_last) {
         }
         if (is_passing && !is_last) {
             is_all = false;
-            log_.info("a table is compared later", {{"table", table.schema + "." + table.name},
-                                                    {"reason", none.reason}});
+            log_.info("a table is compared later",
+                      {{"table", table.schema + "." + table.name}, {"reason", none.reason}});
             continue;
         }
         settle(std::move(none));
@@ -309,9 +306,9 @@ Result<std::optional<ComparedTable>> Verification::match(SourceSide& source,
     }
     for (std::size_t i = 0; i < schema.columns.size(); ++i) {
         const ColumnSchema& ours = schema.columns[i];
-        const auto theirs = std::find_if(
-            record.schema->columns.begin(), record.schema->columns.end(),
-            [&](const ColumnSchema& column) { return column.attnum == ours.attnum; });
+        const auto theirs =
+            std::find_if(record.schema->columns.begin(), record.schema->columns.end(),
+                         [&](const ColumnSchema& column) { return column.attnum == ours.attnum; });
         if (theirs == record.schema->columns.end()) {
             why_not = fmt::format("column {} is not in the destination", ours.name);
             return std::optional<ComparedTable>();

@@ -108,8 +108,9 @@ TEST_P(Verify, NamesWhatDiffersInManyRows) {
     change_lake("INSERT INTO lake.public.item SELECT * FROM lake.public.item WHERE id = 4000");
     change_lake("INSERT INTO lake.public.item VALUES (-5, 'nobody knows it', 0)");
     change_lake("DELETE FROM lake.public.entry WHERE place = 'place 17' AND amount = 0.00");
-    change_lake("INSERT INTO lake.public.entry SELECT * FROM lake.public.entry WHERE place = "
-                "'place 18' AND amount = 10.00 LIMIT 1");
+    change_lake(
+        "INSERT INTO lake.public.entry SELECT * FROM lake.public.entry WHERE place = "
+        "'place 18' AND amount = 10.00 LIMIT 1");
     answer = verify();
     EXPECT_EQ(answer.code, 1) << answer.err;
     EXPECT_EQ(answer.differences("public.item"),
@@ -146,7 +147,8 @@ TEST_P(Verify, GoesOnToTheSourceWhenNoProcessRuns) {
         "create publication shop for table item");
     EXPECT_EQ(verify().code, 78);
     ASSERT_EQ(replica().run_until_caught_up().code, 0);
-    database().exec("update item set note = 'later' where id <= 10; delete from item where id = 11");
+    database().exec(
+        "update item set note = 'later' where id <= 10; delete from item where id = 11");
     Answer answer = verify();
     EXPECT_EQ(answer.code, 0) << answer.err;
     EXPECT_EQ(answer.outcome("public.item"), "equal");
