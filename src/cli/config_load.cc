@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
+#include <yaml-cpp/eventhandler.h>
 #include <yaml-cpp/yaml.h>
 
 #include <algorithm>
@@ -183,6 +184,35 @@ std::string Loader::expand(const std::string& key, const std::string& at, const 
     }
 }
 
+// Of the first two. YAML::LoadAll() would not do: before what no value can begin with (a comma)
+// yaml-cpp 0.7 finds one empty document after the other, for ever.
+class Starts final : public YAML::EventHandler {
+ public:
+    std::vector<YAML::Mark> found;
+
+    void OnDocumentStart(const YAML::Mark& mark) override { found.push_back(mark); }
+    void OnDocumentEnd() override {}
+    void OnNull(const YAML::Mark&, YAML::anchor_t) override {}
+    void OnAlias(const YAML::Mark&, YAML::anchor_t) override {}
+    void OnScalar(const YAML::Mark&, const std::string&, YAML::anchor_t,
+                  const std::string&) override {}
+    void OnSequenceStart(const YAML::Mark&, const std::string&, YAML::anchor_t,
+                         YAML::EmitterStyle::value) override {}
+    void OnSequenceEnd() override {}
+    void OnMapStart(const YAML::Mark&, const std::string&, YAML::anchor_t,
+                    YAML::EmitterStyle::value) override {}
+    void OnMapEnd() override {}
+};
+
+std::vector<YAML::Mark> starts_of_documents(const std::string& text) {
+    std::istringstream in(text);
+    YAML::Parser parser(in);
+    Starts starts;
+    while (starts.found.size() < 2 && parser.HandleNextDocument(starts)) {
+    }
+    return starts.found;
+}
+
 void Loader::read_yaml(std::string_view text) {
     if (text.size() > kFileBytesMax) {
         problem(
@@ -191,20 +221,24 @@ void Loader::read_yaml(std::string_view text) {
         return;
     }
     try {
-        const std::vector<YAML::Node> documents = YAML::LoadAll(std::string(text));
-        if (documents.empty() || documents[0].IsNull()) {
+        const std::vector<YAML::Mark> starts = starts_of_documents(std::string(text));
+        const YAML::Node document = YAML::Load(std::string(text));
+        if (starts.size() > 1 && starts[0].pos == starts[1].pos) {
+            problem("", where(starts[1]), "is not valid YAML: no value begins here; mend the line");
+            return;
+        }
+        if (document.IsNull()) {
             problem("", name_, "is empty; it needs pipeline and destination");
             return;
         }
-        if (documents.size() > 1) {
-            problem("", where(documents[1].Mark()), "has a second document; only one may be there");
+        if (starts.size() > 1) {
+            problem("", where(starts[1]), "has a second document; only one may be there");
         }
-        if (!documents[0].IsMap()) {
-            problem("", where(documents[0].Mark()),
-                    "must be a map of keys, beginning with pipeline:");
+        if (!document.IsMap()) {
+            problem("", where(document.Mark()), "must be a map of keys, beginning with pipeline:");
             return;
         }
-        read_map(documents[0], "");
+        read_map(document, "");
     } catch (const YAML::Exception& error) {
         problem("", where(error.mark),
                 fmt::format("is not valid YAML: {}; mend the line", error.msg));

@@ -563,6 +563,13 @@ TEST(Config, SurvivesEveryTruncationAndFlippedBytes) {
     parse(std::string(100'000, '{'));
 }
 
+// yaml-cpp finds empty documents there without end.
+TEST(Config, WhatNoValueBeginsWithIsAProblemOfItsLine) {
+    for (const char* text : {", pipeline: {id: 1}", "\n], a: b", "}", "a: 1\n---\n, b"}) {
+        EXPECT_THAT(problems_of(parse(text)), Contains(HasSubstr("walbrook.yaml:"))) << text;
+    }
+}
+
 TEST(ConfigShow, PrintsOriginsAndHidesSecrets) {
     const std::string shown = config_as_yaml(
         parse("pipeline:\n  id: 1\n  publication_name: p\n  pg_connection: {url: "

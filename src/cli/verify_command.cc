@@ -41,8 +41,10 @@ class OtherProcess final : public verify::Cutter {
             const std::string answer,
             ask("cut", {{"position", to_string(at)}, {"for_ms", at_most.count()}}, at_most));
         const json in = json::parse(answer, nullptr, false);
-        const auto position =
-            in.is_object() ? parse_lsn(in.value("position", "")) : std::optional<Lsn>();
+        const auto text = in.is_object() ? in.find("position") : in.end();
+        const auto position = text != in.end() && text->is_string()
+                                  ? parse_lsn(text->get<std::string>())
+                                  : std::optional<Lsn>();
         if (position) return *position;
         return Error(ErrorCode::malformed,
                      "the running process answered no position; is it of "

@@ -2,7 +2,7 @@
 #include "decode/copy_text.h"
 #include "decode/damage_testing.h"
 #include "decode/decode_testing.h"
-#include "decode/encode_copy_testing.h"
+#include "decode/properties_testing.h"
 #include "walbrook/batch.h"
 
 #include <fmt/format.h>
@@ -120,46 +120,6 @@ TEST(BinaryCopy, TruncationsAreNotDone) {
         EXPECT_FALSE(parser.done());
         for (const Column& column : batch.columns()) EXPECT_EQ(column.size(), batch.rows());
     }
-}
-
-bool is_error_of_rows(ErrorCode code) {
-    return code == ErrorCode::malformed || code == ErrorCode::schema_mismatch ||
-           code == ErrorCode::unsupported_value;
-}
-
-// Row by row: what a call has used is what its row encodes to. Of the header only the
-// signature is fixed: the manual tells readers to overlook flags and an extension that
-// they do not know.
-void expect_binary_encodes_back(const TableSchemaPtr& schema, const std::string& bytes) {
-    SCOPED_TRACE(to_hex(bytes));
-    BinaryCopyParser parser = binary_parser(schema, {1, kNoLimits.bytes_max});
-    RowBatch batch(schema);
-    const std::vector<char> exact(bytes.begin(), bytes.end());
-    std::string_view rest(exact.data(), exact.size());
-    bool header_expected = true;
-    do {
-        batch.clear();
-        const auto used = parser.consume(rest, batch);
-        for (const Column& column : batch.columns()) ASSERT_EQ(column.size(), batch.rows());
-        if (!used) {
-            EXPECT_TRUE(is_error_of_rows(used.error().code()));
-            EXPECT_EQ(batch.rows(), 0U);
-            return;
-        }
-        std::string_view taken = rest.substr(0, *used);
-        rest.remove_prefix(*used);
-        if (header_expected && !taken.empty()) {
-            taken.remove_prefix(internal::load_big_endian<std::uint32_t>(taken.data() + 15) +
-                                copy_header().size());
-            header_expected = false;
-        }
-        if (parser.done() && !taken.empty()) {
-            ASSERT_TRUE(taken.ends_with(copy_trailer()));
-            taken.remove_suffix(copy_trailer().size());
-        }
-        EXPECT_EQ(to_hex(encode_copy_binary(*schema, batch)),
-                  to_hex(canonical_copy_rows(*schema, taken)));
-    } while (parser.full());
 }
 
 TEST(BinaryCopy, DamagedRowsAreRefusedOrEncodeBackToTheSame) {
@@ -282,28 +242,6 @@ TEST(TextCopy, ReadsPiecesOfEverySize) {
         ASSERT_TRUE(feed(parser, kText, piece, batch));
         expect_three_rows(batch);
     }
-}
-
-void expect_text_encodes_back(const TableSchemaPtr& schema, const std::string& bytes) {
-    SCOPED_TRACE(to_hex(bytes));
-    TextCopyParser parser = text_parser(schema, {1, kNoLimits.bytes_max});
-    RowBatch batch(schema);
-    const std::vector<char> exact(bytes.begin(), bytes.end());
-    std::string_view rest(exact.data(), exact.size());
-    do {
-        batch.clear();
-        const auto used = parser.consume(rest, batch);
-        for (const Column& column : batch.columns()) ASSERT_EQ(column.size(), batch.rows());
-        if (!used) {
-            EXPECT_TRUE(is_error_of_rows(used.error().code()));
-            EXPECT_EQ(batch.rows(), 0U);
-            return;
-        }
-        std::string found = encode_copy_text(*schema, batch);
-        if (parser.done() && *used != 0) found += "\\.\n";
-        EXPECT_EQ(to_hex(found), to_hex(canonical_copy_text(rest.substr(0, *used))));
-        rest.remove_prefix(*used);
-    } while (parser.full());
 }
 
 TEST(TextCopy, DamagedRowsAreRefusedOrEncodeBackToTheSame) {

@@ -1,5 +1,7 @@
 #include "walbrook/schema.h"
 
+#include "base/json_number.h"
+
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
@@ -104,24 +106,30 @@ TypeKind kind_from_name(const std::string& name) {
     throw std::invalid_argument("unknown kind " + name);
 }
 
+char letter_of(const json& in) {
+    const auto& text = in.get_ref<const std::string&>();
+    if (text.size() != 1) throw std::invalid_argument("one letter was expected");
+    return text[0];
+}
+
 ColumnSchema column_from_json(const json& in) {
     ColumnSchema column;
     column.name = in.at("name").get<std::string>();
-    column.attnum = in.at("attnum").get<std::int16_t>();
-    column.type_oid = in.at("type_oid").get<std::uint32_t>();
-    column.typmod = in.at("typmod").get<std::int32_t>();
+    column.attnum = number_of<std::int16_t>(in.at("attnum"));
+    column.type_oid = number_of<std::uint32_t>(in.at("type_oid"));
+    column.typmod = number_of<std::int32_t>(in.at("typmod"));
     column.type_name = in.at("type_name").get<std::string>();
-    column.base_type_oid = in.at("base_type_oid").get<std::uint32_t>();
-    column.base_typmod = in.at("base_typmod").get<std::int32_t>();
-    column.element_type_oid = in.at("element_type_oid").get<std::uint32_t>();
-    column.element_delimiter = in.at("element_delimiter").get<std::string>().at(0);
-    column.base_type_class = in.at("base_type_class").get<std::string>().at(0);
+    column.base_type_oid = number_of<std::uint32_t>(in.at("base_type_oid"));
+    column.base_typmod = number_of<std::int32_t>(in.at("base_typmod"));
+    column.element_type_oid = number_of<std::uint32_t>(in.at("element_type_oid"));
+    column.element_delimiter = letter_of(in.at("element_delimiter"));
+    column.base_type_class = letter_of(in.at("base_type_class"));
     column.type.kind = kind_from_name(in.at("kind").get<std::string>());
     column.type.is_list = in.at("is_list").get<bool>();
-    column.type.precision = in.at("precision").get<std::uint8_t>();
-    column.type.scale = in.at("scale").get<std::int8_t>();
+    column.type.precision = number_of<std::uint8_t>(in.at("precision"));
+    column.type.scale = number_of<std::int8_t>(in.at("scale"));
     column.nullable = in.at("nullable").get<bool>();
-    column.key_position = in.at("key_position").get<int>();
+    column.key_position = number_of<int>(in.at("key_position"));
     column.in_identity = in.at("in_identity").get<bool>();
     column.comment = in.at("comment").get<std::string>();
     return column;
@@ -150,18 +158,18 @@ std::string to_json(const TableSchema& schema) {
 Result<TableSchema> table_schema_from_json(std::string_view text) {
     try {
         const json in = json::parse(text);
-        if (in.at("format").get<int>() != 1) throw std::invalid_argument("unknown format");
+        if (number_of<int>(in.at("format")) != 1) throw std::invalid_argument("unknown format");
         TableSchema schema;
-        schema.id.oid = in.at("oid").get<std::uint32_t>();
+        schema.id.oid = number_of<std::uint32_t>(in.at("oid"));
         schema.schema = in.at("schema").get<std::string>();
         schema.name = in.at("name").get<std::string>();
         schema.comment = in.at("comment").get<std::string>();
         schema.membership = in.value("membership", "");
         schema.content = in.value("content", "");
-        schema.attempt = in.value("attempt", 0U);
-        schema.attnum_max = in.value("attnum_max", std::int16_t{0});
+        schema.attempt = number_of<std::uint32_t>(in.value("attempt", json(0)));
+        schema.attnum_max = number_of<std::int16_t>(in.value("attnum_max", json(0)));
         schema.partly_published = in.value("partly_published", false);
-        const char identity = in.at("replica_identity").get<std::string>().at(0);
+        const char identity = letter_of(in.at("replica_identity"));
         if (std::string_view("difn").find(identity) == std::string_view::npos) {
             throw std::invalid_argument("unknown replica identity");
         }

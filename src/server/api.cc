@@ -1,5 +1,7 @@
 #include "server/api.h"
 
+#include "base/json_number.h"
+
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
@@ -33,7 +35,7 @@ ApiAnswer answer_verify(std::string_view what, const std::string& body, verify::
     if (!is_known) return problem(404, "there is nothing to be done at this path");
     constexpr std::int64_t kHourMs = 3'600'000;
     const auto time = in.is_object() ? in.find("for_ms") : in.end();
-    if (!in.is_object() || time == in.end() || !time->is_number_integer() ||
+    if (!in.is_object() || time == in.end() || !is_number_of<std::int64_t>(*time) ||
         time->get<std::int64_t>() < 0 || time->get<std::int64_t>() > kHourMs) {
         return problem(400, "the body must have a for_ms of at most an hour");
     }
@@ -107,7 +109,8 @@ ApiAnswer answer_command(std::string_view path, const std::string& body,
 
 std::string problem_in(const std::string& body) {
     const json in = json::parse(body, nullptr, false);
-    return in.is_object() ? in.value("error", body) : body;
+    const auto error = in.is_object() ? in.find("error") : in.end();
+    return error != in.end() && error->is_string() ? error->get<std::string>() : body;
 }
 
 std::string command_body(const std::vector<std::string>& tables) {

@@ -1,5 +1,7 @@
 #include "server/status_report.h"
 
+#include "base/json_number.h"
+
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
@@ -38,7 +40,7 @@ class Reader {
         } else if constexpr (std::is_same_v<T, bool>) {
             bad_ |= !found->is_boolean();
         } else {
-            bad_ |= !found->is_number_integer();
+            bad_ |= !is_number_of<T>(*found);
         }
         if (!bad_) into = found->get<T>();
     }

@@ -1,5 +1,7 @@
 #include "verify/report.h"
 
+#include "base/json_number.h"
+
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
@@ -30,8 +32,8 @@ Difference difference_from(const TableResult& table, const json& in) {
          {DifferenceKind::changed, DifferenceKind::missing, DifferenceKind::extra}) {
         if (in.at("kind") == name_of(kind)) difference.kind = kind;
     }
-    difference.at_source = in.at("at_source");
-    difference.in_destination = in.at("in_destination");
+    difference.at_source = number_of<std::uint64_t>(in.at("at_source"));
+    difference.in_destination = number_of<std::uint64_t>(in.at("in_destination"));
     for (const std::string& column : table.key) {
         difference.key.push_back(in.at("key").at(column).get<std::string>());
     }
@@ -140,13 +142,15 @@ std::string to_text(const Report& report) {
     return text;
 }
 
-std::string to_json(const TableResult& table) { return json_of(table).dump() + "\n"; }
+std::string to_json(const TableResult& table) {
+    return json_of(table).dump(-1, ' ', false, json::error_handler_t::replace) + "\n";
+}
 
 Result<TableResult> table_result_from_json(const std::string& text) {
     const json in = json::parse(text, nullptr, false);
     try {
         TableResult table;
-        table.table.oid = in.at("oid").get<std::uint32_t>();
+        table.table.oid = number_of<std::uint32_t>(in.at("oid"));
         table.schema = in.at("schema");
         table.name = in.at("name");
         for (const Outcome outcome : {Outcome::equal, Outcome::different, Outcome::not_compared}) {
@@ -155,17 +159,17 @@ Result<TableResult> table_result_from_json(const std::string& text) {
         table.reason = in.value("reason", "");
         if (table.outcome == Outcome::not_compared) return table;
         table.position = parse_lsn(in.at("position").get<std::string>()).value_or(Lsn{});
-        table.rows_at_source = in.at("rows_at_source");
-        table.rows_in_destination = in.at("rows_in_destination");
+        table.rows_at_source = number_of<std::uint64_t>(in.at("rows_at_source"));
+        table.rows_in_destination = number_of<std::uint64_t>(in.at("rows_in_destination"));
         if (table.outcome == Outcome::equal) return table;
-        table.differing_rows = in.at("differing_rows");
+        table.differing_rows = number_of<std::uint64_t>(in.at("differing_rows"));
         table.has_more = in.at("has_more");
         table.key = in.at("key_columns").get<std::vector<std::string>>();
         for (const json& one : in.at("differences")) {
             table.differences.push_back(difference_from(table, one));
         }
         return table;
-    } catch (const json::exception&) {
+    } catch (const std::exception&) {
         return Error(ErrorCode::malformed, "read a table's result: it is not one of this version");
     }
 }

@@ -260,7 +260,8 @@ Status Lake::resolve(const std::string& commit_id, const Error& error) {
                          "; and it cannot be asked what it holds: " + newest.error().message());
     }
     const nlohmann::json json = nlohmann::json::parse(*newest, nullptr, false);
-    if (json.is_object() && json.value("commit", "") == commit_id) return kept_files_.restore();
+    const auto commit = json.is_object() ? json.find("commit") : json.end();
+    if (commit != json.end() && *commit == commit_id) return kept_files_.restore();
     kept_files_.forget();
     if (Status fence = check_fence(); !fence && fence.error().code() == ErrorCode::fenced) {
         return fence;

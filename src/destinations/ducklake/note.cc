@@ -1,5 +1,7 @@
 #include "destinations/ducklake/note.h"
 
+#include "base/json_number.h"
+
 #include <nlohmann/json.hpp>
 
 namespace walbrook::ducklake {
@@ -21,7 +23,7 @@ std::optional<Note> parse_note(const std::string& text) {
     if (!lsn) return std::nullopt;
     Note note{*lsn, 0};
     if (const auto time = json.find("commit_time_us");
-        time != json.end() && time->is_number_integer()) {
+        time != json.end() && is_number_of<std::int64_t>(*time)) {
         note.commit_time_us = time->get<std::int64_t>();
     }
     return note;

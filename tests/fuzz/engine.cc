@@ -1,0 +1,28 @@
+#include "fuzz/fuzz.h"
+
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <fstream>
+
+// libFuzzer's way into a target. `--write-seeds=FOLDER` writes them there and ends.
+extern "C" int LLVMFuzzerInitialize(int* argc, char*** argv) {
+    GTEST_FLAG_SET(break_on_failure, true);
+    constexpr std::string_view kOption = "--write-seeds=";
+    for (int i = 1; i < *argc; ++i) {
+        const std::string_view argument = (*argv)[i];
+        if (!argument.starts_with(kOption)) continue;
+        const std::string folder(argument.substr(kOption.size()));
+        std::size_t number = 0;
+        for (const std::string& seed : walbrook::fuzz::seeds()) {
+            std::ofstream(folder + "/seed-" + std::to_string(number++), std::ios::binary) << seed;
+        }
+        std::exit(0);
+    }
+    return 0;
+}
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+    walbrook::fuzz::run({reinterpret_cast<const char*>(data), size});
+    return 0;
+}

@@ -1,0 +1,46 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+// A fuzz target is a file NAME_fuzz.cc that defines the two functions below. It is built twice:
+//
+//   fuzz_NAME     clang's libFuzzer makes up inputs (`scripts/fuzz NAME`, preset `fuzz`)
+//   replay_NAME   every build: runs the inputs of corpus/NAME.hex and damaged seeds (`make test`)
+//
+// Properties are gtest's EXPECT_…; under libFuzzer the first that does not hold ends the process.
+namespace walbrook::fuzz {
+
+// Must return, for any bytes whatever.
+void run(std::string_view input);
+
+// Inputs that say something, as a start for both.
+std::vector<std::string> seeds();
+
+// Takes the bytes from the front that choose a case.
+class Input {
+ public:
+    explicit Input(std::string_view bytes) : bytes_(bytes) {}
+    // 0 to end - 1; 0 where nothing is left.
+    std::size_t choose(std::size_t end) {
+        if (bytes_.empty()) return 0;
+        const auto byte = static_cast<unsigned char>(bytes_.front());
+        bytes_.remove_prefix(1);
+        return byte % end;
+    }
+    // In a place of its own, so that a sanitizer sees a step over its end.
+    std::string rest() const { return std::string(bytes_); }
+
+ private:
+    std::string_view bytes_;
+};
+
+// How choose() is made to give `choice` (below 256).
+inline std::string choice(std::size_t choice) {
+    return std::string(1, static_cast<char>(static_cast<unsigned char>(choice)));
+}
+
+}  // namespace walbrook::fuzz
