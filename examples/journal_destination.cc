@@ -131,6 +131,7 @@ class Journal final : public Destination {
     static Status write(const Event& event, Pending& out);
     static Status write_row(std::string_view op, const RowChange& change, const RowView& row,
                             bool key_only, Pending& out);
+    static Status write_replaced(const Replace& replace, Pending& out);
     Status append(const std::string& text);
 
     const std::string folder_;
@@ -218,6 +219,26 @@ Status Journal::write_row(std::string_view op, const RowChange& change, const Ro
     return {};
 }
 
+// Rows that `walbrook verify --repair` puts right: what is under these keys goes, the rows come.
+Status Journal::write_replaced(const Replace& replace, Pending& out) {
+    const TableSchemaPtr& table = replace.schema;
+    for (std::size_t i = 0; i < replace.keys->rows(); ++i) {
+        std::string key;
+        for (const std::size_t column : table->key_columns()) {
+            const Cell cell = RowView(*replace.keys, i).cell(column);
+            WALBROOK_TRY(const std::string text, cell.get<std::string>());
+            key += (key.empty() ? "" : ",") + json_string(cell.schema().name) + ":" +
+                   json_string(text);
+        }
+        out.target(table, nullptr) += line("clear", *table, {}) + ",\"row\":{" + key + "}}\n";
+    }
+    for (std::size_t i = 0; i < replace.rows->rows(); ++i) {
+        WALBROOK_TRY(const std::string json, json_of(RowView(*replace.rows, i), false));
+        out.target(table, nullptr) += line("put", *table, {}) + ",\"row\":" + json + "}\n";
+    }
+    return {};
+}
+
 Status Journal::write(const Event& event, Pending& out) {
     if (const auto* insert = std::get_if<InsertEvent>(&event)) {
         return write_row("insert", *insert, insert->row, false, out);
@@ -243,6 +264,9 @@ Status Journal::write(const Event& event, Pending& out) {
         out.target(table, nullptr) += line("published", *table, {}) + "}\n";
         out.lines += out.copies[table->id.oid].lines;
         out.copies.erase(table->id.oid);
+    }
+    if (const auto* replace = std::get_if<Replace>(&event)) {
+        return write_replaced(*replace, out);
     }
     // The table no longer follows the source; what comes next is a copy.
     TableId gone;

@@ -180,7 +180,17 @@ struct Retire {
     TableId table;
 };
 
-using FlushItem = std::variant<ChangeBatch, Truncate, SchemaChange, Publish, Freeze, Retire>;
+// Rows that were found to differ from the source are put right: whatever stands under these keys
+// goes, however many rows that are, and `rows` come. Only for visible tables with a key. What was
+// flushed before is meant; what follows in the flush comes after it.
+struct Replace {
+    TableSchemaPtr schema;
+    std::shared_ptr<const RowBatch> keys;  // All columns; those that are not of the key are null.
+    std::shared_ptr<const RowBatch> rows;  // No two of one key, and none whose key is not in keys.
+};
+
+using FlushItem =
+    std::variant<ChangeBatch, Truncate, SchemaChange, Publish, Freeze, Retire, Replace>;
 
 // Whole transactions, to be applied at once. Items of one table are in order; items
 // of different tables may be applied in any order, except around a Truncate.

@@ -161,10 +161,10 @@ struct TruncateEvent {
 // What stands outside of transactions: batch.h says what is to be done. A SchemaChange
 // stands in its transaction if it has one.
 using Event = std::variant<BeginEvent, InsertEvent, UpdateEvent, DeleteEvent, TruncateEvent,
-                           CommitEvent, SchemaChange, Publish, Freeze, Retire>;
+                           CommitEvent, SchemaChange, Publish, Freeze, Retire, Replace>;
 
 // Walks a flush in the order of commits: begin, the changes of that transaction in the
-// order in which they were made, commit. Publish, Freeze and Retire stand between
+// order in which they were made, commit. Publish, Freeze, Retire and Replace stand between
 // transactions, after what belongs before them.
 //
 // Keeps up to about `window_bytes` of the flush in memory. A larger flush comes in

@@ -67,6 +67,18 @@ enum class TableCommand {
     resume,  // They are copied again, and go on.
 };
 
+// Rows of a table that are to be as they are at the source, by their keys.
+struct RowRepair {
+    TableId table;
+    // Of each row the values of TableSchema::key_columns(), as Postgres prints them (under the
+    // settings of destinations.md: DateStyle ISO, TimeZone UTC …).
+    std::vector<std::vector<std::string>> keys;
+};
+struct RowRepairs {
+    Lsn position;  // As the answer of cut(), with the rows put right.
+    std::vector<std::pair<TableId, std::string>> refused;  // Tables that were left, and why.
+};
+
 struct PipelineOptions {
     LogSink log;
     // End by itself once every table is ready or errored and all that was committed
@@ -114,6 +126,12 @@ class Pipeline {
     // ErrorCode::aborted: the stream had passed it already, or the connection broke: name another
     // one. ErrorCode::timed_out: it goes on, too.
     virtual Result<Lsn> cut(Lsn at, std::chrono::milliseconds at_most) = 0;
+    // As cut() at the position of an exported snapshot, with which source and destination then
+    // agree about these rows: they are read in the snapshot, of this name, and take the place of
+    // whatever the destination has under their keys. For tables with a key that are ready.
+    virtual Result<RowRepairs> repair(Lsn at, const std::string& snapshot,
+                                      const std::vector<RowRepair>& rows,
+                                      std::chrono::milliseconds at_most) = 0;
     // What the destination shows at this position, it can show for so long, whatever it thins.
     virtual Status keep_readable(Lsn position, std::chrono::milliseconds how_long) = 0;
 

@@ -169,6 +169,7 @@ Status ChangeLog::Item::settle(SchemaChange& change) {
 bool ChangeLog::Item::is_of(TableId id) const {
     if (is_batch()) return table() == id;
     if (const auto* change = std::get_if<SchemaChange>(&*value)) return change->from->id == id;
+    if (const auto* replace = std::get_if<Replace>(&*value)) return replace->schema->id == id;
     const auto* publish = std::get_if<Publish>(&*value);
     return publish != nullptr && publish->copy->schema->id == id;
 }
@@ -313,6 +314,8 @@ void ChangeLog::add(FlushItem value) {
         item.schema = batch->schema();
         item.copy = batch->copy;
         bytes += batch->bytes();
+    } else if (const auto* replace = std::get_if<Replace>(&*item.value)) {
+        bytes += replace->keys->bytes() + replace->rows->bytes();
     }
     close_tables_of(item);
     if (is_of_present) {
@@ -417,6 +420,8 @@ void ChangeLog::close_tables_of(const Item& item) {
         close(freeze->schema->id);
     } else if (const auto* retire = std::get_if<Retire>(&*item.value)) {
         close(retire->table);
+    } else if (const auto* replace = std::get_if<Replace>(&*item.value)) {
+        close(replace->schema->id);
     }
 }
 

@@ -300,6 +300,7 @@ Status FlushEvents::State::read_window() {
         if (const auto* publish = std::get_if<Publish>(item)) after = *publish;
         if (const auto* freeze = std::get_if<Freeze>(item)) after = *freeze;
         if (const auto* retire = std::get_if<Retire>(item)) after = *retire;
+        if (const auto* replace = std::get_if<Replace>(item)) after = *replace;
     }
     // Stable: what has equal keys (a change that goes to two targets) stays as it came.
     std::stable_sort(places.begin(), places.end(),

@@ -52,6 +52,7 @@ struct Describe {
     std::string operator()(const SchemaChange& e) const {
         return fmt::format("{} becomes {}", e.from->name, e.to->name);
     }
+    std::string operator()(const Replace& e) const { return "replace in " + e.schema->name; }
     std::string operator()(const Retire& e) const { return fmt::format("retire {}", e.table.oid); }
 };
 

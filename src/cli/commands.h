@@ -43,6 +43,7 @@ struct VerifyCommandOptions {
     std::uint64_t max_rows_per_second = 0;  // 0: as many as the source gives.
     std::size_t max_differences = 100;      // Named of each table.
     bool json = false;
+    bool repair = false;
     bool resume = false;  // Goes on with a comparison that was stopped.
 };
 ExitCode verify_command(const VerifyCommandOptions& options);

@@ -75,6 +75,9 @@ int main(int argc, char** argv) {
         ->check(CLI::PositiveNumber);
     command->add_option("--max-differences", verify.max_differences,
                         "Name so many rows of each table (100)");
+    command->add_flag("--repair", verify.repair,
+                      "Put the rows right that differ, and compare them again; tables in which "
+                      "too many do, or that have no key, are copied again");
     command->add_flag("--resume", verify.resume,
                       "Go on with a comparison that was stopped: its tables are not read again");
     command->callback([&, given] {

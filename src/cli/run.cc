@@ -69,6 +69,16 @@ class Run final : public verify::Cutter {
         WALBROOK_TRY(const std::shared_ptr<Pipeline> running, started_pipeline());
         return running->cut(at, at_most);
     }
+    Result<RowRepairs> repair(Lsn at, const std::string& snapshot,
+                              const std::vector<RowRepair>& rows,
+                              std::chrono::milliseconds at_most) override {
+        WALBROOK_TRY(const std::shared_ptr<Pipeline> running, started_pipeline());
+        return running->repair(at, snapshot, rows, at_most);
+    }
+    Status resync(const std::vector<std::string>& tables) override {
+        WALBROOK_TRY(const std::shared_ptr<Pipeline> running, started_pipeline());
+        return running->command(TableCommand::resync, tables).status();
+    }
     Status keep_readable(Lsn position, std::chrono::milliseconds how_long) override {
         WALBROOK_TRY(const std::shared_ptr<Pipeline> running, started_pipeline());
         return running->keep_readable(position, how_long);

@@ -2,6 +2,7 @@
 // of its own that goes on to where the source is.
 
 #include "base/clock.h"
+#include "base/json_number.h"
 #include "cli/commands.h"
 #include "cli/config_file.h"
 #include "cli/log_sink.h"
@@ -28,6 +29,9 @@ namespace {
 using nlohmann::json;
 using std::chrono::milliseconds;
 
+// Of one table; one in which more differ is copied again.
+constexpr std::size_t kRepairedRowsMax = 10'000;
+
 // The pipeline in the process that listens on the control socket.
 class OtherProcess final : public verify::Cutter {
  public:
@@ -40,15 +44,38 @@ class OtherProcess final : public verify::Cutter {
         WALBROOK_TRY(
             const std::string answer,
             ask("cut", {{"position", to_string(at)}, {"for_ms", at_most.count()}}, at_most));
+        const std::optional<Lsn> position = position_in(json::parse(answer, nullptr, false));
+        return position ? Result<Lsn>(*position) : Result<Lsn>(not_understood());
+    }
+    Result<RowRepairs> repair(Lsn at, const std::string& snapshot,
+                              const std::vector<RowRepair>& rows, milliseconds at_most) override {
+        json body = {{"position", to_string(at)},
+                     {"snapshot", snapshot},
+                     {"for_ms", at_most.count()},
+                     {"tables", json::array()}};
+        for (const RowRepair& table : rows) {
+            body["tables"].push_back({{"oid", table.table.oid}, {"keys", table.keys}});
+        }
+        WALBROOK_TRY(const std::string answer, ask("repair", body, at_most));
         const json in = json::parse(answer, nullptr, false);
-        const auto text = in.is_object() ? in.find("position") : in.end();
-        const auto position = text != in.end() && text->is_string()
-                                  ? parse_lsn(text->get<std::string>())
-                                  : std::optional<Lsn>();
-        if (position) return *position;
-        return Error(ErrorCode::malformed,
-                     "the running process answered no position; is it of "
-                     "another version?");
+        const std::optional<Lsn> position = position_in(in);
+        if (!position || !in.contains("refused") || !in["refused"].is_array()) {
+            return not_understood();
+        }
+        RowRepairs repaired{*position, {}};
+        for (const json& one : in["refused"]) {
+            const bool is_known = one.is_object() && one.contains("oid") &&
+                                  is_number_of<std::uint32_t>(one["oid"]) &&
+                                  one.contains("reason") && one["reason"].is_string();
+            if (!is_known) return not_understood();
+            repaired.refused.emplace_back(TableId{one["oid"].get<std::uint32_t>()},
+                                          one["reason"].get<std::string>());
+        }
+        return repaired;
+    }
+    Status resync(const std::vector<std::string>& tables) override {
+        return command_control_socket(work_dir_, "/api/v1/tables/resync", command_body(tables))
+            .status();
     }
     Status keep_readable(Lsn position, milliseconds how_long) override {
         return ask("keep", {{"position", to_string(position)}, {"for_ms", how_long.count()}}, {})
@@ -57,7 +84,19 @@ class OtherProcess final : public verify::Cutter {
 
  private:
     Result<std::string> ask(const std::string& what, const json& body, milliseconds patience) {
-        return command_control_socket(work_dir_, "/api/v1/verify/" + what, body.dump(), patience);
+        return command_control_socket(work_dir_, "/api/v1/verify/" + what,
+                                      body.dump(-1, ' ', false, json::error_handler_t::replace),
+                                      patience);
+    }
+    static std::optional<Lsn> position_in(const json& answer) {
+        const auto text = answer.is_object() ? answer.find("position") : answer.end();
+        if (text == answer.end() || !text->is_string()) return std::nullopt;
+        return parse_lsn(text->get<std::string>());
+    }
+    static Error not_understood() {
+        return Error(ErrorCode::malformed,
+                     "what the running process answered is not understood; is it of another "
+                     "version?");
     }
     const std::string work_dir_;
 };
@@ -83,6 +122,13 @@ class OwnPipeline final : public verify::Cutter {
     }
     Status hold_for_cut(milliseconds at_most) override { return pipeline_->hold_for_cut(at_most); }
     Result<Lsn> cut(Lsn at, milliseconds at_most) override { return pipeline_->cut(at, at_most); }
+    Result<RowRepairs> repair(Lsn at, const std::string& snapshot,
+                              const std::vector<RowRepair>& rows, milliseconds at_most) override {
+        return pipeline_->repair(at, snapshot, rows, at_most);
+    }
+    Status resync(const std::vector<std::string>& tables) override {
+        return pipeline_->command(TableCommand::resync, tables).status();
+    }
     Status keep_readable(Lsn position, milliseconds how_long) override {
         return pipeline_->keep_readable(position, how_long);
     }
@@ -155,7 +201,9 @@ Result<verify::Report> compare(const VerifyCommandOptions& options, const Progra
     verify::VerifyOptions how;
     how.tables = options.tables;
     how.rows_per_second_max = options.max_rows_per_second;
-    how.differences_max = options.max_differences;
+    how.repair = options.repair;
+    how.differences_max = options.repair ? std::max(kRepairedRowsMax, options.max_differences)
+                                         : options.max_differences;
     how.temp_directory = config.pipeline.work_dir + "/verify-temp";
     if (config.pipeline.max_snapshot_age_secs != 0) {
         how.snapshot_age_max = std::chrono::seconds(config.pipeline.max_snapshot_age_secs);
@@ -205,7 +253,8 @@ ExitCode verify_command(const VerifyCommandOptions& options) {
         complain(report.error().message());
         return exit_code_of(report.error().code());
     }
-    print(options.json ? to_json(*report) : to_text(*report));
+    print(options.json ? to_json(*report, options.max_differences)
+                       : to_text(*report, options.max_differences));
     return exit_code_of(*report);
 #else
     complain("this program was built without DuckLake, the destination that can be compared");

@@ -116,6 +116,9 @@ struct Pause {
 // when CutReached is said. After Pause; without it the stream may be there already.
 struct Cut {
     Lsn at;
+    // What the source has at `at` of rows that are to be put right; written as the last thing
+    // before the cut is reached.
+    std::vector<Replace> repairs{};
 };
 
 }  // namespace input
@@ -193,6 +196,8 @@ struct Forgotten {
 struct CutReached {
     Lsn at;  // As asked for.
     Lsn position;
+    // Tables whose rows were not put right, and why.
+    std::vector<std::pair<TableId, std::string>> unrepaired{};
 };
 // It is not to be had; reading goes on.
 struct CutLost {
@@ -360,6 +365,7 @@ class ApplyCore {
     Status on_cut(const input::Cut& cut);
     bool is_behind_cut(const PgoutputMessage& message) const;
     bool has_all_before_cut() const;
+    void add_repairs();
     Status settle_cut();
     Status go_on_behind_cut();
     void lose_cut(std::string reason);
@@ -437,6 +443,8 @@ class ApplyCore {
     std::optional<Instant> paused_until_;
     std::optional<Lsn> cut_at_;
     std::vector<std::byte> behind_cut_;  // The first message that waits for it.
+    std::vector<Replace> repairs_;       // Not in pending_ yet.
+    std::vector<std::pair<TableId, std::string>> unrepaired_;
 
     // The transaction that is being received or replayed.
     bool in_transaction_ = false;

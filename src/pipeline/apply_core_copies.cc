@@ -328,6 +328,7 @@ void ApplyCore::advance() {
     heed_news();
     ask_for_new_stream();
     publish_ready_copies();
+    add_repairs();
     if (in_flight_) return;
     const bool common_first = slice_was_last_ && is_flush_due();
     if (!common_first && submit_catch_up_slice()) {

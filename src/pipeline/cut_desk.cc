@@ -10,7 +10,7 @@ std::uint64_t CutDesk::begin(Lsn at) {
     return ++number_;
 }
 
-Result<Lsn> CutDesk::wait(std::uint64_t number, Instant until) {
+Result<RowRepairs> CutDesk::wait(std::uint64_t number, Instant until) {
     std::unique_lock lock(mutex_);
     const bool is_told =
         told_.wait_until(lock, until, [&] { return is_closed_ || number_ != number || answer_; });
@@ -24,10 +24,10 @@ Result<Lsn> CutDesk::wait(std::uint64_t number, Instant until) {
                  "it");
 }
 
-void CutDesk::reached(Lsn at, Lsn position) {
+void CutDesk::reached(Lsn at, RowRepairs reached) {
     const std::lock_guard lock(mutex_);
     if (at != at_) return;  // Somebody asked before.
-    answer_ = position;
+    answer_ = std::move(reached);
     told_.notify_all();
 }
 

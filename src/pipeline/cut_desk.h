@@ -1,8 +1,7 @@
 #pragma once
 
 #include "base/clock.h"
-#include "walbrook/lsn.h"
-#include "walbrook/result.h"
+#include "walbrook/pipeline.h"
 
 #include <condition_variable>
 #include <mutex>
@@ -19,9 +18,10 @@ class CutDesk {
     // caller.
     std::uint64_t begin(Lsn at);
     // ErrorCode::aborted: there was none, and another position may be named. ErrorCode::timed_out.
-    Result<Lsn> wait(std::uint64_t number, Instant until);
+    Result<RowRepairs> wait(std::uint64_t number, Instant until);
 
-    void reached(Lsn at, Lsn position);
+    // The position of the flushes, and the tables whose rows were not put right.
+    void reached(Lsn at, RowRepairs reached);
     void lost(std::string reason);
     // For good: whoever waits, or asks later, is told that the pipeline stops.
     void close();
@@ -32,7 +32,7 @@ class CutDesk {
     std::uint64_t number_ = 0;
     Lsn at_;
     bool is_closed_ = false;
-    std::optional<Result<Lsn>> answer_;
+    std::optional<Result<RowRepairs>> answer_;
 };
 
 }  // namespace walbrook

@@ -7,6 +7,7 @@
 #include "pipeline/lease_keeper.h"
 #include "pipeline/memory_budget.h"
 #include "pipeline/memory_pressure.h"
+#include "pipeline/row_repair.h"
 #include "pipeline/slot_check.h"
 #include "pipeline/source_check.h"
 #include "pipeline/source_watch.h"
@@ -119,10 +120,13 @@ class PipelineImpl final : public Pipeline {
                                              const std::vector<std::string>& tables) override;
     Status hold_for_cut(milliseconds at_most) override;
     Result<Lsn> cut(Lsn at, milliseconds at_most) override;
+    Result<RowRepairs> repair(Lsn at, const std::string& snapshot,
+                              const std::vector<RowRepair>& rows, milliseconds at_most) override;
     Status keep_readable(Lsn position, milliseconds how_long) override;
 
  private:
     Status check_running() const;
+    Result<RowRepairs> ask_for_cut(input::Cut cut, milliseconds at_most);
     Status command_table(TableCommand what, const TableState& table);
     Lineage lineage() const {
         return {facts_.system.system_identifier, facts_.system.timeline, facts_.system.database_oid,
@@ -694,8 +698,25 @@ Status PipelineImpl::hold_for_cut(milliseconds at_most) {
 
 Result<Lsn> PipelineImpl::cut(Lsn at, milliseconds at_most) {
     WALBROOK_RETURN_IF_ERROR(check_running());
+    WALBROOK_TRY(const RowRepairs reached, ask_for_cut({at}, at_most));
+    return reached.position;
+}
+
+Result<RowRepairs> PipelineImpl::repair(Lsn at, const std::string& snapshot,
+                                        const std::vector<RowRepair>& rows, milliseconds at_most) {
+    WALBROOK_RETURN_IF_ERROR(check_running());
+    const Instant until = now() + at_most;
+    WALBROOK_TRY(ReadRepairs read, read_repairs(config_, snapshot, rows, stop_start_.get_token()));
+    const auto left = std::chrono::duration_cast<milliseconds>(until - now());
+    WALBROOK_TRY(RowRepairs repaired, ask_for_cut({at, std::move(read.repairs)}, left));
+    repaired.refused.insert(repaired.refused.end(), read.refused.begin(), read.refused.end());
+    return repaired;
+}
+
+Result<RowRepairs> PipelineImpl::ask_for_cut(input::Cut cut, milliseconds at_most) {
+    const Lsn at = cut.at;
     const std::uint64_t number = parts_.cuts.begin(at);
-    inbox_.put(input::Cut{at});
+    inbox_.put(std::move(cut));
     // An idle server says where it is only when it is asked.
     stream_->want(at);
     inbox_.wake();

@@ -404,8 +404,8 @@ void StreamThread::act(CoreAction& any) {
     } else if (const auto* forgotten = std::get_if<action::Forgotten>(&any)) {
         forgotten_.push_back(forgotten->table);
         settle_forgotten();
-    } else if (const auto* reached = std::get_if<action::CutReached>(&any)) {
-        parts_.cuts.reached(reached->at, reached->position);
+    } else if (auto* reached = std::get_if<action::CutReached>(&any)) {
+        parts_.cuts.reached(reached->at, {reached->position, std::move(reached->unrepaired)});
     } else if (auto* lost_cut = std::get_if<action::CutLost>(&any)) {
         parts_.cuts.lost(std::move(lost_cut->reason));
     } else if (auto* fail = std::get_if<action::Fail>(&any)) {

@@ -11,6 +11,7 @@ TableId table_of(const FlushItem& item) {
     if (const auto* change = std::get_if<SchemaChange>(&item)) return change->to->id;
     if (const auto* publish = std::get_if<Publish>(&item)) return publish->copy->schema->id;
     if (const auto* freeze = std::get_if<Freeze>(&item)) return freeze->schema->id;
+    if (const auto* replace = std::get_if<Replace>(&item)) return replace->schema->id;
     return {};
 }
 
@@ -37,6 +38,8 @@ Result<const FlushItem*> WithoutTable::next() {
                 if (publish->followed) schema_ = publish->followed;
             }
             if (batch != nullptr && !batch->copy && !was_to_be_replaced_) schema_ = batch->schema();
+            const auto* replace = std::get_if<Replace>(item);
+            if (replace != nullptr && !was_to_be_replaced_) schema_ = replace->schema;
             const auto* change = std::get_if<SchemaChange>(item);
             if (change != nullptr && !change->copy && !was_to_be_replaced_) schema_ = change->from;
             continue;

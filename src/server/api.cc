@@ -29,9 +29,53 @@ ApiAnswer problem(const Error& error) {
 
 constexpr std::string_view kVerify = "/api/v1/verify/";
 
+// {"snapshot": "00000003-1", "tables": [{"oid": 16384, "keys": [["1"], …]}, …]}
+std::optional<std::vector<RowRepair>> row_repairs(const json& in) {
+    std::vector<RowRepair> repairs;
+    const auto tables = in.find("tables");
+    if (tables == in.end() || !tables->is_array()) return std::nullopt;
+    for (const json& table : *tables) {
+        if (!table.is_object() || !table.contains("oid") || !table.contains("keys")) {
+            return std::nullopt;
+        }
+        const json& oid = table["oid"];
+        const json& keys = table["keys"];
+        if (!is_number_of<std::uint32_t>(oid) || !keys.is_array()) return std::nullopt;
+        RowRepair repair{{oid.get<std::uint32_t>()}, {}};
+        for (const json& key : keys) {
+            if (!key.is_array()) return std::nullopt;
+            std::vector<std::string>& values = repair.keys.emplace_back();
+            for (const json& value : key) {
+                if (!value.is_string()) return std::nullopt;
+                values.push_back(value.get<std::string>());
+            }
+        }
+        repairs.push_back(std::move(repair));
+    }
+    return repairs;
+}
+
+ApiAnswer answer_repair(const json& in, Lsn position, std::chrono::milliseconds for_ms,
+                        verify::Cutter& pipeline) {
+    const std::optional<std::vector<RowRepair>> rows = row_repairs(in);
+    const auto snapshot = in.find("snapshot");
+    if (!rows || snapshot == in.end() || !snapshot->is_string()) {
+        return problem(400, "the body must have a snapshot and tables with keys");
+    }
+    const Result<RowRepairs> done =
+        pipeline.repair(position, snapshot->get<std::string>(), *rows, for_ms);
+    if (!done) return problem(done.error());
+    json refused = json::array();
+    for (const auto& [table, why] : done->refused) {
+        refused.push_back({{"oid", table.oid}, {"reason", why}});
+    }
+    return {200, "application/json",
+            print({{"position", to_string(done->position)}, {"refused", std::move(refused)}})};
+}
+
 ApiAnswer answer_verify(std::string_view what, const std::string& body, verify::Cutter& pipeline) {
     const json in = json::parse(body, nullptr, false);
-    const bool is_known = what == "hold" || what == "cut" || what == "keep";
+    const bool is_known = what == "hold" || what == "cut" || what == "repair" || what == "keep";
     if (!is_known) return problem(404, "there is nothing to be done at this path");
     constexpr std::int64_t kHourMs = 3'600'000;
     const auto time = in.is_object() ? in.find("for_ms") : in.end();
@@ -52,6 +96,7 @@ ApiAnswer answer_verify(std::string_view what, const std::string& body, verify::
         const Status kept = pipeline.keep_readable(*position, for_ms);
         return kept ? ApiAnswer{200, "application/json", "{}\n"} : problem(kept.error());
     }
+    if (what == "repair") return answer_repair(in, *position, for_ms, pipeline);
     const Result<Lsn> reached = pipeline.cut(*position, for_ms);
     if (!reached) return problem(reached.error());
     return {200, "application/json", print({{"position", to_string(*reached)}})};

@@ -41,6 +41,10 @@ struct ControlCommands {
 //   /api/v1/verify/hold                    body {"for_ms": 10000}: Cutter::hold_for_cut; {}
 //   /api/v1/verify/cut                     body {"position": "0/16B3748", "for_ms": 60000}:
 //                                          Cutter::cut; {"position": "0/16B3750"}
+//   /api/v1/verify/repair                  with {"snapshot": "00000003-1", "tables": [{"oid":
+//   16384,
+//                                          "keys": [["1"]]}]} besides: Cutter::repair;
+//                                          {"position": …, "refused": [{"oid": 1, "reason": …}]}
 //   /api/v1/verify/keep                    the same body: Cutter::keep_readable; {}
 // 200, or an {"error": …}: 400 for a body or a name that is not understood, 409 when there was no
 // cut at that position, 503 when it could not be done.

@@ -20,8 +20,10 @@
 namespace walbrook {
 namespace {
 
-// Lists of tables; long before a request is a burden it is refused.
+// Long before a request is a burden it is refused. Over the socket come lists of tables, and of
+// keys.
 constexpr std::size_t kRequestBytesMax = 64 << 10;
+constexpr std::size_t kCommandBytesMax = 16 << 20;
 constexpr int kRequestSeconds = 5;
 constexpr std::size_t kThreads = 4;  // For each of the two listeners.
 constexpr std::chrono::seconds kStartLimit{5};
@@ -75,7 +77,7 @@ void give(const ApiAnswer& made, httplib::Response& response) {
 
 void set_up(httplib::Server& server, const StatusSource& source, const ControlCommands& commands) {
     server.new_task_queue = [] { return new httplib::ThreadPool(kThreads); };  // It takes over.
-    server.set_payload_max_length(kRequestBytesMax);
+    server.set_payload_max_length(commands.tables ? kCommandBytesMax : kRequestBytesMax);
     server.set_read_timeout(kRequestSeconds);
     server.set_write_timeout(kRequestSeconds);
     // A kept connection would keep a thread, and there are few.

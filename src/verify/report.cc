@@ -43,7 +43,7 @@ Difference difference_from(const TableResult& table, const json& in) {
     return difference;
 }
 
-json json_of(const TableResult& table) {
+json json_of(const TableResult& table, std::size_t differences_max) {
     json out = {{"table", table.schema + "." + table.name},
                 {"schema", table.schema},
                 {"name", table.name},
@@ -56,12 +56,15 @@ json json_of(const TableResult& table) {
     out["position"] = to_string(table.position);
     out["rows_at_source"] = table.rows_at_source;
     out["rows_in_destination"] = table.rows_in_destination;
+    if (table.repaired_rows != 0) out["repaired_rows"] = table.repaired_rows;
+    if (table.is_copied_again) out["copied_again"] = true;
     if (table.outcome == Outcome::equal) return out;
     out["differing_rows"] = table.differing_rows;
     out["has_more"] = table.has_more;
     out["key_columns"] = table.key;
     out["differences"] = json::array();
     for (const Difference& difference : table.differences) {
+        if (out["differences"].size() == differences_max) break;
         out["differences"].push_back(json_of(table, difference));
     }
     return out;
@@ -94,13 +97,17 @@ std::string line_of(const TableResult& table) {
     const std::string name = table.schema + "." + table.name;
     switch (table.outcome) {
         case Outcome::equal:
-            return fmt::format("{:<32} equal         {} rows at {}\n", name, table.rows_at_source,
-                               to_string(table.position));
+            return fmt::format("{:<32} equal         {} rows at {}{}\n", name, table.rows_at_source,
+                               to_string(table.position),
+                               table.repaired_rows == 0
+                                   ? ""
+                                   : fmt::format(" ({} rows repaired)", table.repaired_rows));
         case Outcome::different:
             return fmt::format(
-                "{:<32} DIFFERENT     {}{} of {} rows at {} ({} in the destination)\n", name,
+                "{:<32} DIFFERENT     {}{} of {} rows at {} ({} in the destination){}\n", name,
                 table.has_more ? "more than " : "", table.differing_rows, table.rows_at_source,
-                to_string(table.position), table.rows_in_destination);
+                to_string(table.position), table.rows_in_destination,
+                table.is_copied_again ? "; it is copied again" : "");
         case Outcome::not_compared:
             break;
     }
@@ -128,14 +135,16 @@ std::size_t Report::count(Outcome outcome) const {
 
 bool Report::is_equal() const { return count(Outcome::different) == 0; }
 
-std::string to_text(const Report& report) {
+std::string to_text(const Report& report, std::size_t differences_max) {
     std::string text;
     for (const TableResult& table : report.tables) {
         text += line_of(table);
-        for (const Difference& difference : table.differences) {
+        const std::size_t shown = std::min(differences_max, table.differences.size());
+        for (std::size_t i = 0; i < shown; ++i) {
+            const Difference& difference = table.differences[i];
             text += fmt::format("    {} {}\n", named(table, difference), described(difference));
         }
-        if (table.differing_rows > table.differences.size() || table.has_more) {
+        if (table.differing_rows > shown || table.has_more) {
             text += "    … (--max-differences shows more)\n";
         }
     }
@@ -143,7 +152,9 @@ std::string to_text(const Report& report) {
 }
 
 std::string to_json(const TableResult& table) {
-    return json_of(table).dump(-1, ' ', false, json::error_handler_t::replace) + "\n";
+    return json_of(table, table.differences.size())
+               .dump(-1, ' ', false, json::error_handler_t::replace) +
+           "\n";
 }
 
 Result<TableResult> table_result_from_json(const std::string& text) {
@@ -161,7 +172,11 @@ Result<TableResult> table_result_from_json(const std::string& text) {
         table.position = parse_lsn(in.at("position").get<std::string>()).value_or(Lsn{});
         table.rows_at_source = number_of<std::uint64_t>(in.at("rows_at_source"));
         table.rows_in_destination = number_of<std::uint64_t>(in.at("rows_in_destination"));
+        if (in.contains("repaired_rows")) {
+            table.repaired_rows = number_of<std::uint64_t>(in.at("repaired_rows"));
+        }
         if (table.outcome == Outcome::equal) return table;
+        table.is_copied_again = in.value("copied_again", false);
         table.differing_rows = number_of<std::uint64_t>(in.at("differing_rows"));
         table.has_more = in.at("has_more");
         table.key = in.at("key_columns").get<std::vector<std::string>>();
@@ -174,9 +189,11 @@ Result<TableResult> table_result_from_json(const std::string& text) {
     }
 }
 
-std::string to_json(const Report& report) {
+std::string to_json(const Report& report, std::size_t differences_max) {
     json tables = json::array();
-    for (const TableResult& table : report.tables) tables.push_back(json_of(table));
+    for (const TableResult& table : report.tables) {
+        tables.push_back(json_of(table, differences_max));
+    }
     const json all = {{"equal", report.is_equal()}, {"tables", std::move(tables)}};
     return all.dump(2, ' ', false, json::error_handler_t::replace) + "\n";
 }

@@ -29,6 +29,8 @@ struct TableResult {
     bool has_more = false;                // They were not counted to the end.
     std::vector<std::string> key;         // Names of the key's columns; empty: it has none.
     std::vector<Difference> differences;  // The first of them.
+    std::uint64_t repaired_rows = 0;      // Put right before the comparison that this tells of.
+    bool is_copied_again = false;         // Asked for, because of what this tells of.
 };
 
 struct Report {
@@ -41,9 +43,9 @@ struct Report {
 std::string to_json(const TableResult& table);
 Result<TableResult> table_result_from_json(const std::string& text);
 
-// For people, and for programs: {"tables": [{"table": "public.orders", "outcome": "different",
-// …}]}.
-std::string to_text(const Report& report);
-std::string to_json(const Report& report);
+// For people, and for programs; so many differences are named of each table: {"tables": [{"table":
+// "public.orders", "outcome": "different", …}]}.
+std::string to_text(const Report& report, std::size_t differences_max);
+std::string to_json(const Report& report, std::size_t differences_max);
 
 }  // namespace walbrook::verify

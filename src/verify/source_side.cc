@@ -3,6 +3,7 @@
 #include "base/backoff.h"
 #include "decode/type_table.h"
 #include "postgres/quote.h"
+#include "postgres/snapshot_lock.h"
 #include "source/unit_reader.h"
 #include "verify/prints_sql.h"
 
@@ -25,7 +26,6 @@ constexpr std::uint64_t kFirstStepBlocks = 512;
 constexpr std::uint64_t kStepMin = 16;
 constexpr std::uint64_t kStepMax = 131'072;
 
-constexpr std::string_view kLockNotAvailable = "55P03";
 // The table, or a column, has another name or type by now.
 constexpr std::string_view kUndefinedTable = "42P01";
 constexpr std::string_view kUndefinedColumn = "42703";
@@ -49,12 +49,6 @@ PrintsDialect prints_dialect(const PostgresDialect& dialect) {
                       std::size_t i) { return fmt::format("concat({})", column_of(table, i)); },
         .place = fmt::format("{}.ctid::text", kAlias),
     };
-}
-
-Error changed_meanwhile(const PhysicalTable& physical) {
-    return Error(ErrorCode::aborted,
-                 fmt::format("{} was altered, rewritten or truncated since its snapshot was taken",
-                             physical.name));
 }
 
 }  // namespace
@@ -221,7 +215,7 @@ Status SourceSide::read_physical(const PhysicalTable& physical, const std::strin
         if (!rows) {
             const std::string& state = rows.error().sqlstate();
             if (state == kUndefinedTable || state == kUndefinedColumn) {
-                return changed_meanwhile(physical);
+                return changed_since_snapshot(physical);
             }
             return std::move(rows).error();
         }
@@ -253,23 +247,9 @@ Status SourceSide::begin(const PhysicalTable& physical, const TableShape& shape,
         const Deadline deadline = within(kCatalogDeadline, stop);
         WALBROOK_TRY(Connection* const connection, session(stop));
         WALBROOK_RETURN_IF_ERROR(import_snapshot(*connection, deadline, holder_.name()));
-        const Status locked = connection->exec(
-            deadline, fmt::format("lock table only {} in access share mode nowait",
-                                  quote_qualified(physical.schema, physical.name)));
-        if (locked) {
-            // By a session without a snapshot of its own; the lock keeps it so.
-            auto shape_now = read_shape(*catalog_, deadline, physical.id);
-            if (shape_now && *shape_now == shape) return {};
-            if (!shape_now && shape_now.error().code() != ErrorCode::schema_mismatch) {
-                return std::move(shape_now).error();
-            }
-            return changed_meanwhile(physical);
-        }
-        if (connection->is_open()) {
-            WALBROOK_RETURN_IF_ERROR(connection->exec(deadline, "rollback"));
-        }
-        if (locked.error().sqlstate() == kUndefinedTable) return changed_meanwhile(physical);
-        if (locked.error().sqlstate() != kLockNotAvailable) return locked;
+        WALBROOK_TRY(const bool is_locked,
+                     lock_as_in_snapshot(*connection, *catalog_, deadline, physical, shape));
+        if (is_locked) return {};
         if (now() >= patience) {
             return Error(ErrorCode::aborted,
                          fmt::format("{} is locked by somebody else, for more than {} s",

@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <map>
 #include <set>
 #include <thread>
 
@@ -36,6 +37,8 @@ constexpr unsigned kGroupsMin = 16;
 constexpr unsigned kGroupsMax = 65'536;
 // Prints of so many rows are in memory at once, about 300 bytes each.
 constexpr std::uint64_t kRowsInMemory = 400'000;
+// How long nothing is read while rows to be put right are.
+constexpr milliseconds kRepairHoldMax{60'000};
 // Whoever differs in more rows than this is not counted to the end.
 constexpr std::uint64_t kDifferingRowsMax = 1'000'000;
 
@@ -50,6 +53,7 @@ struct Moment {
     Lsn position;  // Of the destination: what it shows there is what the snapshot has.
     SnapshotHolder holder;
     Instant taken_at;
+    std::vector<std::pair<TableId, std::string>> unrepaired;  // And why.
 };
 
 // Says again and again that what is compared must stay readable.
@@ -85,8 +89,12 @@ class Verification {
     Result<Report> run();
 
  private:
-    Result<Moment> take_moment();
-    Result<Moment> try_moment();
+    Result<Moment> take_moment(const std::vector<RowRepair>& repairs);
+    Result<Moment> try_moment(const std::vector<RowRepair>& repairs);
+    Status compare_all(Moment moment);
+    Status repair();
+    Status copy_again(const std::vector<TableId>& tables);
+    TableResult& result_of(TableId table);
     Status wait_for_xids();
     // False: tables are left for another moment.
     Result<bool> compare_at(Moment& moment, bool is_last);
@@ -115,19 +123,80 @@ class Verification {
 };
 
 Result<Report> Verification::run() {
-    for (int round = 1;; ++round) {
-        WALBROOK_TRY(Moment moment, take_moment());
-        WALBROOK_TRY(const bool is_done, compare_at(moment, round >= kRounds));
-        if (is_done) break;
-        if (!sleep_for(kRoundInterval, stop_)) {
-            return Error(ErrorCode::cancelled, "stopped before all tables were compared");
-        }
-    }
+    WALBROOK_TRY(Moment first, take_moment({}));
+    WALBROOK_RETURN_IF_ERROR(compare_all(std::move(first)));
+    if (options_.repair) WALBROOK_RETURN_IF_ERROR(repair());
     std::sort(report_.tables.begin(), report_.tables.end(),
               [](const TableResult& a, const TableResult& b) {
                   return std::tie(a.schema, a.name) < std::tie(b.schema, b.name);
               });
     return std::move(report_);
+}
+
+// From this moment on, until every table has a result.
+Status Verification::compare_all(Moment moment) {
+    for (int round = 1;; ++round) {
+        WALBROOK_TRY(const bool is_done, compare_at(moment, round >= kRounds));
+        if (is_done) return {};
+        if (!sleep_for(kRoundInterval, stop_)) {
+            return Error(ErrorCode::cancelled, "stopped before all tables were compared");
+        }
+        WALBROOK_TRY(moment, take_moment({}));
+    }
+}
+
+TableResult& Verification::result_of(TableId table) {
+    return *std::find_if(report_.tables.begin(), report_.tables.end(),
+                         [&](const TableResult& result) { return result.table == table; });
+}
+
+// The rows that differ become those of a later position, at which they are compared again.
+Status Verification::repair() {
+    std::vector<RowRepair> repairs;
+    std::vector<TableId> whole;
+    for (const TableResult& result : report_.tables) {
+        if (result.outcome != Outcome::different) continue;
+        if (result.key.empty() || result.has_more ||
+            result.differences.size() < result.differing_rows) {
+            whole.push_back(result.table);
+            continue;
+        }
+        RowRepair rows{result.table, {}};
+        for (const Difference& difference : result.differences) rows.keys.push_back(difference.key);
+        repairs.push_back(std::move(rows));
+    }
+    if (!repairs.empty()) {
+        WALBROOK_TRY(Moment moment, take_moment(repairs));
+        std::map<TableId, std::uint64_t> rows_of;
+        for (const RowRepair& rows : repairs) {
+            const auto refused = std::find_if(moment.unrepaired.begin(), moment.unrepaired.end(),
+                                              [&](const auto& r) { return r.first == rows.table; });
+            if (refused == moment.unrepaired.end()) {
+                rows_of[rows.table] = rows.keys.size();
+                continue;
+            }
+            const TableResult& result = result_of(rows.table);
+            log_.info("rows are not put right one by one",
+                      {{"table", result.schema + "." + result.name}, {"reason", refused->second}});
+            whole.push_back(rows.table);
+        }
+        std::erase_if(report_.tables,
+                      [&](const TableResult& result) { return rows_of.contains(result.table); });
+        WALBROOK_RETURN_IF_ERROR(compare_all(std::move(moment)));
+        for (const auto& [table, rows] : rows_of) result_of(table).repaired_rows = rows;
+    }
+    return copy_again(whole);
+}
+
+Status Verification::copy_again(const std::vector<TableId>& tables) {
+    if (tables.empty()) return {};
+    std::vector<std::string> names;
+    for (const TableId table : tables) {
+        TableResult& result = result_of(table);
+        names.push_back(result.schema + "." + result.name);
+        result.is_copied_again = true;
+    }
+    return pipeline_.resync(names);
 }
 
 // A slot waits for every transaction that has an xid; reading would be held for as long.
@@ -156,11 +225,11 @@ Status Verification::wait_for_xids() {
     }
 }
 
-Result<Moment> Verification::take_moment() {
+Result<Moment> Verification::take_moment(const std::vector<RowRepair>& repairs) {
     const Instant until = now() + options_.patience;
     Backoff backoff({milliseconds(100), milliseconds(5'000)});
     for (;;) {
-        auto moment = try_moment();
+        auto moment = try_moment(repairs);
         if (moment) return moment;
         const ErrorCode code = moment.error().code();
         const bool is_passing = code == ErrorCode::aborted || code == ErrorCode::conflict ||
@@ -176,14 +245,16 @@ Result<Moment> Verification::take_moment() {
     }
 }
 
-Result<Moment> Verification::try_moment() {
+Result<Moment> Verification::try_moment(const std::vector<RowRepair>& repairs) {
     WALBROOK_RETURN_IF_ERROR(wait_for_xids());
     WALBROOK_TRY(Connection connection, Connection::open(config_.pg_connection, purpose("verify"),
                                                          within(kQueryDeadline, stop_)));
     WALBROOK_TRY(const bool is_standby, is_in_recovery(connection, within(kQueryDeadline, stop_)));
     Purpose naming = purpose("verify");
     if (!is_standby) naming.lock_timeout = kSlotLockTimeout;
-    WALBROOK_RETURN_IF_ERROR(pipeline_.hold_for_cut(is_standby ? kStandbySlotDeadline : kHoldMax));
+    const milliseconds slot_max = is_standby ? milliseconds(kStandbySlotDeadline) : kHoldMax;
+    WALBROOK_RETURN_IF_ERROR(
+        pipeline_.hold_for_cut(repairs.empty() ? slot_max : slot_max + kRepairHoldMax));
     const std::string slot = fmt::format("{}_tmp_verify_{}_{}", config_.slot_name(),
                                          connection.backend_pid(), ++slots_made_);
     const Instant taken_at = now();
@@ -195,9 +266,15 @@ Result<Moment> Verification::try_moment() {
         pipeline_.hold_for_cut(milliseconds(0)).ignore();
         return std::move(holder).error();
     }
-    WALBROOK_TRY(const Lsn position, pipeline_.cut(holder->position(), options_.patience));
-    WALBROOK_RETURN_IF_ERROR(pipeline_.keep_readable(position, kKeptFor));
-    return Moment{position, *std::move(holder), taken_at};
+    RowRepairs reached;
+    if (repairs.empty()) {
+        WALBROOK_TRY(reached.position, pipeline_.cut(holder->position(), options_.patience));
+    } else {
+        WALBROOK_TRY(reached, pipeline_.repair(holder->position(), holder->name(), repairs,
+                                               options_.patience));
+    }
+    WALBROOK_RETURN_IF_ERROR(pipeline_.keep_readable(reached.position, kKeptFor));
+    return Moment{reached.position, *std::move(holder), taken_at, std::move(reached.refused)};
 }
 
 bool Verification::is_wanted(const PublishedTable& table) const {

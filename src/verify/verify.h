@@ -19,7 +19,10 @@ namespace walbrook::verify {
 struct VerifyOptions {
     std::vector<std::string> tables;  // Names or patterns; empty: all.
     std::uint64_t rows_per_second_max = 0;
-    std::size_t differences_max = 100;  // So many are named of each table.
+    std::size_t differences_max = 100;  // So many are kept of each table.
+    // Rows that differ are put right and compared again; a table in which more of them differ than
+    // are kept, or that has no key, is copied again.
+    bool repair = false;
     // A snapshot is used for new tables as long as it is younger: while it lives, the source
     // keeps dead rows.
     std::chrono::seconds snapshot_age_max{1800};

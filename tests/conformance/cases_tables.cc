@@ -116,6 +116,49 @@ void frozen_table(World& world) {
     world.expect_rows(schema, {{"5", "e"}});
 }
 
+// Rows that were found to differ: changed, missing, and there though nobody knows them.
+void replaced_rows(World& world) {
+    const TableSchemaPtr schema =
+        TableMaker(16384, "t").key("id").key("part").column("note").make();
+    const TableSchemaPtr other = simple(16385, "other");
+    world.load(schema, {{"1", "10", "wrong"},
+                        {"3", "10", "wrong"},
+                        {"4", "10", "d"},
+                        {"5", "10", "e"},
+                        {"5", "20", "f"}});
+    world.load(other, {{"1", "a"}});
+    const auto rows = [&](const std::vector<TextRow>& list) {
+        return std::make_shared<const RowBatch>(make_rows(schema, list));
+    };
+    ChangeRecorder before(schema);
+    before.insert({"6", "10", "wrong"});
+    ChangeRecorder after(schema);
+    after.update({"2", "10", "b"}, {"2", "10", "B"}).remove({"3", "10", "c"});
+    ChangeRecorder of_other(other);
+    world.apply(
+        before.take(),
+        Replace{schema,
+                rows({{"1", "10", std::nullopt},
+                      {"2", "10", std::nullopt},
+                      {"3", "10", std::nullopt},
+                      {"4", "10", std::nullopt},
+                      {"6", "10", std::nullopt}}),
+                rows({{"1", "10", "a"}, {"2", "10", "b"}, {"3", "10", "c"}, {"6", "10", "g"}})},
+        after.take(), of_other.insert({"2", "b"}).take());
+    world.expect_rows(
+        schema,
+        {{"1", "10", "a"}, {"2", "10", "B"}, {"5", "10", "e"}, {"5", "20", "f"}, {"6", "10", "g"}});
+    world.expect_rows(other, {{"1", "a"}, {"2", "b"}});
+    // Nothing but removals, and nothing at all.
+    world.apply(
+        Replace{schema, rows({{"5", "10", std::nullopt}, {"9", "10", std::nullopt}}), rows({})});
+    world.apply(Replace{schema, rows({}), rows({})});
+    const Recovered recovered = world.crash();
+    EXPECT_EQ(recovered.position, world.last_position());
+    world.expect_rows(schema,
+                      {{"1", "10", "a"}, {"2", "10", "B"}, {"5", "20", "f"}, {"6", "10", "g"}});
+}
+
 void retired_table(World& world) {
     const TableSchemaPtr schema = simple(16384, "t");
     world.load(schema, {{"1", "a"}});
@@ -139,6 +182,8 @@ constexpr CaseEntry kCases[] = {
      names_that_differ_in_case},
     {{"frozen_table", "a table that cannot go on stays readable, with its own position"},
      frozen_table},
+    {{"replaced_rows", "rows that differ from the source are put right under their keys"},
+     replaced_rows},
     {{"retired_table", "a table that is no longer replicated keeps its data, without a record"},
      retired_table},
 };

@@ -24,6 +24,11 @@ class NoPipeline final : public verify::Cutter {
         return {};
     }
     Result<Lsn> cut(Lsn at, std::chrono::milliseconds) override { return at; }
+    Result<RowRepairs> repair(Lsn at, const std::string&, const std::vector<RowRepair>&,
+                              std::chrono::milliseconds) override {
+        return RowRepairs{at, {}};
+    }
+    Status resync(const std::vector<std::string>&) override { return {}; }
     Status keep_readable(Lsn, std::chrono::milliseconds) override { return {}; }
 };
 

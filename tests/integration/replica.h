@@ -3,6 +3,7 @@
 #include "integration/lake_reader.h"
 #include "support/child_process.h"
 #include "support/database.h"
+#include "support/eventually.h"
 #include "support/temp_dir.h"
 #include "walbrook/pipeline.h"
 
@@ -85,8 +86,20 @@ class Replica {
     // Opens the lake anew (a reader of its own keeps what it has read).
     LakeReader reader() const { return LakeReader(catalog()); }
     // As somebody else who writes to it.
+    // Like another program would, whose commit the pipeline's upkeep may be quicker than.
     void change_lake(const std::string& sql) const {
-        LakeReader(catalog(), LakeAccess::write).query(sql);
+        std::string problem;
+        const bool is_done = eventually([&] {
+            try {
+                LakeReader(catalog(), LakeAccess::write).query(sql);
+                problem.clear();
+                return true;
+            } catch (const std::runtime_error& error) {
+                problem = error.what();
+                return problem.find("Failed to commit DuckLake") == std::string::npos;
+            }
+        });
+        if (!is_done || !problem.empty()) throw std::runtime_error(problem);
     }
     std::string catalog() const {
         return catalog_.empty() ? folder_.file("lake/catalog.sqlite") : catalog_;

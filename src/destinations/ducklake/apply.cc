@@ -141,6 +141,7 @@ Status FlushWriter::write_item(const FlushItem& item) {
         WALBROOK_RETURN_IF_ERROR(write_folded_of(freeze->schema->id));
         return changes_.freeze(*freeze);
     }
+    if (const auto* rows = std::get_if<Replace>(&item)) return replace(*rows);
     const auto& retire = std::get<Retire>(item);
     WALBROOK_RETURN_IF_ERROR(write_folded_of(retire.table));
     return changes_.retire(retire.table);
@@ -255,7 +256,8 @@ Status FlushWriter::merge(const Target& target, const NetChange& change) {
                         static_cast<std::uint64_t>(found.number(0, 0).value_or(0)));
 }
 
-Result<std::uint64_t> FlushWriter::remove_by_key(const Target& target, const RowBatch& rows) {
+// However many rows are under the keys.
+Result<std::uint64_t> FlushWriter::remove_found(const Target& target, const RowBatch& rows) {
     PlainColumns plain;
     std::string same_key;
     for (const std::size_t i : target.schema->key_columns()) {
@@ -270,8 +272,27 @@ Result<std::uint64_t> FlushWriter::remove_by_key(const Target& target, const Row
                                            target.name, scan.sql(), same_key),
                                source, stop_);
     if (!found) return in_table(lake_, found.error(), target, rows.bytes());
-    WALBROOK_RETURN_IF_ERROR(expect_found(target, rows.rows(), *found));
     return *found;
+}
+
+Result<std::uint64_t> FlushWriter::remove_by_key(const Target& target, const RowBatch& rows) {
+    WALBROOK_TRY(const std::uint64_t found, remove_found(target, rows));
+    WALBROOK_RETURN_IF_ERROR(expect_found(target, rows.rows(), found));
+    return found;
+}
+
+Status FlushWriter::replace(const Replace& replace) {
+    has_visible_ = true;
+    WALBROOK_RETURN_IF_ERROR(write_folded_of(replace.schema->id));
+    WALBROOK_TRY(const Target target, changes_.resolve(replace.schema, nullptr));
+    has_written_ = true;
+    may_cancel_out_ = true;
+    std::uint64_t removed = 0;
+    if (replace.keys->rows() != 0) {
+        WALBROOK_TRY(removed, remove_found(target, *replace.keys));
+    }
+    written_.push_back({replace.schema->id.oid, replace.rows->rows() != 0, removed});
+    return replace.rows->rows() == 0 ? Status() : insert(target, *replace.rows);
 }
 
 // Equal rows are told apart by a number, on both sides: of five equal rows in the lake

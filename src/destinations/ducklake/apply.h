@@ -52,8 +52,10 @@ class FlushWriter {
     Status write_item(const FlushItem& item);
     Status fold(const ChangeBatch& batch);
     Status write_folded(Folded& folded);
+    Status replace(const Replace& replace);
     Status write_folded_of(TableId table);
     Status write_all_folded();
+    Result<std::uint64_t> remove_found(const Target& target, const RowBatch& keys);
     // Each fails if the lake holds more or fewer of these rows than expected.
     Status merge(const Target& target, const NetChange& change);
     // How many were there.

@@ -81,6 +81,7 @@ class MemoryTransaction {
     Status step(const Publish& publish);
     Status step(const Freeze& freeze);
     Status step(const Retire& retire);
+    Status step(const Replace& replace);
     Result<TablePtr*> find(const TableSchema& schema, const CopyTargetPtr& copy);
     // Remembers a part of the lake as it is now.
     template <class T>
@@ -198,6 +199,13 @@ Status MemoryTransaction::step(const Freeze& freeze) {
     record.position = freeze.position;
     record.reason = freeze.reason;
     if (!record.table) record.schema = freeze.schema;
+    return {};
+}
+
+Status MemoryTransaction::step(const Replace& replace) {
+    WALBROOK_TRY(TablePtr * table, find(*replace.schema, nullptr));
+    WALBROOK_RETURN_IF_ERROR(expect_ready(*replace.schema, nullptr));
+    (*table)->replace(*replace.keys, *replace.rows, undo_);
     return {};
 }
 

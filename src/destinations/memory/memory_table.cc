@@ -145,6 +145,16 @@ void MemoryTable::erase_one(const std::string& key, const Row& wanted) {
     WALBROOK_CHECK(false);
 }
 
+void MemoryTable::replace(const RowBatch& keys, const RowBatch& rows, UndoLog& undo) {
+    for (std::size_t i = 0; i < keys.rows(); ++i) {
+        const std::string key = key_of(read_row(keys, i));
+        for (auto found = rows_.find(key); found != rows_.end(); found = rows_.find(key)) {
+            erase(found, undo);
+        }
+    }
+    for (std::size_t i = 0; i < rows.rows(); ++i) add(read_row(rows, i), undo);
+}
+
 Status MemoryTable::apply(const ChangeBatch& batch, const Change& change, UndoLog& undo) {
     const bool has_new = is_row(change.new_row, batch.new_rows);
     const bool has_old = is_row(change.old_row, batch.old_rows);

@@ -41,6 +41,8 @@ class MemoryTable {
     // The columns are those of schema(). ErrorCode::corrupt_state, with the table, for a
     // change of a row that is not there or an insert of one that is.
     Status apply(const ChangeBatch& batch, const Change& change, UndoLog& undo);
+    // Whatever is under the keys goes, and the rows come.
+    void replace(const RowBatch& keys, const RowBatch& rows, UndoLog& undo);
     // Under FULL the key may be deferrable, so two rows may share one until the
     // transaction ends: checks that no key has two.
     Status check_keys() const;
