@@ -73,12 +73,12 @@ Coverage run(Seeds seeds) {
         "seeds {}..{}: {} flushes ({} slices), {} transactions and {} streamed ones ({} aborts), "
         "{} truncates, {} tables published ({} in ranges), {} copies lost ({} to moves), {} tables "
         "stopped, {} refused, "
-        "{} crashes, {} disconnects, {} cuts ({} lost)\n",
+        "{} crashes, {} disconnects, {} cuts ({} lost, {} rows put right)\n",
         seeds.first, seeds.last, coverage.flushes, coverage.slices, coverage.transactions,
         coverage.streamed, coverage.stream_aborts, coverage.truncates, coverage.published,
         coverage.published_in_ranges, coverage.copies_lost, coverage.moves_lost,
         coverage.tables_stopped, coverage.refused, coverage.crashes, coverage.disconnects,
-        coverage.cuts, coverage.cuts_lost);
+        coverage.cuts, coverage.cuts_lost, coverage.repaired_rows);
     return coverage;
 }
 
@@ -98,6 +98,7 @@ TEST(Sim, FixedSeeds) {
     EXPECT_GT(coverage.disconnects, 0U);
     EXPECT_GT(coverage.cuts, 0U);
     EXPECT_GT(coverage.cuts_lost, 0U);
+    EXPECT_GT(coverage.repaired_rows, 0U);
 }
 
 TEST(Sim, FreshSeeds) {

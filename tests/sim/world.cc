@@ -1,5 +1,7 @@
 #include "sim/world.h"
 
+#include "walbrook/testing/rows.h"
+
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -53,6 +55,7 @@ void Coverage::add(const Coverage& other) {
     truncates += other.truncates;
     cuts += other.cuts;
     cuts_lost += other.cuts_lost;
+    repaired_rows += other.repaired_rows;
 }
 
 struct World::Process {
@@ -317,7 +320,33 @@ void World::ask_for_cut() {
     cut_at_ = source_->insert_position();
     trace("cut at {}", to_string(*cut_at_));
     const std::uint64_t too_late = options_.bug == Bug::cuts_too_late ? 1000 : 0;
-    feed(input::Cut{Lsn{cut_at_->value + too_late}});
+    feed(input::Cut{Lsn{cut_at_->value + too_late}, some_repairs(*cut_at_)});
+}
+
+// Of rows that are right already: whoever writes them at another position than the cut's undoes
+// what came later, or doubles what came before.
+std::vector<Replace> World::some_repairs(Lsn cut) {
+    std::vector<Replace> repairs;
+    if (!random_.percent(50)) return repairs;
+    const Source::Snapshot snapshot = source_->take_snapshot();
+    for (std::size_t t = 0; t < kTables; ++t) {
+        const TableSchemaPtr schema = source_->schema_seen_by(snapshot, t);
+        const std::vector<std::size_t> places = schema->key_columns();
+        if (places.empty() || !random_.percent(60)) continue;
+        const auto keys = std::make_shared<RowBatch>(schema);
+        const auto rows = std::make_shared<RowBatch>(schema);
+        for (const auto& [row, values] : rows_at(t, cut)) {
+            if (values.size() != schema->columns.size()) break;
+            if (!random_.percent(30)) continue;
+            testing::append_text_row(*rows, values);
+            Values key(values.size());
+            for (const std::size_t place : places) key[place] = values[place];
+            testing::append_text_row(*keys, key);
+        }
+        coverage_.repaired_rows += rows->rows();
+        repairs.push_back({schema, keys, rows});
+    }
+    return repairs;
 }
 
 void World::feed(const CoreInput& input) {

@@ -38,6 +38,7 @@ struct Coverage {
     std::uint64_t truncates = 0;
     std::uint64_t cuts = 0;
     std::uint64_t cuts_lost = 0;
+    std::uint64_t repaired_rows = 0;  // Asked for.
     void add(const Coverage& other);
 };
 
@@ -98,6 +99,7 @@ class World {
     void check_table(std::size_t table, const Rows& rows, Lsn position);
     void check_bank();
     void check_cut(Lsn position);
+    std::vector<Replace> some_repairs(Lsn cut);
     void check_confirmed();
     void check_positions();
     Rows rows_at(std::size_t table, Lsn position) const;
