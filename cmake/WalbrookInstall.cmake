@@ -2,7 +2,7 @@
 #
 #   walbrook::walbrook   the library with the memory and blackhole destinations
 #   walbrook::ducklake   the DuckLake destination, with DuckDB
-#   walbrook::testing    the conformance suite for destinations (developers' builds)
+#   walbrook::testing    the conformance suites for destinations and stores (WALBROOK_TESTING)
 #
 # Installed layout, which may be moved as a whole:
 #   bin/walbrook    lib/lib*.a    lib/cmake/Walbrook/    lib/pkgconfig/

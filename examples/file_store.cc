@@ -7,7 +7,9 @@
 #include <cstdio>
 #include <cstring>
 #include <fcntl.h>
+#include <filesystem>
 #include <fstream>
+#include <sys/file.h>
 #include <unistd.h>
 
 namespace {
@@ -51,6 +53,25 @@ TableState table_of(const Json& json) {
     table.content = json.at("content");
     return table;
 }
+
+// Held while it lives: other pipelines may have their records in the same file.
+class FileLock {
+ public:
+    explicit FileLock(const std::string& path)
+        : file_(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600)) {
+        is_held_ = file_ >= 0 && flock(file_, LOCK_EX) == 0;
+    }
+    ~FileLock() {
+        if (file_ >= 0) ::close(file_);
+    }
+    FileLock(const FileLock&) = delete;
+    FileLock& operator=(const FileLock&) = delete;
+    bool is_held() const { return is_held_; }
+
+ private:
+    const int file_;
+    bool is_held_ = false;
+};
 
 class FileStore final : public Store {
  public:
@@ -96,18 +117,13 @@ class FileStore final : public Store {
         });
     }
 
-    Result<StoredPositions> load_positions() override {
-        const Json& json = mine();
-        const auto lsn = [&](const char* name) {
-            return parse_lsn(json.value(name, "0/0")).value_or(Lsn{});
-        };
-        return StoredPositions{lsn("durable"), lsn("confirm_bound")};
-    }
+    Result<StoredPositions> load_positions() override { return positions_of(mine()); }
     Result<StoredPositions> advance(const StoredPositions& to) override {
-        WALBROOK_TRY(StoredPositions stored, load_positions());
-        stored.durable = std::max(stored.durable, to.durable);
-        stored.confirm_bound = std::max(stored.confirm_bound, to.confirm_bound);
+        StoredPositions stored;
         WALBROOK_RETURN_IF_ERROR(change([&](Json& scope) {
+            stored = positions_of(scope);
+            stored.durable = std::max(stored.durable, to.durable);
+            stored.confirm_bound = std::max(stored.confirm_bound, to.confirm_bound);
             scope["durable"] = to_string(stored.durable);
             scope["confirm_bound"] = to_string(stored.confirm_bound);
         }));
@@ -132,6 +148,12 @@ class FileStore final : public Store {
         std::snprintf(text, sizeof text, "%016llx", static_cast<unsigned long long>(lsn.value));
         return text;
     }
+    static StoredPositions positions_of(const Json& json) {
+        const auto lsn = [&](const char* name) {
+            return parse_lsn(json.value(name, "0/0")).value_or(Lsn{});
+        };
+        return {lsn("durable"), lsn("confirm_bound")};
+    }
     // What is stored of this pipeline and destination; empty in the beginning.
     Json& scope_of(Json& all) const {
         Json& scope = all[scope_];
@@ -144,13 +166,20 @@ class FileStore final : public Store {
     // All or none: memory changes only when the file did.
     template <class Change>
     Status change(Change&& what) {
-        Json next = all_;
+        const FileLock lock(path_ + ".lock");
+        if (!lock.is_held()) return failed("lock");
+        WALBROOK_TRY(Json next, read());
         what(scope_of(next));
         WALBROOK_RETURN_IF_ERROR(write(next));
         all_ = std::move(next);
         return {};
     }
+    Result<Json> read() const;
     Status write(const Json& all) const;
+    Error failed(const char* what) const {
+        return {ErrorCode::unavailable,
+                std::string(what) + " " + path_ + ": " + std::strerror(errno)};
+    }
 
     const std::string path_;
     std::string scope_;
@@ -159,15 +188,22 @@ class FileStore final : public Store {
 
 Status FileStore::open(const StoreScope& scope) {
     scope_ = std::to_string(scope.pipeline_id) + " " + scope.destination;
-    all_ = Json::object({{"format", kFormat}});
-    if (std::ifstream in(path_); in) {
-        all_ = Json::parse(in, nullptr, false);
-        if (!all_.is_object() || all_.value("format", 0) != kFormat) {
-            return Error(ErrorCode::corrupt_state,
-                         "read " + path_ + ": it is damaged, or a newer program wrote it");
-        }
-    }
+    WALBROOK_TRY(all_, read());
     return {};
+}
+
+Result<Json> FileStore::read() const {
+    std::ifstream in(path_);
+    if (!in) return Json::object({{"format", kFormat}});
+    Json all = Json::parse(in, nullptr, false);
+    const int format = all.is_object() ? all.value("format", 0) : 0;
+    if (format == kFormat) return all;
+    if (format > kFormat) {
+        return Error(ErrorCode::corrupt_state,
+                     path_ + " has format " + std::to_string(format) + ", this program knows " +
+                         std::to_string(kFormat) + "; a newer one wrote it: use that one");
+    }
+    return Error(ErrorCode::corrupt_state, path_ + " is damaged, or no file of this store");
 }
 
 Result<TableSchemaPtr> FileStore::get_schema(TableId table, Lsn at) {
@@ -204,8 +240,13 @@ Status FileStore::write(const Json& all) const {
     good = good && ::write(file, text.data(), text.size()) == static_cast<ssize_t>(text.size());
     good = good && fsync(file) == 0;
     if (file >= 0) ::close(file);
-    if (good && std::rename(fresh.c_str(), path_.c_str()) == 0) return {};
-    return Error(ErrorCode::unavailable, "write " + path_ + ": " + std::strerror(errno));
+    if (!good || std::rename(fresh.c_str(), path_.c_str()) != 0) return failed("write");
+    // The new name is durable only with its folder.
+    const std::string folder = std::filesystem::absolute(path_).parent_path().string();
+    const int parent = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    good = parent >= 0 && fsync(parent) == 0;
+    if (parent >= 0) ::close(parent);
+    return good ? Status() : failed("make durable");
 }
 
 }  // namespace

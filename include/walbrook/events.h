@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <stop_token>
 #include <string>
 #include <string_view>
 #include <variant>
@@ -173,7 +174,10 @@ using Event = std::variant<BeginEvent, InsertEvent, UpdateEvent, DeleteEvent, Tr
 // is what must be applied at once.
 class FlushEvents {
  public:
-    explicit FlushEvents(Flush& flush, std::size_t window_bytes = 64ULL << 20);
+    static constexpr std::size_t kWindowBytes = 64ULL << 20;
+    // After a stop next() soon returns ErrorCode::cancelled, also while a window is being read.
+    explicit FlushEvents(Flush& flush, std::size_t window_bytes = kWindowBytes,
+                         std::stop_token stop = {});
     ~FlushEvents();
     FlushEvents(const FlushEvents&) = delete;
     FlushEvents& operator=(const FlushEvents&) = delete;

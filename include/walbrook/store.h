@@ -56,8 +56,10 @@ struct StoredPositions {
 };
 
 // Remembers table phases, schema versions and positions. One process at a time owns
-// a pipeline's records. Calls come from one thread at a time and may block. Every
-// call is atomic: all of it is stored, or nothing.
+// a pipeline's records (the lease at the source sees to it), while other pipelines may have
+// theirs in the same place and write at the same time. Calls come from one thread at a time
+// and may block. Every call is atomic, also when the process dies within it: all of it is
+// stored, or nothing.
 class Store {
  public:
     virtual ~Store() = default;
@@ -69,6 +71,7 @@ class Store {
     virtual Result<std::optional<Lineage>> load_lineage() = 0;
     virtual Status save_lineage(const Lineage& lineage) = 0;
 
+    // In the order of their oids.
     virtual Result<std::vector<TableState>> load_tables() = 0;
     // All or none: a half-applied set could stream a table that was not copied.
     virtual Status save_tables(std::span<const TableState> tables) = 0;

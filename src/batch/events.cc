@@ -223,6 +223,7 @@ Event event_of(const Place& place) {
 struct FlushEvents::State {
     Flush& flush;
     const std::size_t window_bytes;
+    const std::stop_token stop;
 
     std::deque<ChangeBatch> batches;  // Of the window; a deque, because places point here.
     std::deque<Truncate> truncates;
@@ -234,7 +235,8 @@ struct FlushEvents::State {
     bool at_end = false;
     std::optional<Event> current;
 
-    State(Flush& read, std::size_t bytes) : flush(read), window_bytes(bytes) {}
+    State(Flush& read, std::size_t bytes, std::stop_token asked)
+        : flush(read), window_bytes(bytes), stop(std::move(asked)) {}
     Status read_window();
     std::size_t add(const ChangeBatch& batch);
     void add(const Truncate& truncate);
@@ -283,6 +285,9 @@ Status FlushEvents::State::read_window() {
     clear();
     std::size_t bytes = 0;
     while (!after && bytes < window_bytes) {
+        if (stop.stop_requested()) {
+            return Error(ErrorCode::cancelled, "stopped while the changes of a flush were read");
+        }
         WALBROOK_TRY(const FlushItem* item, flush.next());
         if (item == nullptr) {
             at_end = true;
@@ -308,8 +313,9 @@ Status FlushEvents::State::read_window() {
     return {};
 }
 
-FlushEvents::FlushEvents(Flush& flush, std::size_t window_bytes)
-    : state_(std::make_unique<State>(flush, std::max<std::size_t>(window_bytes, 1))) {}
+FlushEvents::FlushEvents(Flush& flush, std::size_t window_bytes, std::stop_token stop)
+    : state_(std::make_unique<State>(flush, std::max<std::size_t>(window_bytes, 1),
+                                     std::move(stop))) {}
 
 FlushEvents::~FlushEvents() = default;
 

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include <algorithm>
 #include <array>
 #include <optional>
 
@@ -37,21 +38,27 @@ constexpr auto kMigrations = std::to_array<const char*>({
 // "walbrook" as a number: keeps two processes from migrating at once.
 constexpr std::int64_t kMigrationLock = 0x77616c62726f6f6b;
 
+// The one character that no text of Postgres has.
+std::string without_nul(std::string text) {
+    std::replace(text.begin(), text.end(), '\0', ' ');
+    return text;
+}
+
 // What the columns of walbrook.tables are called in the json of save_tables.
 nlohmann::json to_record(const TableState& state) {
     return {{"table_oid", state.table.oid},
-            {"schema_name", state.schema},
-            {"table_name", state.name},
+            {"schema_name", without_nul(state.schema)},
+            {"table_name", without_nul(state.name)},
             {"phase", name_of(state.phase)},
             {"paused", state.paused},
             {"attempt", state.attempt},
             {"position", to_string(state.position)},
-            {"reason", state.reason},
-            {"remedy", state.remedy},
+            {"reason", without_nul(state.reason)},
+            {"remedy", without_nul(state.remedy)},
             {"retries", state.retries},
             {"next_retry_unix_ms", state.next_retry_unix_ms},
-            {"membership", state.membership},
-            {"content", state.content}};
+            {"membership", without_nul(state.membership)},
+            {"content", without_nul(state.content)}};
 }
 
 Result<TableState> table_from(const Rows& rows, std::size_t row) {

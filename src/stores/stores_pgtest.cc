@@ -1,5 +1,6 @@
-#include "stores/stores_contract.h"
 #include "support/pg_test.h"
+#include "walbrook/stores.h"
+#include "walbrook/testing/store_conformance.h"
 
 #include <gtest/gtest.h>
 
@@ -9,38 +10,36 @@ namespace {
 using testing::Database;
 using testing::PgCluster;
 
-class PostgresHarness final : public StoreHarness {
+class PostgresHarness final : public testing::StoreHarness {
  public:
     explicit PostgresHarness(int version) : database_(PgCluster::shared(version)) {}
-    std::unique_ptr<Store> make() override { return make_postgres_store(database_.connection()); }
-    bool keeps_records() const override { return true; }
-    void write_newer_format() override {
+    std::unique_ptr<Store> create() override { return make_postgres_store(database_.connection()); }
+    bool write_newer_format() override {
         database_.exec("insert into walbrook.migrations(version) values (1000)");
+        return true;
     }
-    void refuse_table(TableId table) override {
+    bool refuse_table(TableId table) override {
         database_.exec(
             "create function refuse() returns trigger language plpgsql as"
             " $$ begin raise exception 'refused'; end $$;"
             " create trigger refusing before insert on walbrook.tables for each row"
             " when (new.table_oid = " +
             std::to_string(table.oid) + ") execute function refuse()");
+        return true;
     }
 
  private:
     Database database_;
 };
 
-std::vector<StoreKind> postgres_kinds() {
-    std::vector<StoreKind> kinds;
+[[maybe_unused]] const bool registered = [] {
     for (const int version : testing::pg_versions()) {
-        kinds.push_back({"Pg" + std::to_string(version),
-                         [version] { return std::make_unique<PostgresHarness>(version); }});
+        testing::register_store_conformance("postgres" + std::to_string(version), [version] {
+            return std::make_unique<PostgresHarness>(version);
+        });
     }
-    return kinds;
-}
-
-INSTANTIATE_TEST_SUITE_P(Kinds, StoreContract, ::testing::ValuesIn(postgres_kinds()),
-                         store_kind_name);
+    return true;
+}();
 
 class PostgresStore : public testing::PgTest {};
 INSTANTIATE_TEST_SUITE_P(Pg, PostgresStore, ::testing::ValuesIn(testing::pg_versions()),

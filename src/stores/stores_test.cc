@@ -1,6 +1,9 @@
+#include "walbrook/stores.h"
+
 #include "stores/sqlite_session.h"
-#include "stores/stores_contract.h"
 #include "support/temp_dir.h"
+#include "walbrook/testing/faulty_store.h"
+#include "walbrook/testing/store_conformance.h"
 
 #include <gtest/gtest.h>
 
@@ -9,38 +12,40 @@
 namespace walbrook {
 namespace {
 
-class MemoryHarness final : public StoreHarness {
+class MemoryHarness final : public testing::StoreHarness {
  public:
-    std::unique_ptr<Store> make() override { return make_memory_store(); }
+    std::unique_ptr<Store> create() override { return make_memory_store(); }
     bool keeps_records() const override { return false; }
 };
 
-class SqliteHarness final : public StoreHarness {
+class SqliteHarness final : public testing::StoreHarness {
  public:
-    std::unique_ptr<Store> make() override { return make_sqlite_store(path()); }
-    bool keeps_records() const override { return true; }
-    void write_newer_format() override { exec("pragma user_version = 1000"); }
-    void refuse_table(TableId table) override {
-        exec("create trigger refusing before insert on tables when new.table_oid = " +
-             std::to_string(table.oid) + " begin select raise(abort, 'refused'); end");
+    std::unique_ptr<Store> create() override { return make_sqlite_store(path()); }
+    bool write_newer_format() override { return exec("pragma user_version = 1000"); }
+    bool refuse_table(TableId table) override {
+        return exec("create trigger refusing before insert on tables when new.table_oid = " +
+                    std::to_string(table.oid) + " begin select raise(abort, 'refused'); end");
     }
 
  private:
     std::string path() const { return folder_.file("state.db"); }
-    void exec(const std::string& sql) {
+    bool exec(const std::string& sql) {
         auto session = SqliteSession::open(path());
-        ASSERT_TRUE(session);
-        const Status done = session->exec(sql);
-        ASSERT_TRUE(done) << done.error().message();
+        return session && session->exec(sql);
     }
     testing::TempDir folder_;
 };
 
-INSTANTIATE_TEST_SUITE_P(
-    Kinds, StoreContract,
-    ::testing::Values(StoreKind{"Memory", [] { return std::make_unique<MemoryHarness>(); }},
-                      StoreKind{"Sqlite", [] { return std::make_unique<SqliteHarness>(); }}),
-    store_kind_name);
+[[maybe_unused]] const bool registered =
+    testing::register_store_conformance(
+        "memory", [] { return std::make_unique<MemoryHarness>(); },
+        {{"a_failed_save_changes_nothing", "memory cannot fail half way"},
+         {"what_was_stored_is_there_after_reopening", "it keeps nothing"},
+         {"a_newer_format_is_refused", "it keeps nothing"},
+         {"death_within_a_call", "it keeps nothing"},
+         {"a_late_writer_moves_nothing_back", "no two share a place"},
+         {"pipelines_that_write_at_once", "no two share a place"}}) &&
+    testing::register_store_conformance("sqlite", [] { return std::make_unique<SqliteHarness>(); });
 
 TEST(SqliteStore, TheFileIsPrivateAndSurvivesPowerFailure) {
     const testing::TempDir folder;

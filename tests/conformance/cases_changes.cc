@@ -120,8 +120,7 @@ void identity_nothing(World& world) {
     world.apply(changes.insert({"2", "b", "y"}));
     world.expect_rows(schema, {{"1", "a", "x"}, {"2", "b", "y"}});
     changes.batch().old_rows.append_null_row();
-    changes.batch().changes.push_back(
-        {.kind = ChangeKind::remove, .new_row = -1, .old_row = 0, .ordinal = 1});
+    changes.add({.kind = ChangeKind::remove, .new_row = -1, .old_row = 0, .ordinal = 1});
     TestFlush flush(world.next_position());
     flush.add(changes.take());
     world.expect_refused(flush, ErrorCode::schema_mismatch, 16384);

@@ -25,6 +25,18 @@ void hostile_identifiers(World& world) {
         "_walbrookish",
         "1digit",
         "line\nbreak",
+        "tab\tand\rreturn\x01",
+        "/",
+        "a/b",
+        "a%2Fb",  // What others make of the one before.
+        "..",
+        "-rf *?",
+        "`${x}`",
+        "e\xCC\x81",  // The same letter for people, in two forms.
+        "\xC3\xA9",
+        " spaced ",
+        "\xF0\x9F\xA6\x86\xE2\x80\xAE",  // A duck, and letters turn around from here.
+        "NULL",
         std::string(63, 'x'),
     };
     std::uint32_t oid = 17000;
@@ -69,18 +81,28 @@ void names_that_differ_in_case(World& world) {
     const TableSchemaPtr lower = TableMaker(16384, "cased").key("id").column("a").make();
     const TableSchemaPtr upper = TableMaker(16385, "Cased").key("id").column("a").make();
     const TableSchemaPtr columns = TableMaker(16386, "c").key("id").column("ID").make();
+    const auto in_schema = [](std::uint32_t oid, const std::string& schema) {
+        return TableMaker(oid, "sold").in_schema(schema).key("id").column("a").make();
+    };
+    const TableSchemaPtr sales = in_schema(16387, "sales");
+    const TableSchemaPtr shouted = in_schema(16388, "SALES");
     if (!world.capabilities().case_sensitive_names) {
         EXPECT_EQ(world.destination().refusals({lower, upper}).size(), 1U);
         EXPECT_EQ(world.destination().refusals({columns}).size(), 1U);
+        EXPECT_EQ(world.destination().refusals({sales, shouted}).size(), 1U);
         EXPECT_TRUE(world.destination().refusals({lower}).empty());
         return;
     }
     world.load(lower, {{"1", "lower"}});
     world.load(upper, {{"1", "upper"}});
     world.load(columns, {{"1", "big"}});
+    world.load(sales, {{"1", "quiet"}});
+    world.load(shouted, {{"1", "loud"}});
     world.expect_rows(lower, {{"1", "lower"}});
     world.expect_rows(upper, {{"1", "upper"}});
     world.expect_rows(columns, {{"1", "big"}});
+    world.expect_rows(sales, {{"1", "quiet"}});
+    world.expect_rows(shouted, {{"1", "loud"}});
 }
 
 void frozen_table(World& world) {
@@ -176,7 +198,7 @@ void retired_table(World& world) {
 }
 
 constexpr CaseEntry kCases[] = {
-    {{"hostile_identifiers", "names with quotes, spaces, keywords, unicode, of 63 bytes"},
+    {{"hostile_identifiers", "names with quotes, line breaks, paths, unicode, of 63 bytes"},
      hostile_identifiers},
     {{"names_that_differ_in_case", "such names are kept apart, or refused before anything is done"},
      names_that_differ_in_case},

@@ -266,8 +266,7 @@ void check_values(World& world, const std::vector<Kind>& kinds) {
         expected.push_back(table.text_row(row, id));
         expected.push_back(table.text_row(row, 100 + id));
         table.append(changes.batch().new_rows, row, 100 + id);
-        changes.batch().changes.push_back(
-            {.kind = ChangeKind::insert, .new_row = static_cast<std::int32_t>(row)});
+        changes.add({.kind = ChangeKind::insert, .new_row = static_cast<std::int32_t>(row)});
     }
     world.apply(changes);
     expect_values(world, table, expected);
@@ -280,8 +279,7 @@ void check_values(World& world, const std::vector<Kind>& kinds) {
         next.columns()[0].truncate(row);
         next.columns()[0].append_fixed(static_cast<std::int64_t>(row));
         for (std::size_t c = 1; c <= kinds.size(); ++c) changes.batch().set_unchanged(c, row);
-        changes.batch().changes.push_back(
-            {.kind = ChangeKind::update, .new_row = static_cast<std::int32_t>(row)});
+        changes.add({.kind = ChangeKind::update, .new_row = static_cast<std::int32_t>(row)});
     }
     world.apply(changes);
     expect_values(world, table, expected);
@@ -310,7 +308,7 @@ void every_kind_without_a_key(World& world) {
             table.append(changes.batch().new_rows, (row + 1) % table.rows, id);
             expected.push_back(table.text_row((row + 1) % table.rows, id));
         }
-        changes.batch().changes.push_back(change);
+        changes.add(change);
     }
     world.apply(changes);
     expect_values(world, table, expected);
@@ -344,12 +342,12 @@ void every_kind_as_key(World& world) {
     for (std::size_t row = 0; row < kRows; ++row) {
         if (row % 2 == 0) {
             append(changes.batch().old_rows, row, "");
-            changes.batch().changes.push_back(
+            changes.add(
                 {.kind = ChangeKind::remove, .old_row = static_cast<std::int32_t>(row / 2)});
         } else {
             append(changes.batch().new_rows, row, "updated");
             changes.batch().set_unchanged(kinds.size() + 1, updated);
-            changes.batch().changes.push_back(
+            changes.add(
                 {.kind = ChangeKind::update, .new_row = static_cast<std::int32_t>(updated++)});
         }
     }
@@ -448,7 +446,7 @@ void existing_values_of_every_kind(World& world) {
     old.columns()[0].truncate(0);
     old.columns()[0].append_fixed(std::int64_t{2});
     for (std::size_t c = 1; c < schema->columns.size(); ++c) changes.batch().set_unchanged(c, 0);
-    changes.batch().changes.push_back({.kind = ChangeKind::update, .new_row = 0, .old_row = 0});
+    changes.add({.kind = ChangeKind::update, .new_row = 0, .old_row = 0});
     world.apply(changes);
     table.expect(1);
     table.expect(3);

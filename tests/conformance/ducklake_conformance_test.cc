@@ -1,9 +1,13 @@
 // The DuckLake destination against the suite, with a SQLite catalog in a folder of its
-// own. Tables are read by another DuckDB, which only reads, as a user's would.
+// own, and with one in a Postgres database. Tables are read by another DuckDB, which only reads,
+// as a user's would.
 
 #include "batch/value_text.h"
 #include "destinations/duckdb_engine/engine.h"
 #include "destinations/duckdb_engine/sql.h"
+#include "support/database.h"
+#include "support/pg_cluster.h"
+#include "support/temp_dir.h"
 #include "walbrook/destinations.h"
 #include "walbrook/testing/conformance.h"
 
@@ -11,7 +15,6 @@
 #include <gtest/gtest.h>
 
 #include <charconv>
-#include <cstdlib>
 #include <filesystem>
 #include <limits>
 #include <stdexcept>
@@ -127,7 +130,7 @@ duckdb_engine::Database& reader() {
     // at the end of the process DuckDB's own thread-local memory is gone before.
     static duckdb_engine::Database* const database = [] {
         duckdb_engine::DatabaseOptions options;
-        options.extensions = {"icu", "sqlite_scanner", "ducklake"};
+        options.extensions = {"icu", "sqlite_scanner", "postgres_scanner", "ducklake"};
         auto made = duckdb_engine::Database::create(options);
         if (!made) throw std::runtime_error(made.error().message());
         return (*made).release();
@@ -135,43 +138,33 @@ duckdb_engine::Database& reader() {
     return *database;
 }
 
-class DuckLakeHarness final : public testing::DestinationHarness {
+class DuckLakeHarness : public testing::DestinationHarness {
  public:
-    DuckLakeHarness() {
-        std::string name =
-            (std::filesystem::temp_directory_path() / "walbrook-conformance-XXXXXX").string();
-        if (::mkdtemp(name.data()) == nullptr) throw std::runtime_error("make " + name);
-        folder_ = name;
-        std::filesystem::create_directory(work_dir());
-    }
-    ~DuckLakeHarness() override {
-        std::error_code ignored;
-        std::filesystem::remove_all(folder_, ignored);
-    }
-    DuckLakeHarness(const DuckLakeHarness&) = delete;
-    DuckLakeHarness& operator=(const DuckLakeHarness&) = delete;
+    DuckLakeHarness() { std::filesystem::create_directory(work_dir()); }
 
     std::unique_ptr<Destination> create() override {
-        return make_ducklake_destination({folder_ + "/lake.sqlite", folder_ + "/data"});
+        return make_ducklake_destination({catalog(), folder_.file("data")});
     }
-    std::string work_dir() const override { return folder_ + "/work"; }
+    std::string work_dir() const override { return folder_.file("work"); }
 
     std::optional<std::vector<TextRow>> read(const TableSchema& table) override {
         auto session = reader().connect();
         if (!session) throw std::runtime_error(session.error().message());
-        const Attached attached(**session, folder_ + "/lake.sqlite");
+        const Attached attached(**session, attach_uri());
         if (!has_table(**session, table)) return std::nullopt;
         return read_rows(**session, table);
     }
+
+ protected:
+    virtual std::string catalog() const { return folder_.file("lake.sqlite"); }
+    virtual std::string attach_uri() const { return "ducklake:sqlite:" + catalog(); }
 
  private:
     // The lake under the name `lake`, for one reading: the next case has another one.
     class Attached {
      public:
-        Attached(duckdb_engine::Connection& session, const std::string& catalog)
-            : session_(session) {
-            run("SET TimeZone = 'UTC'; ATTACH " + quote_literal("ducklake:sqlite:" + catalog) +
-                " AS lake (READ_ONLY)");
+        Attached(duckdb_engine::Connection& session, const std::string& uri) : session_(session) {
+            run("SET TimeZone = 'UTC'; ATTACH " + quote_literal(uri) + " AS lake (READ_ONLY)");
         }
         ~Attached() { run("DETACH lake"); }
         Attached(const Attached&) = delete;
@@ -226,11 +219,26 @@ class DuckLakeHarness final : public testing::DestinationHarness {
         return rows;
     }
 
-    std::string folder_;
+    testing::TempDir folder_;
+};
+
+class PostgresCatalogHarness final : public DuckLakeHarness {
+ protected:
+    std::string catalog() const override {
+        const PgConnectionConfig at = database_.connection();
+        return fmt::format("postgres:host={} port={} user={} dbname={}", at.host, at.port,
+                           at.username, at.name);
+    }
+    std::string attach_uri() const override { return "ducklake:" + catalog(); }
+
+ private:
+    testing::Database database_{testing::PgCluster::shared(testing::newest_pg_version().front())};
 };
 
 [[maybe_unused]] const bool registered =
-    testing::register_conformance("ducklake", [] { return std::make_unique<DuckLakeHarness>(); });
+    testing::register_conformance("ducklake", [] { return std::make_unique<DuckLakeHarness>(); }) &&
+    testing::register_conformance("ducklake_postgres",
+                                  [] { return std::make_unique<PostgresCatalogHarness>(); });
 
 }  // namespace
 }  // namespace walbrook

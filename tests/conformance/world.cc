@@ -142,6 +142,7 @@ std::vector<TextRow> World::read(const TableSchemaPtr& schema) {
 }
 
 void World::expect_rows(const TableSchemaPtr& schema, std::vector<TextRow> expected) {
+    if (capabilities().forgets) return;
     std::vector<TextRow> rows = read(schema);
     std::sort(rows.begin(), rows.end());
     std::sort(expected.begin(), expected.end());
@@ -149,6 +150,7 @@ void World::expect_rows(const TableSchemaPtr& schema, std::vector<TextRow> expec
 }
 
 void World::expect_no_table(const TableSchemaPtr& schema) {
+    if (capabilities().forgets) return;
     EXPECT_FALSE(harness_->read(*schema)) << schema->display_name();
 }
 

@@ -62,6 +62,7 @@ class World {
     bool expect_applied_or_refused(Flush& flush, std::uint32_t table_oid);
 
     std::vector<TextRow> read(const TableSchemaPtr& schema);
+    // Say nothing of a destination that forgets: it has no readers.
     void expect_rows(const TableSchemaPtr& schema, std::vector<TextRow> expected);
     void expect_no_table(const TableSchemaPtr& schema);
     void expect_position(Lsn position);
@@ -87,6 +88,9 @@ struct CaseEntry {
     void (*run)(World& world);
 };
 
+std::vector<CaseEntry> all_cases();
+void run_case(const CaseEntry& entry, std::unique_ptr<DestinationHarness> harness);
+
 // One list a file.
 std::span<const CaseEntry> copy_cases();
 std::span<const CaseEntry> change_cases();
@@ -95,5 +99,6 @@ std::span<const CaseEntry> table_cases();
 std::span<const CaseEntry> schema_cases();
 std::span<const CaseEntry> random_schema_cases();
 std::span<const CaseEntry> position_cases();
+std::span<const CaseEntry> failure_cases();
 
 }  // namespace walbrook::testing

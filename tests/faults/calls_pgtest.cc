@@ -6,7 +6,7 @@
 #include "destinations/duckdb_engine/engine.h"
 #include "faults/scenario.h"
 #include "integration/lake_reader.h"
-#include "support/faulty_store.h"
+#include "walbrook/testing/faulty_store.h"
 #include "support/pg_test.h"
 #include "walbrook/destinations.h"
 #include "walbrook/stores.h"

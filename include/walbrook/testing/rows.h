@@ -209,8 +209,17 @@ class ChangeRecorder {
         ordinal_ = 0;
         return *this;
     }
-    // For what the calls above cannot express.
+    // For what the calls above cannot express: rows go into batch(), then comes the change.
     ChangeBatch& batch() { return batch_; }
+    ChangeRecorder& add(Change change) {
+        if (batch_.transactions.empty() || batch_.transactions.back().xid != transaction_.xid) {
+            batch_.transactions.push_back(transaction_);
+        }
+        change.transaction = static_cast<std::uint32_t>(batch_.transactions.size() - 1);
+        change.ordinal = ++ordinal_;
+        batch_.changes.push_back(change);
+        return *this;
+    }
     // Begins anew.
     ChangeBatch take() {
         ChangeBatch fresh(schema_);
@@ -227,15 +236,6 @@ class ChangeRecorder {
     void add_old(Change& change, const TextRow& row) {
         change.old_is_full = is_full();
         change.old_row = append(batch_.old_rows, is_full() ? row : key_of(row));
-    }
-    ChangeRecorder& add(Change change) {
-        if (batch_.transactions.empty() || batch_.transactions.back().xid != transaction_.xid) {
-            batch_.transactions.push_back(transaction_);
-        }
-        change.transaction = static_cast<std::uint32_t>(batch_.transactions.size() - 1);
-        change.ordinal = ++ordinal_;
-        batch_.changes.push_back(change);
-        return *this;
     }
 
     TableSchemaPtr schema_;
@@ -254,8 +254,9 @@ class TestFlush final : public Flush {
     template <class Item>
     TestFlush& add(Item item) {
         if constexpr (std::is_same_v<Item, ChangeBatch>) {
-            for (Transaction& transaction : item.transactions) stamp(transaction);
+            stamp(item);
         } else if constexpr (std::is_same_v<Item, Truncate>) {
+            if (item.transaction.xid == 0) item.ordinal = ++ordinal_;
             stamp(item.transaction);
         }
         items_.emplace_back(std::in_place_type<Item>, std::move(item));
@@ -282,6 +283,14 @@ class TestFlush final : public Flush {
     }
 
  private:
+    // The ordinals of one transaction grow through all of its items.
+    void stamp(ChangeBatch& batch) {
+        for (Change& change : batch.changes) {
+            if (change.transaction >= batch.transactions.size()) continue;
+            if (batch.transactions[change.transaction].xid == 0) change.ordinal = ++ordinal_;
+        }
+        for (Transaction& transaction : batch.transactions) stamp(transaction);
+    }
     void stamp(Transaction& transaction) const {
         if (transaction.xid != 0) return;
         transaction = {.commit_lsn = {position_.value == 0 ? 0 : position_.value - 1},
@@ -294,6 +303,7 @@ class TestFlush final : public Flush {
     std::vector<FlushItem> items_;
     std::optional<Error> failure_;
     std::size_t next_ = 0;
+    std::uint64_t ordinal_ = 0;  // Of the last change without a transaction of its own.
 };
 
 // Batches of copied rows, one after the other.

@@ -1,13 +1,15 @@
 #pragma once
 
+// A store that fails where a test wants it to, around one that works.
+
+#include "walbrook/store.h"
+
 #include <atomic>
 #include <cstdint>
 #include <memory>
 #include <optional>
 #include <utility>
 #include <vector>
-
-#include "walbrook/store.h"
 
 namespace walbrook::testing {
 
