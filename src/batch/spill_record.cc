@@ -95,7 +95,14 @@ Status open_record(RecordKind kind, std::span<const std::byte> record, Buffer& c
     if (record.size() < sizeof header) return corrupt("a record is shorter than its header");
     std::memcpy(&header, record.data(), sizeof header);
     if (header.magic != kMagic) return corrupt("a record does not begin as one");
-    if (header.format != kSpillFormat) return corrupt("a record has an unknown format");
+    if (header.format != kSpillFormat) {
+        return Error(
+            ErrorCode::corrupt_state,
+            fmt::format("read a spill file: a record has format {}, this program knows {}; "
+                        "these files never outlive the process that wrote them, so the "
+                        "disk or its memory is faulty",
+                        header.format, kSpillFormat));
+    }
     if (header.payload_bytes != record.size() - sizeof header) {
         return corrupt("a record is cut off");
     }

@@ -239,6 +239,21 @@ TEST(SpillRecord, RefusesEveryTruncationAndEveryFlippedBit) {
     }
 }
 
+TEST(SpillRecord, NamesAFormatThatItDoesNotKnow) {
+    Buffer content;
+    internal::encode_batch(random_batch(every_kind(), 3, 5), content);
+    Buffer record;
+    ASSERT_TRUE(internal::seal_record(internal::RecordKind::changes, view(content), record));
+    record.data()[4] = std::byte{2};  // spill_record.h has the layout.
+    const Status status =
+        internal::open_record(internal::RecordKind::changes, view(record), content);
+    ASSERT_FALSE(status);
+    EXPECT_EQ(status.error().code(), ErrorCode::corrupt_state);
+    EXPECT_NE(status.error().message().find("a record has format 2, this program knows 1"),
+              std::string::npos)
+        << status.error().message();
+}
+
 // Behind the checksum: bytes that are not a batch end as an error or as some batch, and
 // never read outside themselves.
 TEST(SpillBatch, SurvivesEveryTruncationAndEveryFlippedByte) {

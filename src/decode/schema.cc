@@ -78,6 +78,8 @@ namespace {
 
 using nlohmann::json;
 
+constexpr int kSchemaFormat = 1;
+
 json column_to_json(const ColumnSchema& column) {
     return {{"name", column.name},
             {"attnum", column.attnum},
@@ -140,7 +142,7 @@ ColumnSchema column_from_json(const json& in) {
 std::string to_json(const TableSchema& schema) {
     json columns = json::array();
     for (const ColumnSchema& column : schema.columns) columns.push_back(column_to_json(column));
-    json out = {{"format", 1},
+    json out = {{"format", kSchemaFormat},
                 {"oid", schema.id.oid},
                 {"schema", schema.schema},
                 {"name", schema.name},
@@ -158,7 +160,12 @@ std::string to_json(const TableSchema& schema) {
 Result<TableSchema> table_schema_from_json(std::string_view text) {
     try {
         const json in = json::parse(text);
-        if (number_of<int>(in.at("format")) != 1) throw std::invalid_argument("unknown format");
+        if (const int format = number_of<int>(in.at("format")); format != kSchemaFormat) {
+            throw std::invalid_argument(fmt::format(
+                "it has format {}, this program knows {}; a newer walbrook wrote it: use "
+                "that one",
+                format, kSchemaFormat));
+        }
         TableSchema schema;
         schema.id.oid = number_of<std::uint32_t>(in.at("oid"));
         schema.schema = in.at("schema").get<std::string>();

@@ -85,6 +85,20 @@ TEST(StatusReport, RefusesEveryTruncationAndMissingMember) {
     }
 }
 
+// Both programs need not be of one version: keys are only added.
+TEST(StatusReport, OfANewerProgramIsUnderstoodAndOfAnOlderOneSaysWhy) {
+    auto json = nlohmann::json::parse(to_json(sample()));
+    json["of_the_next_version"] = {{"more", 1}};
+    json["tables"][0]["of_the_next_version"] = 2;
+    const auto newer = status_report_from_json(json.dump());
+    ASSERT_TRUE(newer) << newer.error().message();
+    EXPECT_EQ(to_json(*newer), to_json(sample()));
+    json.erase("memory_state");
+    const auto older = status_report_from_json(json.dump());
+    ASSERT_FALSE(older);
+    EXPECT_THAT(older.error().message(), HasSubstr("are both programs of the same version?"));
+}
+
 TEST(StatusReport, NamesThatAreNoUtf8StayJson) {
     StatusReport report = sample();
     report.pipeline.tables[0].name = "a\xff";

@@ -13,6 +13,8 @@ namespace {
 
 using nlohmann::json;
 
+constexpr int kResultFormat = 1;  // Of a table's line in verify.progress.
+
 json json_of(const TableResult& table, const Difference& difference) {
     json out = {{"kind", name_of(difference.kind)},
                 {"at_source", difference.at_source},
@@ -152,14 +154,17 @@ std::string to_text(const Report& report, std::size_t differences_max) {
 }
 
 std::string to_json(const TableResult& table) {
-    return json_of(table, table.differences.size())
-               .dump(-1, ' ', false, json::error_handler_t::replace) +
-           "\n";
+    json out = json_of(table, table.differences.size());
+    out["format"] = kResultFormat;
+    return out.dump(-1, ' ', false, json::error_handler_t::replace) + "\n";
 }
 
 Result<TableResult> table_result_from_json(const std::string& text) {
     const json in = json::parse(text, nullptr, false);
     try {
+        if (number_of<int>(in.at("format")) != kResultFormat) {
+            return Error(ErrorCode::malformed, "read a table's result: it is of another version");
+        }
         TableResult table;
         table.table.oid = number_of<std::uint32_t>(in.at("oid"));
         table.schema = in.at("schema");

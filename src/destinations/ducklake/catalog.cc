@@ -4,8 +4,10 @@
 #include <libpq-fe.h>
 #include <sqlite3.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
+#include <charconv>
 #include <cstring>
 #include <fcntl.h>
 #include <filesystem>
@@ -154,6 +156,14 @@ Result<bool> make_triggers(sqlite3* database, const std::string& path) {
     return is_there;
 }
 
+// Before anything is changed there. A new one has no such table.
+Status refuse_newer_catalog(sqlite3* database) {
+    std::string version;
+    std::string reason;
+    run(database, "SELECT value FROM ducklake_metadata WHERE key = 'version'", version, reason);
+    return version.empty() ? Status() : check_catalog_version(version);
+}
+
 Result<bool> prepare_sqlite(const std::string& path) {
     sqlite3* raw = nullptr;
     const int opened =
@@ -163,11 +173,31 @@ Result<bool> prepare_sqlite(const std::string& path) {
         return Error(ErrorCode::config, "open the catalog " + path + ": " + sqlite3_errstr(opened));
     }
     sqlite3_busy_timeout(raw, 10'000);
+    WALBROOK_RETURN_IF_ERROR(refuse_newer_catalog(raw));
     WALBROOK_RETURN_IF_ERROR(use_wal_mode(raw, path));
     return make_triggers(raw, path);
 }
 
 }  // namespace
+
+Status check_catalog_version(const std::string& version) {
+    const auto number = [](std::string_view text) {
+        int value = 0;
+        std::from_chars(text.data(), text.data() + text.size(), value);
+        return value;
+    };
+    const auto parsed = [&](std::string_view text) {
+        const std::size_t dot = std::min(text.find('.'), text.size());
+        return std::pair(number(text.substr(0, dot)),
+                         dot == text.size() ? 0 : number(text.substr(dot + 1)));
+    };
+    if (parsed(version) <= parsed(kCatalogVersion)) return {};
+    return Error(
+        ErrorCode::corrupt_state,
+        fmt::format("the lake's catalog has version {} of DuckLake, this program knows {}; "
+                    "a newer walbrook or DuckDB has migrated it: use that one",
+                    version, kCatalogVersion));
+}
 
 std::string Catalog::attach_uri() const {
     switch (kind) {

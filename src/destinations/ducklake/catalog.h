@@ -6,9 +6,15 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace walbrook::ducklake {
+
+// Of DuckLake's tables, as the extension that we bring makes them.
+inline constexpr std::string_view kCatalogVersion = "1.0";
+// ErrorCode::corrupt_state for a newer one.
+Status check_catalog_version(const std::string& version);
 
 enum class CatalogKind : std::uint8_t { sqlite, duckdb, postgres };
 

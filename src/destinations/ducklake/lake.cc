@@ -59,6 +59,15 @@ void remove_unfinished_file(const std::string& error, const std::string& data_pa
     if (path.starts_with(data_path) && is_own_file(name)) remove_file(path);
 }
 
+// What DuckLake says of a catalog of another version: "… catalog version is 1.1, but the …".
+Status refuse_newer_catalog(const std::string& error) {
+    constexpr std::string_view kBefore = "catalog version is ";
+    const std::size_t found = error.find(kBefore);
+    if (found == std::string::npos) return {};
+    const std::size_t begin = found + kBefore.size();
+    return check_catalog_version(error.substr(begin, error.find(',', begin) - begin));
+}
+
 }  // namespace
 
 Lake::Lake(LakeOptions options)
@@ -115,6 +124,7 @@ Status Lake::attach() {
         sql += fmt::format(", META_BUSY_TIMEOUT {}", kBusyTimeoutMs);
     }
     if (Status status = session_->run(sql + ")"); !status) {
+        WALBROOK_RETURN_IF_ERROR(refuse_newer_catalog(status.error().message()));
         return std::move(status).error().with_context("attach the lake's catalog");
     }
     is_broken_ = false;
@@ -190,6 +200,12 @@ Result<std::optional<Note>> Lake::newest_note() {
     WALBROOK_TRY(const std::string text, newest_extra_info());
     WALBROOK_RETURN_IF_ERROR(settle_files());
     if (text.empty()) return std::optional<Note>();
+    if (const int format = note_format(text); format > kNoteFormat) {
+        return Error(ErrorCode::corrupt_state,
+                     fmt::format("the newest snapshot of the lake has a note of format {}, this "
+                                 "program knows {}; a newer walbrook wrote it: use that one",
+                                 format, kNoteFormat));
+    }
     const std::optional<Note> note = parse_note(text);
     if (!note) {
         return Error(ErrorCode::corrupt_state,

@@ -100,6 +100,20 @@ TEST_F(PostgresCatalog, ALakeOfAnotherPipelineStaysWithItsWriter) {
     expect_ok(apply(200, list_of(row(2))));
 }
 
+TEST_F(PostgresCatalog, OfANewerDuckLakeIsRefused) {
+    open();
+    given(schema_, {{"1", "a", "b"}});
+    close();
+    database_.exec("update ducklake_metadata set value = '99.0' where key = 'version'");
+    const auto refused = make_ducklake_destination(config())->open(who(), {});
+    ASSERT_FALSE(refused);
+    EXPECT_EQ(refused.error().code(), ErrorCode::corrupt_state) << refused.error().message();
+    EXPECT_THAT(refused.error().message(), HasSubstr("has version 99.0 of DuckLake"));
+    database_.exec("update ducklake_metadata set value = '1.0' where key = 'version'");
+    open();
+    EXPECT_EQ(table("public.t"), "1|a|b");
+}
+
 TEST_F(PostgresCatalog, GoesOnAfterItsSessionsWereEnded) {
     open();
     given(schema_, {{"1", "a", "b"}});

@@ -46,8 +46,8 @@ Status check_lineage(const QueryResult& row, const PipelineIdentity& who) {
     if (row.number(0, 5).value_or(0) > kFormatVersion) {
         return Error(
             ErrorCode::corrupt_state,
-            fmt::format("the lake's records have format {}, made by a newer walbrook; this "
-                        "one knows format {}: use the newer program",
+            fmt::format("the lake's records have format {}, this program knows {}; a newer "
+                        "walbrook wrote them: use that one",
                         row.text(0, 5).value_or("?"), kFormatVersion));
     }
     if (differs(0, std::to_string(who.pipeline_id)) || differs(1, who.system_identifier) ||
