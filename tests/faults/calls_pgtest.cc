@@ -1,15 +1,14 @@
 // The nth call to the destination, or to the store, fails: for every n until a run meets
 // none. Each time the end state equals the source.
 
-#include <fmt/format.h>
-
-#include "destinations/duckdb_engine/engine.h"
 #include "faults/scenario.h"
-#include "integration/lake_reader.h"
-#include "walbrook/testing/faulty_store.h"
 #include "support/pg_test.h"
 #include "walbrook/destinations.h"
 #include "walbrook/stores.h"
+#include "walbrook/testing/faulty_store.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
 
 namespace walbrook::testing {
 namespace {
@@ -24,9 +23,8 @@ class FailingCalls : public PgTest {
                         if (!lake) lake = MemoryDestination::make_lake();
                         return MemoryDestination::create(lake);
                     },
-                .store = [](const std::string& folder) {
-                    return make_sqlite_store(folder + "/state.db");
-                },
+                .store = store_in,
+                .has_struck = {},
                 .rows =
                     [this](const std::string& folder, const std::string& table) {
                         std::vector<std::string> lines;
@@ -38,80 +36,91 @@ class FailingCalls : public PgTest {
                         return lines;
                     }};
     }
-    Scenario::Parts in_a_lake() {
+    static Scenario::Parts in_a_lake() {
         return {.destination =
                     [](const std::string& folder) {
                         return make_ducklake_destination(
-                            {folder + "/lake.sqlite", folder + "/data"});
+                            {folder + "/lake/catalog.sqlite", folder + "/lake/data"});
                     },
-                .store = [](const std::string& folder) {
-                    return make_sqlite_store(folder + "/state.db");
-                },
-                .rows = [](const std::string& folder, const std::string& table) {
-                    return LakeReader(folder + "/lake.sqlite").rows("public", table);
-                }};
+                .store = store_in,
+                .has_struck = {},
+                .rows = {}};
     }
     // Runs with the 1st, 2nd, … call failing until none is left to fail.
-    void fail_each_call(const Scenario::Parts& parts, Fault::Kind kind, ErrorCode code) {
+    void fail_each_call(const std::string& what, const Scenario::Parts& parts, Fault::Kind kind,
+                        ErrorCode code) {
         Scenario scenario(database());
+        FaultTrial trial(what);
         Fault fault;
         fault.kind = kind;
         fault.code = code;
         for (;; ++fault.nth) {
             SCOPED_TRACE(fmt::format("call {}", fault.nth));
-            const Scenario::Outcome outcome = scenario.run(parts, fault);
-            EXPECT_EQ(outcome.problem, "")
-                << fmt::format("starts: {}, errors: {}", outcome.starts,
-                               fmt::join(outcome.errors, " | "));
+            const Scenario::Outcome outcome = scenario.run(parts, fault, trial);
             if (!outcome.has_struck || HasFailure()) break;
         }
         EXPECT_GT(fault.nth, 10U) << "the scenario makes too few calls";
     }
+    void fail_each_store_call(const std::string& what, FaultyStore::Kind kind) {
+        Scenario scenario(database());
+        FaultTrial trial(what);
+        std::uint64_t nth = 1;
+        for (;; ++nth) {
+            SCOPED_TRACE(fmt::format("call {}", nth));
+            auto has_struck = std::make_shared<std::atomic<bool>>(false);
+            Scenario::Parts parts = in_a_lake();
+            parts.has_struck = [has_struck] { return has_struck->load(); };
+            parts.store = [=](const std::string& folder) -> std::unique_ptr<Store> {
+                return std::make_unique<FaultyStore>(store_in(folder), *has_struck ? 0 : nth, kind,
+                                                     has_struck);
+            };
+            scenario.run(parts, std::nullopt, trial);
+            if (!*has_struck || HasFailure()) break;
+        }
+        EXPECT_GT(nth, 10U) << "the scenario makes too few calls";
+    }
 
  private:
+    static std::unique_ptr<Store> store_in(const std::string& folder) {
+        return make_sqlite_store(folder + "/work/state.db");
+    }
+
     std::map<std::string, std::shared_ptr<MemoryLake>> lakes_;
 };
 INSTANTIATE_TEST_SUITE_P(Pg, FailingCalls, ::testing::ValuesIn(newest_pg_version()), version_name);
 
 TEST_P(FailingCalls, OfAMemoryDestinationDoingNothing) {
-    fail_each_call(in_memory(), Fault::Kind::before, ErrorCode::unavailable);
+    fail_each_call("nth call to a destination in memory fails", in_memory(), Fault::Kind::before,
+                   ErrorCode::unavailable);
 }
 
 TEST_P(FailingCalls, OfAMemoryDestinationWhoseAnswerIsUnknown) {
-    fail_each_call(in_memory(), Fault::Kind::before, ErrorCode::unknown_outcome);
+    fail_each_call("nth call to a destination in memory fails, outcome unknown", in_memory(),
+                   Fault::Kind::before, ErrorCode::unknown_outcome);
 }
 
 TEST_P(FailingCalls, OfAMemoryDestinationWhoseAnswerIsLost) {
-    fail_each_call(in_memory(), Fault::Kind::after, ErrorCode::unknown_outcome);
+    fail_each_call("nth call to a destination in memory is done, its answer lost", in_memory(),
+                   Fault::Kind::after, ErrorCode::unknown_outcome);
 }
 
 TEST_P(FailingCalls, OfALakeDoingNothing) {
-    fail_each_call(in_a_lake(), Fault::Kind::before, ErrorCode::unavailable);
+    fail_each_call("nth call to the lake fails", in_a_lake(), Fault::Kind::before,
+                   ErrorCode::unavailable);
 }
 
 TEST_P(FailingCalls, OfALakeWhoseAnswerIsLost) {
-    fail_each_call(in_a_lake(), Fault::Kind::after, ErrorCode::unknown_outcome);
+    fail_each_call("nth call to the lake is done, its answer lost", in_a_lake(), Fault::Kind::after,
+                   ErrorCode::unknown_outcome);
 }
 
-TEST_P(FailingCalls, OfAStore) {
-    for (const auto kind : {FaultyStore::Kind::before, FaultyStore::Kind::after}) {
-        Database source(cluster());
-        Scenario scenario(source);
-        for (std::uint64_t nth = 1;; ++nth) {
-            SCOPED_TRACE(fmt::format("call {}", nth));
-            auto has_struck = std::make_shared<std::atomic<bool>>(false);
-            Scenario::Parts parts = in_memory();
-            parts.store = [&](const std::string& folder) -> std::unique_ptr<Store> {
-                return std::make_unique<FaultyStore>(make_sqlite_store(folder + "/state.db"),
-                                                     *has_struck ? 0 : nth, kind, has_struck);
-            };
-            const Scenario::Outcome outcome = scenario.run(parts, std::nullopt);
-            EXPECT_EQ(outcome.problem, "")
-                << fmt::format("starts: {}, errors: {}", outcome.starts,
-                               fmt::join(outcome.errors, " | "));
-            if (!*has_struck || HasFailure()) break;
-        }
-    }
+TEST_P(FailingCalls, OfAStoreDoingNothing) {
+    fail_each_store_call("nth call to the store fails", FaultyStore::Kind::before);
+}
+
+TEST_P(FailingCalls, OfAStoreWhoseAnswerIsLost) {
+    fail_each_store_call("nth call to the store is done, its answer lost",
+                         FaultyStore::Kind::after);
 }
 
 }  // namespace

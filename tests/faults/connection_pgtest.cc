@@ -1,6 +1,6 @@
 // What networks and servers do to connections: they end in the middle of a message, are
-// reset, deliver byte by byte, fall silent, and servers are restarted under load. Nothing
-// is lost, nothing doubled.
+// reset, deliver byte by byte, fall silent, and stay open on one side. Nothing is lost, nothing
+// doubled.
 
 #include "integration/bank.h"
 #include "support/eventually.h"
@@ -8,6 +8,9 @@
 #include "support/tcp_proxy.h"
 
 #include <fmt/format.h>
+
+#include <array>
+#include <utility>
 
 namespace walbrook::testing {
 namespace {
@@ -26,27 +29,6 @@ class BrokenConnection : public PgTest {
     }
     TcpProxy& proxy() { return *proxy_; }
 
-    // "log" has no key: a row that came twice would stay twice.
-    void create_tables() {
-        database().exec(
-            "create table item(id int primary key, note text);"
-            "create table log(line text);"
-            "insert into item select g, 'note ' || g from generate_series(1, 2000) g;"
-            "insert into log select 'line ' || g from generate_series(1, 2000) g;"
-            "create publication shop for table item, log");
-    }
-    // One transaction over both tables, of more than the last of places() in the stream.
-    void change(int round) {
-        database().exec(fmt::format(
-            "begin;"
-            "insert into log select repeat('round {0} ', 5) || g from generate_series(1, 300) g;"
-            "update item set note = note || '{0}' where id % 20 = {0} % 20;"
-            "delete from item where id = {0};"
-            "insert into item values ({0} + 10000, 'new');"
-            "commit",
-            round));
-    }
-
  private:
     std::unique_ptr<TcpProxy> proxy_;
 };
@@ -58,93 +40,149 @@ std::vector<std::uint64_t> places() {
     return {0, 1, 4, 5, 6, 9, 30, 31, 64, 333, 1000, 2047, 4099, 6000, 8191, 8192, 12345, 16384};
 }
 
+constexpr std::array kEnds = {
+    std::pair(TcpProxy::End::close, "connection closed after n bytes"),
+    std::pair(TcpProxy::End::reset, "connection reset after n bytes"),
+};
+
 TEST_P(BrokenConnection, TheStreamIsCutAtManyPlaces) {
-    create_tables();
+    Bank bank = Bank::small(database());
     Replica replica(database());
     replica.connect_through(proxy().port());
     replica.configure("batch: {max_fill_ms: 20}");
     replica.start();
     ASSERT_TRUE(replica.catches_up());
-    int round = 0;
-    for (const auto end : {TcpProxy::End::close, TcpProxy::End::reset}) {
+    bank.start(2, 300);
+    for (const auto& [end, fault] : kEnds) {
+        FaultTrial trial(fault);
         for (const std::uint64_t bytes : places()) {
             SCOPED_TRACE(bytes);
             proxy().cut(":stream", bytes, end);
-            change(++round);
             ASSERT_TRUE(eventually([&] { return proxy().cuts_left() == 0; }, seconds(30)));
+            trial.is_over();
             // The next cut is to hit a stream, not an attempt to connect.
-            ASSERT_TRUE(replica.catches_up());
+            trial.expect_recovery(replica);
+            if (HasFailure()) return;
         }
+        trial.expect_equal(replica);
     }
-    EXPECT_EQ(replica.difference_of_tables({"item", "log"}), "");
-    EXPECT_EQ(replica.stop().code, 0);
-    EXPECT_EQ(replica.leftovers_at_source(), "");
+    bank.expect_nothing_lost(replica);
 }
 
 TEST_P(BrokenConnection, CopiesAreCutAtManyPlaces) {
+    Bank bank = Bank::small(database());
     // Many tables: the pause before the next attempt grows with each failure of one.
-    std::vector<std::string> tables;
     std::string list;
     for (int i = 0; i < 12; ++i) {
-        tables.push_back(fmt::format("t{}", i));
-        list += (i == 0 ? "" : ", ") + tables.back();
+        const std::string table = fmt::format("t{}", i);
+        list += (i == 0 ? "" : ", ") + table;
         database().exec(fmt::format(
             "create table {0}(line text); insert into {0} select repeat('{0} ', 10) || g from "
             "generate_series(1, 1000) g",
-            tables.back()));
+            table));
     }
-    database().exec("create publication shop for table " + list);
+    database().exec("alter publication shop add table " + list);
     Replica replica(database());
     replica.connect_through(proxy().port());
     // Both sessions of a copy: the one that holds the snapshot, those that read.
-    int i = 0;
+    int cuts = 0;
     for (const std::uint64_t bytes : places()) {
-        const auto end = ++i % 2 == 0 ? TcpProxy::End::close : TcpProxy::End::reset;
+        const auto end = ++cuts % 2 == 0 ? TcpProxy::End::close : TcpProxy::End::reset;
         proxy().cut(":copy", bytes * 2, end);
-        if (bytes < 1000) proxy().cut(":snapshot", bytes, end);
     }
+    for (const std::uint64_t bytes : places()) {
+        if (bytes >= 1000) break;
+        const auto end = ++cuts % 2 == 0 ? TcpProxy::End::close : TcpProxy::End::reset;
+        proxy().cut(":snapshot", bytes, end);
+    }
+    bank.start(2, 100);
     replica.start();
-    ASSERT_TRUE(replica.catches_up(seconds(100)));
-    EXPECT_EQ(proxy().cuts_left(), 0U);
-    EXPECT_EQ(replica.difference_of_tables(tables), "");
-    EXPECT_EQ(replica.stop().code, 0);
-    EXPECT_EQ(replica.leftovers_at_source(), "");
+    FaultTrial trial("connections of copies closed or reset after n bytes");
+    ASSERT_TRUE(eventually([&] { return proxy().cuts_left() == 0; }, seconds(100)));
+    trial.is_over(cuts);
+    trial.expect_recovery(replica);
+    bank.expect_nothing_lost(replica, trial);
 }
 
 TEST_P(BrokenConnection, ByteByByteIsOnlySlow) {
-    create_tables();
-    proxy().split(1);
+    Bank bank = Bank::small(database());
+    database().exec(
+        "create table log(line text); insert into log select 'line ' || g from "
+        "generate_series(1, 2000) g; alter publication shop add table log");
     Replica replica(database());
     replica.connect_through(proxy().port());
     replica.start();
     ASSERT_TRUE(replica.catches_up());
-    for (int round = 1; round <= 3; ++round) change(round);
+    FaultTrial trial("packets of one byte");
+    bank.start(2, 50);
+    proxy().split(1);
+    ASSERT_EQ(replica.command({"resync", "public.log"}).code, 0);
+    for (int round = 0; round < 3; ++round) {
+        const Lsn before = replica.position();
+        ASSERT_TRUE(eventually([&] { return replica.position() > before; }));
+    }
     ASSERT_TRUE(replica.catches_up());
-    EXPECT_EQ(replica.difference_of_tables({"item", "log"}), "");
-    EXPECT_EQ(replica.stop().code, 0);
+    proxy().split(0);
+    trial.is_over();
+    trial.expect_recovery(replica);
+    bank.expect_nothing_lost(replica, trial);
 }
 
-// Longer than the server waits for us: it gives the connection up, and we learn of it only
-// when something passes again.
-TEST_P(BrokenConnection, ASilenceLosesNothing) {
-    PgCluster own({.version = version(), .settings = {{"wal_sender_timeout", "1500ms"}}});
+// A network that passes nothing for longer than either side waits, and connections of which one
+// end is gone while the other is not told.
+TEST_P(BrokenConnection, SilenceLosesNothing) {
+    PgCluster own({.version = version(), .settings = {{"wal_sender_timeout", "2s"}}});
     Database source(own);
-    TcpProxy silent(own.port());
-    source.exec("create table item(id int primary key); create publication shop for table item");
+    TcpProxy gate(own.port());
+    Bank bank = Bank::small(source);
     Replica replica(source);
-    replica.connect_through(silent.port());
+    replica.configure("batch: {max_fill_ms: 20}");
+    replica.connect_through(gate.port());
     replica.start();
     ASSERT_TRUE(replica.catches_up());
-    silent.stall(":stream");
-    source.exec("insert into item select generate_series(1, 1000)");
-    ASSERT_TRUE(eventually([&] {
-        return source.value("select count(*) from pg_replication_slots where active") == "0";
-    }));
-    source.exec("insert into item select generate_series(1001, 2000)");
-    silent.resume();
+    bank.start(2, 100);
+    const std::string sender = fmt::format(
+        "select coalesce(max(active_pid), 0) from pg_replication_slots where slot_name "
+        "= '{}'",
+        replica.slot());
+    const auto silences = [&] { return replica.count_in_log("has said nothing for"); };
+    FaultTrial server_leaves("silence until the server leaves");
+    gate.stall(":stream");
+    ASSERT_TRUE(eventually([&] { return source.value(sender) == "0"; }));
+    gate.resume();
+    server_leaves.is_over();
+    server_leaves.expect_recovery(replica);
+
+    // TCP notices nothing of a proxy that lives on before a server that hangs.
+    FaultTrial client_leaves("silence until the client leaves");
+    int before = silences();
+    gate.stall(":stream");
+    ASSERT_TRUE(eventually([&] { return silences() > before; }));
+    gate.resume();
+    client_leaves.is_over();
+    client_leaves.expect_recovery(replica);
+
+    FaultTrial server_gone("half-open: the server's end is gone");
+    before = silences();
+    ASSERT_GE(gate.half_open(":stream", TcpProxy::Side::server), 1);
+    server_gone.is_over();
+    server_gone.expect_recovery(replica);
+    EXPECT_GT(silences(), before);
+
+    // The slot belongs to the old connection for as long as the server waits.
+    FaultTrial client_gone("half-open: the client's end is gone");
+    const std::string old = source.value(sender);
+    ASSERT_GE(gate.half_open(":stream", TcpProxy::Side::client), 1);
+    client_gone.is_over();
+    client_gone.expect_recovery(replica);
+    EXPECT_NE(source.value(sender), old);
+
+    bank.stop();
     ASSERT_TRUE(replica.catches_up());
-    EXPECT_EQ(replica.difference_of("item"), "");
-    EXPECT_EQ(replica.stop().code, 0);
+    for (FaultTrial* trial : {&server_leaves, &client_leaves, &server_gone}) {
+        trial->expect_equal(replica);
+    }
+    bank.expect_nothing_lost(replica, client_gone);
 }
 
 // What was received becomes visible though its source is away, and who drains does not wait
@@ -170,63 +208,6 @@ TEST_P(BrokenConnection, WithoutTheSourceWhatCameIsWritten) {
     replica.start();
     ASSERT_TRUE(replica.catches_up());
     EXPECT_EQ(replica.difference_of("item"), "");
-}
-
-// A proxy that lives on before a server that hangs: TCP notices nothing.
-TEST_P(BrokenConnection, AServerThatSaysNothingIsLeft) {
-    PgCluster own({.version = version(), .settings = {{"wal_sender_timeout", "2s"}}});
-    Database source(own);
-    TcpProxy silent(own.port());
-    source.exec("create table item(id int primary key); create publication shop for table item");
-    Replica replica(source);
-    replica.connect_through(silent.port());
-    replica.start();
-    ASSERT_TRUE(replica.catches_up());
-    silent.stall(":stream");
-    ASSERT_TRUE(eventually(
-        [&] { return replica.log().find("has said nothing for") != std::string::npos; }));
-    silent.resume();
-    source.exec("insert into item select generate_series(1, 1000)");
-    ASSERT_TRUE(replica.catches_up());
-    EXPECT_EQ(replica.difference_of("item"), "");
-    EXPECT_EQ(replica.stop().code, 0);
-}
-
-// Cleanly, as a crash and without any chance, while tables are copied and streamed.
-TEST_P(BrokenConnection, TheServerIsRestartedUnderLoad) {
-    PgCluster own({.version = version()});
-    Database source(own);
-    Bank bank = Bank::small(source);
-    Replica replica(source);
-    replica.configure("batch: {max_fill_ms: 20}");
-    bank.start(2, 300);
-    replica.start();
-    for (int round = 0; round < 6; ++round) {
-        SCOPED_TRACE(round);
-        // The first ones come while the tables are being copied.
-        if (round >= 2) {
-            const int before = replica.snapshots();
-            ASSERT_TRUE(eventually([&] { return replica.snapshots() > before + 3; }));
-        }
-        switch (round % 3) {
-            case 0:
-                own.stop();
-                break;
-            case 1:
-                own.crash();
-                break;
-            case 2:
-                own.kill();
-                break;
-        }
-        own.start();
-        bank.stop();
-        bank.start(2, 300);
-        if (round == 1) {
-            ASSERT_TRUE(replica.catches_up());
-        }
-    }
-    bank.expect_nothing_lost(replica);
 }
 
 class RefusingDestination : public PgTest {};

@@ -1,8 +1,8 @@
-// Disks that are full: that of work_dir when something must spill, that of the lake while
-// it is copied to and streamed to. The log and the status say so and what to do; once there
-// is space, everything arrives.
+// Disks that are full: that of work_dir when something must spill, that of the store, that of the
+// lake while it is copied to and streamed to. The log and the status say so and what to do; once
+// there is space, everything arrives.
 
-#include "integration/replica.h"
+#include "integration/bank.h"
 #include "support/eventually.h"
 #include "support/pg_test.h"
 #include "support/small_disk.h"
@@ -33,12 +33,21 @@ class DiskFull : public ::testing::TestWithParam<std::tuple<int, SmallDisk::Kind
         return *disk_;
     }
     SmallDisk& disk() { return *disk_; }
+    // `item` beside the tables of a bank, on which money moves all the time.
+    void create() {
+        bank_ = std::unique_ptr<Bank>(new Bank(Bank::small(database())));
+        database().exec(
+            "create table item(id int primary key, note text);"
+            "insert into item values (1, 'before'); alter publication shop add table item");
+    }
+    Bank& bank() { return *bank_; }
     static bool complains(const Replica& replica, const std::string& text) {
         return eventually([&] { return replica.log().find(text) != std::string::npos; });
     }
 
  private:
     Database source_{PgCluster::shared(std::get<0>(GetParam()))};
+    std::unique_ptr<Bank> bank_;
     std::unique_ptr<SmallDisk> disk_;
 };
 
@@ -75,21 +84,20 @@ INSTANTIATE_TEST_SUITE_P(Pg, WorkDiskFull,
                          disk_name);
 
 TEST_P(WorkDiskFull, ALargeTransactionIsNotLost) {
-    database().exec(
-        "create table item(id int primary key, note text);"
-        "insert into item values (1, 'before'); create publication shop for table item");
+    create();
     Replica replica(database());
     give_work_dir(replica);
     replica.start();
     ASSERT_TRUE(replica.catches_up());
+    bank().start(2, 50);
+    FaultTrial trial("disk of work_dir full");
     database().exec(kLargeTransaction);
     ASSERT_TRUE(complains(replica, "free some space there"));
     make_space(replica);
+    trial.is_over();
     database().exec("insert into item values (2, 'after')");
-    ASSERT_TRUE(replica.catches_up());
-    EXPECT_EQ(replica.difference_of("item"), "");
-    EXPECT_EQ(replica.stop().code, 0);
-    EXPECT_EQ(replica.leftovers_at_source(), "");
+    trial.expect_recovery(replica);
+    bank().expect_nothing_lost(replica, trial);
 }
 
 // The same for what is held while its table is copied.
@@ -130,6 +138,40 @@ TEST_P(WorkDiskFull, WhatIsHeldForACopyIsNotLost) {
     EXPECT_EQ(replica.stop().code, 0);
 }
 
+class StoreDiskFull : public DiskFull {};
+INSTANTIATE_TEST_SUITE_P(Pg, StoreDiskFull,
+                         ::testing::Combine(::testing::ValuesIn(newest_pg_version()),
+                                            ::testing::Values(SmallDisk::Kind::mounted,
+                                                              SmallDisk::Kind::counted)),
+                         disk_name);
+
+// While positions are to be stored, and while a version of a table is.
+TEST_P(StoreDiskFull, WhatItMissesIsStoredLater) {
+    create();
+    Replica replica(database());
+    replica.configure("batch: {max_fill_ms: 20}");
+    replica.configure("store: {type: sqlite, path: store/state.db}");
+    give(replica, "store", kPlenty);
+    replica.start();
+    ASSERT_TRUE(replica.catches_up());
+    bank().start(2, 50);
+    FaultTrial trial("disk of the store full");
+    for (const char* change : {"insert into item values (2, 'new')",
+                               "alter table item add column more int default 7; insert into item "
+                               "values (3, 'wider', 8)"}) {
+        disk().fill();
+        database().exec(change);
+        ASSERT_TRUE(complains(replica, "free some space")) << replica.log();
+        const auto exit = replica.process().wait(std::chrono::seconds(30));
+        disk().resize(kPlenty);
+        if (exit) replica.start();
+        trial.is_over();
+        trial.expect_recovery(replica);
+        if (HasFailure()) return;
+    }
+    bank().expect_nothing_lost(replica, trial);
+}
+
 class LakeDiskFull : public DiskFull {
  protected:
     // Files that failed writes have left: each of them would keep the disk full.
@@ -151,11 +193,6 @@ class LakeDiskFull : public DiskFull {
         }
         return all;
     }
-    void create() {
-        database().exec(
-            "create table item(id int primary key, note text);"
-            "insert into item values (1, 'before'); create publication shop for table item");
-    }
     // The catalog on the small disk, the data on a large one.
     void give_catalog(Replica& replica) {
         give(replica, "lake", kPlenty);
@@ -164,9 +201,12 @@ class LakeDiskFull : public DiskFull {
                                                   replica.folder() + "/lake/data");
     }
     // Changes that cannot be written, in a lake that has been written to; then there is room.
-    void stream_to_full_disk(Replica& replica, const std::function<void()>& meanwhile) {
+    void stream_to_full_disk(Replica& replica, const char* fault,
+                             const std::function<void()>& meanwhile) {
         replica.start();
         ASSERT_TRUE(replica.catches_up());
+        bank().start(2, 50);
+        FaultTrial trial(fault);
         disk().fill();
         database().exec(
             "begin; insert into item select g, md5(g::text) from generate_series(2, 5000) g;"
@@ -183,15 +223,13 @@ class LakeDiskFull : public DiskFull {
         EXPECT_LT(full.durable, database().lsn());
         meanwhile();
         disk().resize(kPlenty);
-        ASSERT_TRUE(replica.catches_up());
-        EXPECT_TRUE(replica.is_running());
-        EXPECT_EQ(replica.difference_of("item"), "");
+        trial.is_over();
+        trial.expect_recovery(replica);
         const auto after = replica.status();
         ASSERT_TRUE(after.has_value());
         EXPECT_EQ(after->problems, std::vector<std::string>{});
-        EXPECT_EQ(replica.stop().code, 0);
+        bank().expect_nothing_lost(replica, trial);
         EXPECT_EQ(strays(replica), "");
-        EXPECT_EQ(replica.leftovers_at_source(), "");
     }
 };
 INSTANTIATE_TEST_SUITE_P(Pg, LakeDiskFull,
@@ -204,7 +242,7 @@ TEST_P(LakeDiskFull, WhatIsStreamedIsNotLost) {
     create();
     Replica replica(database());
     give(replica, "lake/data", kPlenty);
-    stream_to_full_disk(replica, [&] {
+    stream_to_full_disk(replica, "disk of the lake full", [&] {
         // What the lake has stays readable. (Of a catalog on a full disk SQLite reads nothing:
         // it needs a file for its locks.)
         EXPECT_EQ(replica.reader().value("select count(*) from lake.public.item"), "1");
@@ -215,7 +253,7 @@ TEST_P(LakeDiskFull, WhatIsStreamedIsNotLostWithoutRoomForTheCatalog) {
     create();
     Replica replica(database());
     give_catalog(replica);
-    stream_to_full_disk(replica, [] {});
+    stream_to_full_disk(replica, "disk of the lake's catalog full", [] {});
 }
 
 // A transaction of which a part fits: the part goes too, however often it is tried.
@@ -256,27 +294,27 @@ TEST_P(LakeDiskFull, ACopyGoesOnWhenThereIsRoom) {
         "insert into large select g, md5(g::text), md5((-g)::text) from "
         "generate_series(1, 200000) g; alter publication shop add table large");
     Replica replica(database());
-    give(replica, "lake/data", 2 << 20);
+    give(replica, "lake/data", 3 << 20);
+    bank().start(1, 20);
     replica.start();
+    FaultTrial trial("disk of the lake full while it is copied to");
     ASSERT_TRUE(complains(replica, "free some space"));
     database().exec("insert into item values (2, 'meanwhile')");
     database().exec("update large set a = 'changed' where id % 1000 = 0");
-    PipelineStatus full;
-    ASSERT_TRUE(eventually([&] {
-        full = replica.status().value_or(PipelineStatus{});
-        return full.tables.size() == 2 && full.tables[0].phase == TablePhase::ready &&
-               full.tables[1].reason.find("free some space") != std::string::npos;
-    })) << full.tables[1].reason;
-    EXPECT_NE(full.tables[1].phase, TablePhase::ready);
+    std::optional<TableStatus> large;
+    EXPECT_TRUE(eventually([&] {
+        large = replica.table("large");
+        return large && large->reason.find("free some space") != std::string::npos;
+    }));
+    ASSERT_TRUE(large.has_value());
+    EXPECT_NE(large->phase, TablePhase::ready) << large->reason;
     EXPECT_TRUE(eventually([&] { return replica.difference_of("item").empty(); }));
     disk().resize(kPlenty);
+    trial.is_over();
     // The pauses between its attempts grow to 30 s.
-    ASSERT_TRUE(replica.catches_up(std::chrono::seconds(120)));
-    EXPECT_TRUE(replica.is_running());
-    EXPECT_EQ(replica.difference_of_tables({"item", "large"}), "");
-    EXPECT_EQ(replica.stop().code, 0);
+    trial.expect_recovery(replica);
+    bank().expect_nothing_lost(replica, trial);
     EXPECT_EQ(strays(replica), "");
-    EXPECT_EQ(replica.leftovers_at_source(), "");
 }
 
 // Killed and started again on a disk that is still full.

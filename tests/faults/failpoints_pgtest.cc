@@ -52,9 +52,12 @@ bool die_at(std::string_view name, Database& source, Bank& bank) {
     }
     EXPECT_EQ(exit->signal, SIGKILL) << "ended in another way";
 
+    FaultTrial trial(fmt::format("kill -9 at {}", name));
     replica.clear_environment();
     replica.start();
-    bank.expect_nothing_lost(replica);
+    trial.is_over();
+    trial.expect_recovery(replica);
+    bank.expect_nothing_lost(replica, trial);
     drop_slot(source, replica);
     return true;
 }
@@ -129,13 +132,14 @@ bool die_among_migrations(Database& source, std::string_view place, int nth) {
     Replica replica(source);
     replica.configure("batch: {max_fill_ms: 20}");
     replica.set_environment("WALBROOK_FAILPOINTS", fmt::format("{}=kill@{}", place, nth));
-    bool is_reached = false;
+    std::optional<FaultTrial> trial;
     const auto go_on_after_death = [&] {
         if (replica.is_running()) return;
-        is_reached = true;
         EXPECT_EQ(replica.process().wait()->signal, SIGKILL) << replica.log();
+        trial.emplace(fmt::format("kill -9 at {}", place));
         replica.clear_environment();
         replica.start();
+        trial->is_over();
     };
     replica.start();
     EXPECT_TRUE(
@@ -153,7 +157,10 @@ bool die_among_migrations(Database& source, std::string_view place, int nth) {
         return replica.difference_of_tables({"t", "other"}).empty();
     })) << replica.difference_of_tables({"t", "other"})
         << replica.log();
+    const bool is_reached = trial.has_value();
     if (is_reached) {
+        trial->expect_recovery(replica);
+        trial->expect_equal(replica);
         EXPECT_EQ(replica.stop().code, 0) << replica.log();
     } else {
         replica.kill();  // It may die of its own while it stops.

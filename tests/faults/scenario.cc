@@ -1,11 +1,13 @@
 #include "faults/scenario.h"
 
+#include "support/eventually.h"
+
 #include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <gtest/gtest.h>
 
 #include <atomic>
 #include <thread>
-
-#include "support/eventually.h"
 
 namespace walbrook::testing {
 namespace {
@@ -15,11 +17,6 @@ using std::chrono::seconds;
 // Many more than one fault can need.
 constexpr int kStartsMax = 4;
 constexpr seconds kPatience{20};
-
-std::uint64_t next_id() {
-    static std::atomic<std::uint64_t> count{0};
-    return static_cast<std::uint64_t>(getpid()) * 100'000 + ++count;
-}
 
 bool is_at(const PipelineStatus& status, Lsn target) {
     for (const TableStatus& table : status.tables) {
@@ -33,8 +30,9 @@ bool is_at(const PipelineStatus& status, Lsn target) {
 // One run: the pipeline of the moment, and what outlives it.
 struct Scenario::Running {
     const Parts& parts;
+    FaultTrial& trial;
+    Replica replica;  // Its folder and id: `walbrook verify` can go on where we stop.
     std::optional<Fault> fault;
-    TempDir folder{"scenario"};
     PipelineConfig config{};
     Outcome outcome{};
 
@@ -44,8 +42,19 @@ struct Scenario::Running {
     std::thread waiting{};
     std::atomic<bool> is_over{false};
     Status end{};
+    bool is_known_to_have_struck = false;
 
     ~Running() { stop(); }
+    bool has_struck() const {
+        if (parts.has_struck) return parts.has_struck();
+        return outcome.has_struck || (fault && faulty != nullptr && faulty->has_struck());
+    }
+    // A call that fails is over at once.
+    void look_for_strike() {
+        if (is_known_to_have_struck || !has_struck()) return;
+        is_known_to_have_struck = true;
+        trial.is_over();
+    }
     // Ends the pipeline and keeps what it said.
     void stop() {
         if (!pipeline) return;
@@ -56,6 +65,7 @@ struct Scenario::Running {
             outcome.has_struck = true;
             fault.reset();
         }
+        faulty = nullptr;
         pipeline.reset();
     }
 };
@@ -70,19 +80,19 @@ Scenario::Scenario(Database& source) : source_(source) {
 }
 
 void Scenario::change_during_copy() {
-    source_.exec(fmt::format(
-        "begin; update item set note = 'held {0}' where id % 10 = 0;"
-        "insert into item values (1000 + {0}, 'held'); delete from item where id = {0};"
-        "insert into log values ('held {0}'); commit",
-        round_));
+    source_.exec(
+        fmt::format("begin; update item set note = 'held {0}' where id % 10 = 0;"
+                    "insert into item values (1000 + {0}, 'held'); delete from item where id = {0};"
+                    "insert into log values ('held {0}'); commit",
+                    round_));
 }
 
 void Scenario::change_after_copy() {
-    source_.exec(fmt::format(
-        "begin; update item set id = -id where id in (100, -100);"
-        "update item set note = 'after {0}' where id % 7 = 0;"
-        "insert into log select 'after {0}' from generate_series(1, 5); commit;",
-        round_));
+    source_.exec(
+        fmt::format("begin; update item set id = -id where id in (100, -100);"
+                    "update item set note = 'after {0}' where id % 7 = 0;"
+                    "insert into log select 'after {0}' from generate_series(1, 5); commit;",
+                    round_));
     if (round_ % 2 == 0) {
         source_.exec("begin; truncate log; insert into log values ('first'); commit");
     }
@@ -91,7 +101,7 @@ void Scenario::change_after_copy() {
 // The next pipeline; false when its start failed.
 bool Scenario::start(Running& running) {
     ++running.outcome.starts;
-    const std::string folder = running.folder.path().string();
+    const std::string folder = running.replica.folder();
     auto gate = std::make_unique<FaultyDestination>(running.parts.destination(folder));
     running.gate = gate.get();
     if (running.outcome.starts == 1) {
@@ -130,10 +140,14 @@ void Scenario::follow(Running& running, const std::function<void()>& change) {
     while (running.outcome.starts < kStartsMax || running.pipeline) {
         if (!running.pipeline && !start(running)) continue;
         const bool done = eventually(
-            [&] { return running.is_over || is_at(running.pipeline->status(), target); },
+            [&] {
+                running.look_for_strike();
+                return running.is_over || is_at(running.pipeline->status(), target);
+            },
             kPatience);
         if (!running.is_over) {
             if (!done) running.outcome.problem = "the destination does not catch up";
+            if (done) running.trial.has_recovered();
             return;
         }
         running.stop();
@@ -141,24 +155,25 @@ void Scenario::follow(Running& running, const std::function<void()>& change) {
     running.outcome.problem = "every start failed";
 }
 
-std::string Scenario::difference_of(const Running& running) {
-    std::string all;
-    for (const char* table : {"item", "log"}) {
-        const std::string one =
-            difference(table_rows(source_, {.table = table}),
-                       running.parts.rows(running.folder.path().string(), table));
-        if (!one.empty()) all += fmt::format("{}: {}\n", table, one);
+void Scenario::expect_equal(Running& running) {
+    if (!running.parts.rows) {
+        return running.trial.expect_equal(running.replica);
     }
-    return all;
+    for (const char* table : {"item", "log"}) {
+        running.trial.expect_equal(table_rows(source_, {.table = table}),
+                                   running.parts.rows(running.replica.folder(), table));
+    }
 }
 
-Scenario::Outcome Scenario::run(const Parts& parts, const std::optional<Fault>& fault) {
+Scenario::Outcome Scenario::run(const Parts& parts, const std::optional<Fault>& fault,
+                                FaultTrial& trial) {
     ++round_;
-    Running running{.parts = parts, .fault = fault};
-    running.config.id = next_id();
+    Running running{.parts = parts, .trial = trial, .replica = Replica(source_), .fault = fault};
+    running.replica.write_config();
+    running.config.id = running.replica.id();
     running.config.publication_name = "shop";
     running.config.pg_connection = source_.connection();
-    running.config.work_dir = running.folder.file("work");
+    running.config.work_dir = running.replica.folder() + "/work";
     running.config.batch.max_fill_ms = 10;
     running.config.table_error_retry_delay_ms = 100;
     if (start(running)) {
@@ -177,16 +192,18 @@ Scenario::Outcome Scenario::run(const Parts& parts, const std::optional<Fault>& 
     });
     if (running.outcome.problem.empty()) follow(running, [&] { change_after_copy(); });
     running.stop();
+    running.look_for_strike();
+    running.outcome.has_struck = running.has_struck();
+    EXPECT_EQ(running.outcome.problem, "") << fmt::format(
+        "starts: {}, errors: {}", running.outcome.starts, fmt::join(running.outcome.errors, " | "));
     if (running.outcome.problem.empty()) {
-        try {
-            running.outcome.problem = difference_of(running);
-        } catch (const std::exception& problem) {
-            running.outcome.problem = problem.what();
-        }
+        expect_equal(running);
+        trial.has_recovered();  // What struck at the very end hurts the next start, of verify.
     }
-    source_.exec(fmt::format("select pg_drop_replication_slot(slot_name) from "
-                             "pg_replication_slots where slot_name = 'walbrook_{}'",
-                             running.config.id));
+    source_.exec(
+        fmt::format("select pg_drop_replication_slot(slot_name) from "
+                    "pg_replication_slots where slot_name = 'walbrook_{}'",
+                    running.config.id));
     return running.outcome;
 }
 

@@ -1,15 +1,15 @@
 #pragma once
 
+#include "integration/fault_trial.h"
+#include "support/database.h"
+#include "walbrook/pipeline.h"
+#include "walbrook/testing/faulty_destination.h"
+
 #include <functional>
 #include <memory>
 #include <optional>
 #include <string>
 #include <vector>
-
-#include "support/database.h"
-#include "support/temp_dir.h"
-#include "walbrook/pipeline.h"
-#include "walbrook/testing/faulty_destination.h"
 
 namespace walbrook::testing {
 
@@ -22,22 +22,24 @@ class Scenario {
     explicit Scenario(Database& source);
 
     // What is made anew for each run, and again for each start within a run; `folder` is
-    // the run's own.
+    // the run's own, laid out as a Replica's.
     struct Parts {
         std::function<std::unique_ptr<Destination>(const std::string& folder)> destination;
         std::function<std::unique_ptr<Store>(const std::string& folder)> store;
-        // Rows of a visible table, as table_rows() has them.
-        std::function<std::vector<std::string>(const std::string& folder,
-                                               const std::string& table)>
+        // Whether a fault of these parts has struck; none: only that of the destination counts.
+        std::function<bool()> has_struck;
+        // Rows of a visible table, as table_rows() has them; none: `walbrook verify` looks.
+        std::function<std::vector<std::string>(const std::string& folder, const std::string& table)>
             rows;
     };
     struct Outcome {
         bool has_struck = false;
         int starts = 0;
-        std::string problem;  // Empty: the destination equals the source.
+        std::string problem;              // Empty: the destination caught up.
         std::vector<std::string> errors;  // Why a start or a pipeline ended.
     };
-    Outcome run(const Parts& parts, const std::optional<Fault>& fault);
+    // `trial` is told what came of the fault, if it struck, and compares.
+    Outcome run(const Parts& parts, const std::optional<Fault>& fault, FaultTrial& trial);
 
  private:
     struct Running;
@@ -46,7 +48,7 @@ class Scenario {
     void follow(Running& running, const std::function<void()>& change);
     void change_during_copy();
     void change_after_copy();
-    std::string difference_of(const Running& running);
+    void expect_equal(Running& running);
 
     Database& source_;
     int round_ = 0;

@@ -76,6 +76,17 @@ void Bank::expect_nothing_lost(Replica& replica, int balances_min) {
     stop();
     EXPECT_TRUE(replica.catches_up());
     EXPECT_EQ(difference(replica), "");
+    expect_clean_end(replica, balances_min);
+}
+
+void Bank::expect_nothing_lost(Replica& replica, FaultTrial& trial) {
+    stop();
+    EXPECT_TRUE(replica.catches_up());
+    trial.expect_equal(replica);
+    expect_clean_end(replica, 1);
+}
+
+void Bank::expect_clean_end(Replica& replica, int balances_min) {
     EXPECT_EQ(replica.stop().code, 0);
     int balances = 0;
     EXPECT_EQ(unbalanced(replica.reader(), balances), "");

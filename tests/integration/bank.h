@@ -1,5 +1,6 @@
 #pragma once
 
+#include "integration/fault_trial.h"
 #include "integration/replica.h"
 
 #include <memory>
@@ -30,8 +31,11 @@ class Bank {
     // rows are the same, every snapshot balances and nothing of ours is left at the source.
     // `balances_min`: so many different balances must have been seen on the way.
     void expect_nothing_lost(Replica& replica, int balances_min = 1);
+    // The same after a fault, of which it is told; what is the same, `walbrook verify` says.
+    void expect_nothing_lost(Replica& replica, FaultTrial& trial);
 
  private:
+    void expect_clean_end(Replica& replica, int balances_min);
     struct Thin {};
     Bank(Database& source, Thin);
     void create(int scale);

@@ -57,11 +57,16 @@ void Replica::write_config() {
                           port_ == 0 ? source_.cluster().port() : port_, source_.name()));
     for (const std::string& key : keys_) text += "  " + key + "\n";
     text += fmt::format(
-        "destination: {{ducklake: {{catalog: \"{}\", data_path: \"lake/data\"}}}}\n"
+        "destination: {{ducklake: {{catalog: \"{}\", data_path: \"{}\"}}}}\n"
         "server: {{listen: off}}\n",
-        catalog_.empty() ? "lake/catalog.sqlite" : catalog_);
+        catalog_.empty() ? "lake/catalog.sqlite" : catalog_, data_path_);
     std::filesystem::create_directories(folder_.path() / "lake");
     write_file(folder_.path() / "walbrook.yaml", text);
+}
+
+void Replica::share_lake(const Replica& first) {
+    catalog_ = first.catalog();
+    data_path_ = first.folder() + "/lake/data";
 }
 
 void Replica::start(std::vector<std::string> args) {

@@ -39,8 +39,12 @@ class Replica {
     void connect_with(std::string pg_connection) { connection_ = std::move(pg_connection); }
     // A second process of the same pipeline: its id, with a folder and a lake of its own.
     void be_a_second(const Replica& first) { id_ = first.id_; }
+    // And with its lake: what a service manager on another machine may start.
+    void share_lake(const Replica& first);
     std::string slot() const { return "walbrook_" + std::to_string(id_); }
 
+    // walbrook.yaml as the next start() would have it, for programs that run before one.
+    void write_config();
     // `walbrook run`, beside the test.
     void start(std::vector<std::string> args = {});
     // SIGTERM and the end of the process.
@@ -111,7 +115,6 @@ class Replica {
     std::uint64_t id() const { return id_; }
 
  private:
-    void write_config();
     bool is_lake_there() const;
     std::string difference_in(LakeReader& lake, const std::vector<std::string>& tables,
                               const std::string& schema);
@@ -124,6 +127,7 @@ class Replica {
     std::string connection_;  // Empty: made of the source, port_ and role_.
     TempDir folder_;
     std::string catalog_;
+    std::string data_path_ = "lake/data";
     std::vector<std::string> keys_;
     std::map<std::string, std::string> env_;
     std::unique_ptr<ChildProcess> process_;

@@ -75,18 +75,18 @@ TextRows must_query(Connection& session, const std::string& sql) {
     return out;
 }
 
-Database::Database(PgCluster& cluster) : cluster_(cluster), name_(fresh_name()) {
-    Connection maintenance = open_session(cluster_.connection());
+Database::Database(PgCluster& cluster) : cluster_(&cluster), name_(fresh_name()) {
+    Connection maintenance = open_session(cluster_->connection());
     // template0: whatever another session does to template1 cannot stop us.
     must_exec(maintenance, "create database " + name_ + " template template0");
 }
 
 Database::~Database() {
     try {
-        cluster_.start();  // A test may have stopped it.
+        cluster_->start();  // A test may have stopped it.
         drop_leftovers();
         session_.reset();
-        Connection maintenance = open_session(cluster_.connection());
+        Connection maintenance = open_session(cluster_->connection());
         must_exec(maintenance, "drop database " + name_ + " with (force)");
     } catch (const std::exception& problem) {
         std::fprintf(stderr, "database %s stays: %s\n", name_.c_str(), problem.what());
@@ -111,6 +111,11 @@ void Database::drop_leftovers() {
                    " where database = current_database()") == "0";
     });
     if (!dropped) throw std::runtime_error("a replication slot cannot be dropped");
+}
+
+void Database::move_to(PgCluster& promoted) {
+    session_.reset();
+    cluster_ = &promoted;
 }
 
 Connection Database::session() {

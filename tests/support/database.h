@@ -24,10 +24,13 @@ class Database {
     Database(const Database&) = delete;
     Database& operator=(const Database&) = delete;
 
-    PgCluster& cluster() const { return cluster_; }
+    PgCluster& cluster() const { return *cluster_; }
     const std::string& name() const { return name_; }
-    PgConnectionConfig connection() const { return cluster_.connection(name_); }
-    std::string url() const { return cluster_.url(name_); }
+    PgConnectionConfig connection() const { return cluster_->connection(name_); }
+    std::string url() const { return cluster_->url(name_); }
+
+    // A standby of the cluster has become its successor: all further calls go there.
+    void move_to(PgCluster& promoted);
 
     // One or more statements, on a session of its own with search_path public. Opened
     // anew when the server was restarted.
@@ -46,7 +49,7 @@ class Database {
     Connection& own_session();
     void drop_leftovers();
 
-    PgCluster& cluster_;
+    PgCluster* cluster_;
     std::string name_;
     std::optional<Connection> session_;
 };

@@ -46,6 +46,7 @@ struct TcpProxy::Link {
     int server = -1;
     std::string beginning;  // First bytes from the client.
     std::atomic<bool> is_over{false};
+    std::atomic<bool> is_half_open{false};  // Nothing passes any more, until the proxy ends.
 
     Link(int from, int to) : client(from), server(to) {}
     ~Link() {
@@ -112,6 +113,19 @@ void TcpProxy::resume() {
     has_stall_ = false;
 }
 
+int TcpProxy::half_open(const std::string& who, Side lost) {
+    const std::lock_guard lock(mutex_);
+    int count = 0;
+    for (const auto& each : links_) {
+        const auto link = each.lock();
+        if (!link || link->is_over || link->is_half_open || !link->is_of(who)) continue;
+        link->is_half_open = true;
+        shutdown(lost == Side::client ? link->client : link->server, SHUT_RDWR);
+        ++count;
+    }
+    return count;
+}
+
 void TcpProxy::split(std::size_t packet_bytes) {
     const std::lock_guard lock(mutex_);
     packet_bytes_ = packet_bytes;
@@ -141,6 +155,10 @@ void TcpProxy::accept_links() {
         const int on = 1;
         setsockopt(link->client, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
         setsockopt(link->server, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+        {
+            const std::lock_guard lock(mutex_);
+            links_.emplace_back(link);
+        }
         pumps_.emplace_back([this, link] { pump_from_client(link); });
         pumps_.emplace_back([this, link] { pump_from_server(link); });
     }
@@ -159,13 +177,13 @@ bool TcpProxy::wait_readable(const Link& link, int socket) const {
             if (is_stopping_) return false;
         }
         if (link.is_over) return false;
-        if (is_stalled(link)) {
+        if (link.is_half_open || is_stalled(link)) {
             poll(nullptr, 0, kPollMs);
             continue;
         }
         pollfd waiting{socket, POLLIN, 0};
         // What came, or ended, after the stall began waits for its end, too.
-        if (poll(&waiting, 1, kPollMs) > 0 && !is_stalled(link)) return true;
+        if (poll(&waiting, 1, kPollMs) > 0 && !link.is_half_open && !is_stalled(link)) return true;
     }
 }
 
@@ -173,13 +191,15 @@ void TcpProxy::pump_from_client(const std::shared_ptr<Link>& link) {
     std::array<char, 16384> buffer;
     while (wait_readable(*link, link->client)) {
         const ssize_t got = recv(link->client, buffer.data(), buffer.size(), 0);
+        if (link->is_half_open) continue;
         if (got <= 0) break;
         {
             const std::lock_guard lock(mutex_);
             const std::size_t room = kBeginningBytes - link->beginning.size();
             link->beginning.append(buffer.data(), std::min(room, static_cast<std::size_t>(got)));
         }
-        if (!send_all(link->server, buffer.data(), static_cast<std::size_t>(got))) break;
+        const bool is_sent = send_all(link->server, buffer.data(), static_cast<std::size_t>(got));
+        if (!is_sent && !link->is_half_open) break;
     }
     link->is_over = true;
 }
@@ -188,7 +208,10 @@ void TcpProxy::pump_from_server(const std::shared_ptr<Link>& link) {
     std::array<char, 16384> buffer;
     while (wait_readable(*link, link->server)) {
         const ssize_t got = recv(link->server, buffer.data(), buffer.size(), 0);
-        if (got <= 0 || !pass_to_client(*link, buffer.data(), static_cast<std::size_t>(got))) break;
+        if (link->is_half_open) continue;
+        if (got <= 0) break;
+        const bool is_passed = pass_to_client(*link, buffer.data(), static_cast<std::size_t>(got));
+        if (!is_passed && !link->is_half_open) break;
     }
     link->is_over = true;
 }

@@ -7,6 +7,7 @@
 #include <mutex>
 #include <string>
 #include <thread>
+#include <vector>
 
 namespace walbrook::testing {
 
@@ -36,6 +37,10 @@ class TcpProxy {
     // Nothing passes in either direction, and nobody is told, until resume().
     void stall(std::string who);
     void resume();
+    // Connections that are open now lose one of their ends, and the other is never told: its
+    // connection is half-open. Returns how many they were.
+    enum class Side { client, server };
+    int half_open(const std::string& who, Side lost);
     // Bytes of one send; 0: as they come.
     void split(std::size_t packet_bytes);
     // 0: as fast as they come.
@@ -62,6 +67,7 @@ class TcpProxy {
 
     mutable std::mutex mutex_;  // Guards what follows, and Link::beginning.
     bool is_stopping_ = false;
+    std::vector<std::weak_ptr<Link>> links_;
     std::deque<Cut> cuts_;
     std::string lost_answer_;
     int answers_left_ = 0;  // 0: none is to be lost.
