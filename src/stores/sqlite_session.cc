@@ -59,8 +59,8 @@ Result<SqliteSession> SqliteSession::open(const std::string& path) {
     close(fd);
     sqlite3* handle = nullptr;
     const int code = sqlite3_open_v2(path.c_str(), &handle, SQLITE_OPEN_READWRITE, nullptr);
-    SqliteSession session(handle);
-    if (code != SQLITE_OK) return session.error("open the state file " + path);
+    SqliteSession session(handle, path);
+    if (code != SQLITE_OK) return session.error("open the state file");
     sqlite3_extended_result_codes(handle, 1);
     sqlite3_busy_timeout(handle, kBusyTimeoutMs);
     return session;
@@ -72,8 +72,11 @@ Status SqliteSession::exec(const std::string& sql) {
 }
 
 Error SqliteSession::error(std::string_view what) const {
-    return Error(code_of(sqlite3_errcode(handle_.get())),
-                 fmt::format("{}: {}", what, sqlite3_errmsg(handle_.get())));
+    const int code = sqlite3_errcode(handle_.get());
+    const bool is_full = (code & 0xff) == SQLITE_FULL;
+    return Error(code_of(code),
+                 fmt::format("{} {}: {}{}", what, path_, sqlite3_errmsg(handle_.get()),
+                             is_full ? "; free some space there" : ""));
 }
 
 SqliteStatement::SqliteStatement(SqliteSession& session, const char* sql) : session_(session) {

@@ -7,6 +7,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 
 struct sqlite3;
 struct sqlite3_stmt;
@@ -24,14 +25,15 @@ class SqliteSession {
     // One or more statements without parameters or rows.
     Status exec(const std::string& sql);
     sqlite3* handle() const { return handle_.get(); }
-    // What SQLite says about its last failure, as our error.
+    // What SQLite says about its last failure, as our error; the file's name follows `what`.
     Error error(std::string_view what) const;
 
  private:
     struct Close {
         void operator()(sqlite3* handle) const;
     };
-    explicit SqliteSession(sqlite3* handle) : handle_(handle) {}
+    SqliteSession(sqlite3* handle, std::string path) : path_(std::move(path)), handle_(handle) {}
+    std::string path_;
     std::unique_ptr<sqlite3, Close> handle_;
 };
 

@@ -2,6 +2,7 @@
 // none. Each time the end state equals the source.
 
 #include "faults/scenario.h"
+#include "integration/lake_reader.h"
 #include "support/pg_test.h"
 #include "walbrook/destinations.h"
 #include "walbrook/stores.h"
@@ -25,6 +26,7 @@ class FailingCalls : public PgTest {
                     },
                 .store = store_in,
                 .has_struck = {},
+                .is_lake = false,
                 .rows =
                     [this](const std::string& folder, const std::string& table) {
                         std::vector<std::string> lines;
@@ -44,7 +46,11 @@ class FailingCalls : public PgTest {
                     },
                 .store = store_in,
                 .has_struck = {},
-                .rows = {}};
+                .is_lake = true,
+                .rows =
+                    [](const std::string& folder, const std::string& table) {
+                        return LakeReader(folder + "/lake/catalog.sqlite").rows("public", table);
+                    }};
     }
     // Runs with the 1st, 2nd, … call failing until none is left to fail.
     void fail_each_call(const std::string& what, const Scenario::Parts& parts, Fault::Kind kind,

@@ -28,7 +28,10 @@ class Scenario {
         std::function<std::unique_ptr<Store>(const std::string& folder)> store;
         // Whether a fault of these parts has struck; none: only that of the destination counts.
         std::function<bool()> has_struck;
-        // Rows of a visible table, as table_rows() has them; none: `walbrook verify` looks.
+        // At lake/ in the folder: `walbrook verify` can compare. A process of it each time costs as
+        // much as all the rest, so in the short form it does every third time.
+        bool is_lake = false;
+        // Rows of a visible table, as table_rows() has them.
         std::function<std::vector<std::string>(const std::string& folder, const std::string& table)>
             rows;
     };

@@ -27,7 +27,7 @@ TEST_P(StoppedProcess, GoesOnAfterTheServerLeftIt) {
     bank.start(2, 100);
     replica.start();
     FaultTrial trial("SIGSTOP for longer than wal_sender_timeout");
-    for (int round = 0; round < (is_long_form() ? 20 : 3); ++round) {
+    for (int round = 0; round < (is_long_form() ? 10 : 2); ++round) {
         SCOPED_TRACE(round);
         const Lsn before = replica.position();
         ASSERT_TRUE(eventually([&] { return replica.position() > before; }));
@@ -55,7 +55,7 @@ TEST_P(StoppedProcess, ThatWasReplacedWritesNoMore) {
     machines[0].start();
     ASSERT_TRUE(machines[0].catches_up());
     FaultTrial trial("SIGSTOP until another process has taken over");
-    const int rounds = is_long_form() ? 20 : 2;
+    const int rounds = is_long_form() ? 10 : 2;
     for (int round = 0; round < rounds; ++round) {
         SCOPED_TRACE(round);
         Replica& old = machines[static_cast<std::size_t>(round) % 2];
