@@ -81,7 +81,7 @@ void Bank::expect_nothing_lost(Replica& replica, int balances_min) {
 
 void Bank::expect_nothing_lost(Replica& replica, FaultTrial& trial) {
     stop();
-    EXPECT_TRUE(replica.catches_up());
+    trial.expect_recovery(replica);
     trial.expect_equal(replica);
     expect_clean_end(replica, 1);
 }

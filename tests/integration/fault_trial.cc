@@ -74,7 +74,7 @@ void FaultTrial::is_over(int times) {
 }
 
 void FaultTrial::expect_recovery(Replica& replica) {
-    const bool is_there = replica.catches_up(std::chrono::seconds(120)) && replica.is_running();
+    const bool is_there = replica.catches_up(std::chrono::minutes(5)) && replica.is_running();
     EXPECT_TRUE(is_there) << "no recovery from: " << fault_;
     if (is_there) has_recovered();
 }

@@ -31,7 +31,8 @@ class FaultTrial {
     // It was tried so often; from here on the time to recover is counted. Without a recovery
     // before the next one, or before the end, what was tried was not recovered from.
     void is_over(int times = 1);
-    // Waits until the destination holds all that the source has committed by now.
+    // Waits until the destination holds all that the source has committed by now. The first time
+    // after is_over() that is the recovery.
     void expect_recovery(Replica& replica);
     // What waits in another way says when it is there.
     void has_recovered();
