@@ -1,29 +1,17 @@
 #pragma once
 
 #include "base/bounded_queue.h"
-#include "pipeline/apply_core.h"
-#include "pipeline/table_registry.h"
-#include "telemetry/log.h"
-#include "walbrook/destination.h"
+#include "pipeline/flush_apply.h"
 
 #include <functional>
 #include <future>
-#include <map>
 #include <memory>
 #include <mutex>
 #include <string>
 #include <thread>
 #include <variant>
-#include <vector>
 
 namespace walbrook {
-
-// What became of a flush.
-struct FlushOutcome {
-    Status status;                                   // Not ok: the pipeline must end.
-    std::vector<std::pair<TableId, Error>> refused;  // Tables that stopped because of it.
-    std::map<TableId, std::uint64_t> applied;        // Row changes, by table.
-};
 
 // Owns the destination's thread: applies flushes in order, does the serial parts of
 // copies between them, and upkeep when there is nothing else to do.
@@ -64,13 +52,7 @@ class FlushWriter {
 
     void work();
     void maintain(const std::stop_token& stop);
-    // Where a flush stands. One whose outcome is unknown is not given to the destination again
-    // before that has said what it holds.
-    enum class Standing { open, unknown, applied };
     FlushOutcome apply(FlushJob& job);
-    Status apply_once(Flush& flush, FlushKind kind, Standing& standing, FlushOutcome& outcome);
-    Status settle_unknown(Flush& flush, FlushKind kind, Standing& standing, FlushOutcome& outcome);
-    Status store_position(Lsn position);
 
     Destination& destination_;
     StoreGate& store_;

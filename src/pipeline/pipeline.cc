@@ -11,6 +11,7 @@
 #include "pipeline/slot_check.h"
 #include "pipeline/source_check.h"
 #include "pipeline/source_watch.h"
+#include "pipeline/start_plan.h"
 #include "pipeline/stored_commands.h"
 #include "pipeline/stream_thread.h"
 #include "pipeline/table_selection.h"
@@ -262,8 +263,6 @@ Result<Recovered> PipelineImpl::open_destination() {
     return recovered;
 }
 
-// The destination is right about what is visible; the store remembers why a table
-// stands where it stands. Whatever is not ready is copied again.
 Status PipelineImpl::prepare_tables(const Recovered& recovered) {
     WALBROOK_TRY(const std::vector<TableState> stored, store_->load_tables());
     StartPlan plan;
@@ -325,68 +324,28 @@ void PipelineImpl::find_problems(const Recovered& recovered) {
 Status PipelineImpl::prepare_table(const CatalogLook::Table& table, const TableState* known,
                                    const RecoveredTable* held, StartPlan& plan) {
     const TableId id = table.published.id;
-    TableState state = known != nullptr ? *known : TableState();
-    if (known == nullptr) plan.late.insert(id);
-    state.table = id;
-    state.schema = table.published.schema;
-    state.name = table.published.name;
     if (held != nullptr) parts_.visible.insert(id);
     const bool is_held = held != nullptr && held->phase == TablePhase::ready;
     const bool is_stored = destination_->capabilities().forgets && known != nullptr &&
                            known->phase == TablePhase::ready;
-    const TablePhase stored_phase = state.phase;
-    state.phase = TablePhase::queued;
-    if (stored_phase == TablePhase::errored) {
-        // A restart is the operator's wish to try again, once: what was tried by itself counts
-        // on, so that a process that is restarted again and again does not copy for ever.
-        state.next_retry_unix_ms = 0;
+    TableSchemaPtr visible = is_held ? held->schema : nullptr;
+    if (!is_held && is_stored && table.problem.empty()) {
+        // The destination keeps nothing: the version as of the position is the store's.
+        WALBROOK_TRY(const StoredPositions positions, store_->load_positions());
+        WALBROOK_TRY(visible, store_->get_schema(id, positions.durable));
+        if (visible == nullptr) visible = table.source.schema;
     }
-    const std::string before = state.membership;
-    state.membership = table.membership;
-    if (!table.problem.empty()) {
-        plan.refused.emplace_back(id, table.problem);
-        if (is_held) plan.returned.push_back({held->schema, {}});
-    } else if (is_held || is_stored) {
-        TableSchemaPtr schema = is_held ? held->schema : nullptr;
-        if (schema == nullptr) {
-            // The destination keeps nothing: the version as of the position is the store's.
-            WALBROOK_TRY(const StoredPositions positions, store_->load_positions());
-            WALBROOK_TRY(schema, store_->get_schema(id, positions.durable));
-            if (schema == nullptr) schema = table.source.schema;
-        }
-        const ReadyTable ready{schema, table.partitions()};
-        // The destination's word counts, where it has one: a store may be new.
-        const std::string& member = schema->membership.empty() ? before : schema->membership;
-        const std::string& content = state.content.empty() ? schema->content : state.content;
-        const auto then = parse_table_content(content);
-        const std::string other_rows =
-            then ? compare_contents(*then, table.look, truncates_are_sent(table.published)) : "";
-        const bool has_newer_copy =
-            known != nullptr && schema->attempt != 0 && known->attempt > schema->attempt;
-        const bool is_copy_due =
-            known != nullptr && is_held && (has_newer_copy || stored_phase == TablePhase::queued);
-        if (state.paused) {
-            plan.returned.push_back(ready);
-        } else if (!member.empty() && member != table.membership) {
-            log_.warn(
-                "a table was removed from the publication and added again, or it is "
-                "published in another way: it is copied again",
-                {{"table", state.schema + "." + state.name}});
-            plan.returned.push_back(ready);
-            plan.late.insert(id);
-            state.reason = "its place in the publication has changed";
-        } else if (!other_rows.empty()) {
-            log_.warn("rows changed without changes in the stream: the table is copied again",
-                      {{"table", state.schema + "." + state.name}, {"reason", other_rows}});
-            state.reason = other_rows;
-            ready_.push_back(ready);
-        } else {
-            if (!is_copy_due) state.phase = TablePhase::ready;
-            state.content = to_string(table.look.content);
-            ready_.push_back(ready);
-        }
+    TablePlan planned = plan_table(table, known, visible, is_held);
+    if (!planned.warning.empty()) {
+        log_.warn(planned.warning, {{"table", planned.state.schema + "." + planned.state.name},
+                                    {"reason", planned.state.reason}});
     }
-    plan.states.push_back(std::move(state));
+    if (planned.visible) {
+        (planned.stands_still ? plan.returned : ready_).push_back(*std::move(planned.visible));
+    }
+    if (planned.is_late) plan.late.insert(id);
+    if (!planned.refused.empty()) plan.refused.emplace_back(id, std::move(planned.refused));
+    plan.states.push_back(std::move(planned.state));
     return {};
 }
 
@@ -447,25 +406,22 @@ Status PipelineImpl::prepare_slot(const Recovered& recovered, bool has_data) {
                  read_slot(connection, deadline, config_.slot_name()));
     WALBROOK_TRY(const StoredPositions stored, store_->load_positions());
     std::string lost;
+    const bool is_known = has_data || recovered.position;
     if (!slot) {
-        if (has_data || recovered.position) lost = "it does not exist";
-    } else if (slot->is_lost()) {
-        lost = "the server invalidated it";
-    } else if (!stored.confirm_bound && recovered.position &&
-               slot->confirmed_flush > recovered.position) {
+        if (is_known) lost = why_lost(slot, {});
+    } else if (stored.confirm_bound) {
+        lost = why_lost(slot, std::max(stored.confirm_bound, recovered.position));
+    } else {
         // Nothing lies between if it was us, who confirm what holds no changes for us.
-        log_.warn(
-            "the store knows nothing of this pipeline: that nobody else moved its slot cannot be "
-            "checked",
-            {{"slot", config_.slot_name()},
-             {"slot_position", slot->confirmed_flush},
-             {"destination_position", recovered.position}});
-    } else if (stored.confirm_bound && slot->confirmed_flush > stored.confirm_bound &&
-               slot->confirmed_flush > recovered.position) {
-        lost = fmt::format(
-            "it stands at {}, but this pipeline never confirmed more than {}: "
-            "somebody else moved it or made it anew",
-            to_string(slot->confirmed_flush), to_string(stored.confirm_bound));
+        lost = why_lost(slot, Lsn{UINT64_MAX});
+        if (lost.empty() && recovered.position && slot->confirmed_flush > recovered.position) {
+            log_.warn(
+                "the store knows nothing of this pipeline: that nobody else moved its slot cannot "
+                "be checked",
+                {{"slot", config_.slot_name()},
+                 {"slot_position", slot->confirmed_flush},
+                 {"destination_position", recovered.position}});
+        }
     }
     if (lost.empty()) {
         if (slot) return match_failover(*slot);

@@ -1,7 +1,5 @@
 #include "pipeline/slot_check.h"
 
-#include "postgres/slots.h"
-
 #include <fmt/format.h>
 
 namespace walbrook {
@@ -18,26 +16,30 @@ Error slot_lost(const PipelineConfig& config, const std::string& why) {
                                 "tables again"));
 }
 
+std::string why_lost(const std::optional<Slot>& slot, Lsn confirm_bound) {
+    if (!slot) return "it does not exist any more";
+    if (slot->is_lost()) {
+        return slot->invalidation_reason.empty()
+                   ? std::string("the server invalidated it")
+                   : fmt::format("the server invalidated it ({})", slot->invalidation_reason);
+    }
+    if (slot->confirmed_flush > confirm_bound) {
+        return fmt::format(
+            "it stands at {}, but this pipeline never confirmed more than {}: "
+            "somebody else moved it or made it anew",
+            to_string(slot->confirmed_flush), to_string(confirm_bound));
+    }
+    return {};
+}
+
 Status check_slot(const PipelineConfig& config, Lsn confirm_bound, const Deadline& deadline) {
     Purpose purpose;
     purpose.application_name = application_name(config.id, "slot");
     WALBROOK_TRY(Connection connection, Connection::open(config.pg_connection, purpose, deadline));
     WALBROOK_TRY(const std::optional<Slot> slot,
                  read_slot(connection, deadline, config.slot_name()));
-    if (!slot) return slot_lost(config, "it does not exist any more");
-    if (slot->is_lost()) {
-        return slot_lost(
-            config, slot->invalidation_reason.empty()
-                        ? std::string("the server invalidated it")
-                        : fmt::format("the server invalidated it ({})", slot->invalidation_reason));
-    }
-    if (slot->confirmed_flush > confirm_bound) {
-        return slot_lost(config,
-                         fmt::format("it stands at {}, but this pipeline never confirmed more "
-                                     "than {}: somebody else moved it or made it anew",
-                                     to_string(slot->confirmed_flush), to_string(confirm_bound)));
-    }
-    return {};
+    const std::string why = why_lost(slot, confirm_bound);
+    return why.empty() ? Status() : slot_lost(config, why);
 }
 
 }  // namespace walbrook

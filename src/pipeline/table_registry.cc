@@ -200,7 +200,7 @@ Status TableRegistry::fail(TableId table, const Error& error, Lsn position, Retr
     next.position = position;
     const bool again = retries == Retries::planned && next.retries < retry_.attempts_max;
     next.remedy = remedy_of(error, next.schema + "." + next.name, again);
-    next.next_retry_unix_ms = again ? unix_time_us() / 1000 + retry_.delay.count() : 0;
+    next.next_retry_unix_ms = again ? clock_.unix_ms() + retry_.delay.count() : 0;
     if (again) ++next.retries;
     return store_entry(*entry, std::move(next));
 }
@@ -263,7 +263,7 @@ TableRegistry::CopyProgress TableRegistry::progress(TableId table) const {
 
 // Called with the lock held.
 void TableRegistry::requeue_due() {
-    const std::int64_t now_ms = unix_time_us() / 1000;
+    const std::int64_t now_ms = clock_.unix_ms();
     for (auto& [id, entry] : entries_) {
         const TableState& state = entry.state;
         if (state.phase != TablePhase::errored || state.next_retry_unix_ms == 0) continue;
@@ -278,17 +278,31 @@ void TableRegistry::requeue_due() {
     }
 }
 
+// Called with the lock held.
+TableRegistry::Entry* TableRegistry::find_due() {
+    requeue_due();
+    const Instant at = clock_.now();
+    for (auto& [id, entry] : entries_) {
+        const bool is_due = entry.state.phase == TablePhase::queued && entry.not_before <= at;
+        if (is_due && !entry.taken && !entry.is_leaving && !entry.state.paused) return &entry;
+    }
+    return nullptr;
+}
+
+std::optional<TableState> TableRegistry::take_due() {
+    const std::lock_guard lock(mutex_);
+    Entry* const entry = find_due();
+    if (entry == nullptr) return std::nullopt;
+    entry->taken = true;
+    return entry->state;
+}
+
 std::optional<TableState> TableRegistry::take_queued(const std::stop_token& stop) {
     std::unique_lock lock(mutex_);
     while (!stop.stop_requested()) {
-        requeue_due();
-        for (auto& [id, entry] : entries_) {
-            if (entry.taken || entry.is_leaving || entry.state.phase != TablePhase::queued ||
-                entry.state.paused || entry.not_before > now()) {
-                continue;
-            }
-            entry.taken = true;
-            return entry.state;
+        if (Entry* const entry = find_due()) {
+            entry->taken = true;
+            return entry->state;
         }
         // Planned retries come due without anybody's notice.
         const std::uint64_t seen = version_;
@@ -303,7 +317,7 @@ void TableRegistry::give_back(TableId table, std::chrono::milliseconds not_befor
     const auto found = entries_.find(table);
     if (found == entries_.end()) return;
     found->second.taken = false;
-    found->second.not_before = now() + not_before;
+    found->second.not_before = clock_.now() + not_before;
     if (found->second.is_gone) entries_.erase(found);
     ++version_;
     changed_.notify_all();

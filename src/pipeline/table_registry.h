@@ -7,6 +7,7 @@
 #include <chrono>
 #include <condition_variable>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <mutex>
 #include <optional>
@@ -40,11 +41,18 @@ struct RetryPolicy {
     std::uint32_t attempts_max = 5;
 };
 
+// What the registry knows of time; the simulation has its own.
+struct RegistryClock {
+    std::function<Instant()> now = walbrook::now;
+    std::function<std::int64_t()> unix_ms = [] { return unix_time_us() / 1000; };
+};
+
 // The phase of every table, in memory and in the store; the only place that changes
 // one. Thread-safe.
 class TableRegistry {
  public:
-    TableRegistry(StoreGate& store, RetryPolicy retry) : store_(store), retry_(retry) {}
+    TableRegistry(StoreGate& store, RetryPolicy retry, RegistryClock clock = {})
+        : store_(store), retry_(retry), clock_(std::move(clock)) {}
 
     // What is known at the start, stored as given. `late`: tables that may have entered the
     // publication after the slot was made: what a prepared transaction wrote to them before is
@@ -114,6 +122,8 @@ class TableRegistry {
 
     // Waits for a table that is queued and due, and marks it as taken. Nothing when stopped.
     std::optional<TableState> take_queued(const std::stop_token& stop);
+    // The same without waiting.
+    std::optional<TableState> take_due();
     // The taken table is nobody's again.
     void give_back(TableId table, std::chrono::milliseconds not_before);
 
@@ -151,9 +161,11 @@ class TableRegistry {
     const Entry* find(TableId table) const;
     Status store_entry(Entry& entry, TableState next);
     void requeue_due();
+    Entry* find_due();
 
     StoreGate& store_;
     const RetryPolicy retry_;
+    const RegistryClock clock_;
     mutable std::mutex mutex_;  // Guards what follows.
     std::condition_variable_any changed_;
     std::uint64_t version_ = 0;  // Counts changes, for those who wait for one.

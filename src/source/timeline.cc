@@ -11,14 +11,20 @@ Status check_timeline(Connection& connection, const Deadline& deadline, std::uin
     if (known == 0 || known == server.timeline) return {};
     WALBROOK_TRY(const std::vector<TimelineSwitch> history,
                  read_timeline_history(connection, deadline, server.timeline));
+    return check_history(history, known, server.timeline, position);
+}
+
+Status check_history(const std::vector<TimelineSwitch>& history, std::uint32_t known,
+                     std::uint32_t present, Lsn position) {
+    if (known == 0 || known == present) return {};
     const auto left = std::find_if(history.begin(), history.end(), [&](const TimelineSwitch& each) {
         return each.timeline == known;
     });
     if (left != history.end() && position <= left->switch_point) return {};
     const std::string how =
         left == history.end()
-            ? fmt::format("its timeline {} does not come from timeline {}", server.timeline, known)
-            : fmt::format("its timeline {} left timeline {} at {}", server.timeline, known,
+            ? fmt::format("its timeline {} does not come from timeline {}", present, known)
+            : fmt::format("its timeline {} left timeline {} at {}", present, known,
                           to_string(left->switch_point));
     return Error(ErrorCode::corrupt_state,
                  fmt::format("the server does not continue the log that was followed up to {}: {}, "

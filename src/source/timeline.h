@@ -2,6 +2,8 @@
 
 #include "postgres/slots.h"
 
+#include <vector>
+
 namespace walbrook {
 
 // Whether a server's log continues the one that was followed on timeline `known` up to
@@ -15,5 +17,8 @@ namespace walbrook {
 // (streaming replication protocol).
 Status check_timeline(Connection& connection, const Deadline& deadline, std::uint32_t known,
                       const SystemIdentity& server, Lsn position);
+// The same, where the history of the server's timeline, `present`, has been read.
+Status check_history(const std::vector<TimelineSwitch>& history, std::uint32_t known,
+                     std::uint32_t present, Lsn position);
 
 }  // namespace walbrook

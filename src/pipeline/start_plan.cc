@@ -1,0 +1,68 @@
+#include "pipeline/start_plan.h"
+
+namespace walbrook {
+namespace {
+
+// Fills in what becomes of a table that is visible and may be followed.
+void plan_visible(const CatalogLook::Table& table, const TableState* known,
+                  const TableSchema& schema, bool is_held, TablePlan& plan) {
+    TableState& state = plan.state;
+    // The destination's word counts, where it has one: a store may be new.
+    const std::string before = known != nullptr ? known->membership : std::string();
+    const std::string& member = schema.membership.empty() ? before : schema.membership;
+    const std::string& content = state.content.empty() ? schema.content : state.content;
+    const auto then = parse_table_content(content);
+    const std::string other_rows =
+        then ? compare_contents(*then, table.look, truncates_are_sent(table.published)) : "";
+    const bool has_newer_copy =
+        known != nullptr && schema.attempt != 0 && known->attempt > schema.attempt;
+    const bool is_copy_due =
+        known != nullptr && is_held && (has_newer_copy || known->phase == TablePhase::queued);
+    if (state.paused) {
+        plan.stands_still = true;
+    } else if (!member.empty() && member != table.membership) {
+        plan.warning =
+            "a table was removed from the publication and added again, or it is "
+            "published in another way: it is copied again";
+        plan.stands_still = true;
+        plan.is_late = true;
+        state.reason = "its place in the publication has changed";
+    } else if (!other_rows.empty()) {
+        plan.warning = "rows changed without changes in the stream: the table is copied again";
+        state.reason = other_rows;
+    } else {
+        if (!is_copy_due) state.phase = TablePhase::ready;
+        state.content = to_string(table.look.content);
+    }
+}
+
+}  // namespace
+
+TablePlan plan_table(const CatalogLook::Table& table, const TableState* known,
+                     const TableSchemaPtr& visible, bool is_held) {
+    TablePlan plan;
+    TableState& state = plan.state;
+    if (known != nullptr) state = *known;
+    plan.is_late = known == nullptr;
+    state.table = table.published.id;
+    state.schema = table.published.schema;
+    state.name = table.published.name;
+    if (state.phase == TablePhase::errored) {
+        // A restart is the operator's wish to try again, once: what was tried by itself counts
+        // on, so that a process that is restarted again and again does not copy for ever.
+        state.next_retry_unix_ms = 0;
+    }
+    state.phase = TablePhase::queued;
+    state.membership = table.membership;
+    if (!table.problem.empty()) {
+        plan.refused = table.problem;
+        if (is_held) plan.visible = ReadyTable{visible, {}};
+        plan.stands_still = is_held;
+    } else if (visible != nullptr) {
+        plan.visible = ReadyTable{visible, table.partitions()};
+        plan_visible(table, known, *visible, is_held, plan);
+    }
+    return plan;
+}
+
+}  // namespace walbrook

@@ -1,0 +1,67 @@
+#include "pipeline/start_plan.h"
+
+#include "walbrook/testing/rows.h"
+
+#include <gtest/gtest.h>
+
+namespace walbrook {
+namespace {
+
+class StartPlanTest : public ::testing::Test {
+ protected:
+    StartPlanTest() {
+        auto schema = std::make_shared<TableSchema>(*testing::TableMaker(1, "t").key("id").make());
+        schema->attempt = 3;
+        visible_ = std::move(schema);
+        look_.published.id = {1};
+        look_.published.schema = "public";
+        look_.published.name = "t";
+        look_.membership = "all";
+        look_.look.content = *parse_table_content("1;c1;p;;1:10,;");
+        known_.table = {1};
+        known_.phase = TablePhase::ready;
+        known_.attempt = 3;
+        known_.membership = "all";
+        known_.content = "1;c1;p;;1:10,;";
+    }
+    TablePlan plan() const { return plan_table(look_, &known_, visible_, true); }
+
+    TableSchemaPtr visible_;
+    CatalogLook::Table look_;
+    TableState known_;
+};
+
+TEST_F(StartPlanTest, WhatIsReadyGoesOn) {
+    const TablePlan planned = plan();
+    EXPECT_EQ(planned.state.phase, TablePhase::ready);
+    EXPECT_TRUE(planned.visible && !planned.stands_still);
+}
+
+TEST_F(StartPlanTest, ACopyThatWasAskedForIsStillDue) {
+    known_.phase = TablePhase::queued;
+    EXPECT_EQ(plan().state.phase, TablePhase::queued);
+    known_.phase = TablePhase::copying;
+    known_.attempt = 4;
+    EXPECT_EQ(plan().state.phase, TablePhase::queued);
+    EXPECT_TRUE(plan().visible && !plan().stands_still);
+}
+
+TEST_F(StartPlanTest, APausedTableStandsStill) {
+    known_.paused = true;
+    EXPECT_TRUE(plan().stands_still);
+}
+
+TEST_F(StartPlanTest, RewrittenRowsAreCopiedAgainWhileTheOldOnesGoOn) {
+    look_.look.content = *parse_table_content("1;c2;p;;1:11,;");
+    EXPECT_EQ(plan().state.phase, TablePhase::queued);
+    EXPECT_TRUE(plan().visible && !plan().stands_still);
+    EXPECT_EQ(plan().state.content, known_.content);
+}
+
+TEST_F(StartPlanTest, AnotherPlaceInThePublicationMayLackChanges) {
+    look_.membership = "another";
+    EXPECT_TRUE(plan().stands_still && plan().is_late);
+}
+
+}  // namespace
+}  // namespace walbrook
