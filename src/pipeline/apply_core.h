@@ -61,6 +61,7 @@ struct Hold {
     bool needs_new_stream = false;
     // The copy is made in ranges of this column of the key; 0: it has one snapshot.
     std::int16_t range_attnum = 0;
+    std::uint64_t copy = 0;  // CopyEvents::open()
 };
 // All rows are in the shadow table.
 struct CopyDone {
@@ -74,6 +75,7 @@ struct Described {
     // The table whose rows are sent under this relation; nothing: none of ours.
     std::optional<TableId> table;
     SourceTable now;
+    Lsn position{};  // As in Changed.
 };
 // A table has changed, as the catalog says; comes without being asked for.
 struct Changed {
@@ -147,6 +149,7 @@ struct SubmitFlush {
 // The table's changes are held from now on.
 struct Holding {
     TableId table;
+    std::uint64_t copy = 0;  // As in input::Hold: an earlier one may have been given up meanwhile.
 };
 // The table is visible and follows; its Publish is durable.
 struct Published {
@@ -322,6 +325,7 @@ class ApplyCore {
     void bind(Relation& relation);
     void ask_catalog(Relation& relation);
     Status on_described(const input::Described& answer);
+    static SourceTable of_visible(const Table& table, const SourceTable& now);
     void verify_visible(Relation& relation, const SourceTable& now,
                         const std::set<std::int16_t>* told);
     void verify_held(Relation& relation, const SourceTable& now,
@@ -349,6 +353,7 @@ class ApplyCore {
     void on_changed(const input::Changed& changed);
     void on_forget(const input::Forget& forget);
     void on_jump(const input::Jump& jump);
+    void expect_news(const Table& table, const input::Described& answer);
     // What was to be heeded at a position that the stream has passed.
     void heed_news();
     void forget(Table& table);

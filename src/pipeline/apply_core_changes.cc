@@ -112,6 +112,7 @@ Status ApplyCore::on_described(const input::Described& answer) {
         const std::set<std::int16_t>* const columns = told ? &told.mapped() : nullptr;
         if (relation.table->applies) verify_visible(relation, answer.now, columns);
         if (relation.table->held) verify_held(relation, answer.now, columns);
+        expect_news(*relation.table, answer);
     }
     const std::vector<std::byte> message = std::exchange(parked_, {});
     present_frame_ = message;
@@ -119,10 +120,19 @@ Status ApplyCore::on_described(const input::Described& answer) {
     return on_message(parsed, message.size());
 }
 
+// A copy is visible here before the store, against which the catalog was looked at, knows.
+SourceTable ApplyCore::of_visible(const Table& table, const SourceTable& now) {
+    SourceTable visible = now;
+    if (now.attempt_in_copy != 0 && now.attempt_in_copy == table.schema->attempt) {
+        visible.other_rows = now.other_rows_in_copy;
+    }
+    return visible;
+}
+
 void ApplyCore::verify_visible(Relation& relation, const SourceTable& now,
                                const std::set<std::int16_t>* told) {
     Table& table = *relation.table;
-    Followed next = follow_relation(relation.message, *table.schema, now, told);
+    Followed next = follow_relation(relation.message, *table.schema, of_visible(table, now), told);
     switch (next.kind) {
         case Followed::Kind::same:
             break;

@@ -81,7 +81,7 @@ void ApplyCore::begin_hold(const input::Hold& hold) {
     table.moves_too_many = false;
     if (!hold.partitions.empty() || !table.applies) set_partitions(table, hold.partitions);
     verify_again(table);
-    out_->emplace_back(action::Holding{table.id});
+    out_->emplace_back(action::Holding{table.id, hold.copy});
 }
 
 // The version that the shadow table has once all of the held changes are in it: the last one
@@ -204,6 +204,23 @@ void ApplyCore::on_changed(const input::Changed& changed) {
     changed_.push_back(changed);
 }
 
+// The catalog may be ahead of the message. What it says besides is due later, also where no row
+// comes to ask again, and whoever looked before told of less.
+void ApplyCore::expect_news(const Table& table, const input::Described& answer) {
+    const auto is_ahead = [&](const TableSchemaPtr& schema) {
+        return schema != nullptr && answer.now.schema != nullptr &&
+               !(*schema == *answer.now.schema);
+    };
+    if (!is_ahead(table.applies ? table.schema : nullptr) &&
+        !is_ahead(table.held ? table.held_schema : nullptr)) {
+        return;
+    }
+    on_changed({table.id,
+                answer.now,
+                {table.partitions.begin(), table.partitions.end()},
+                answer.position});
+}
+
 void ApplyCore::on_forget(const input::Forget& forget) { forget_.push_back(forget); }
 
 // Between transactions.
@@ -214,9 +231,9 @@ void ApplyCore::heed_news() {
         if (table == nullptr) return true;
         set_partitions(*table, news.partitions);
         // While it is copied the news stay: the copy may be older.
-        if (!table->applies || news.now.seen <= table->seen) return !table->held;
+        if (!table->applies || news.now.seen < table->seen) return !table->held;
         table->seen = news.now.seen;
-        Followed next = follow_catalog(*table->schema, news.now);
+        Followed next = follow_catalog(*table->schema, of_visible(*table, news.now));
         if (next.kind == Followed::Kind::lost) {
             cannot_follow(*table, next.why);
         } else if (next.kind == Followed::Kind::change) {

@@ -314,6 +314,7 @@ void CatalogWatch::heed(const TableState& state, CatalogLook::Table& table, std:
     };
     table.source.other_rows = reason(contents.visible);
     table.source.other_rows_in_copy = reason(contents.copy);
+    table.source.attempt_in_copy = state.phase == TablePhase::ready ? 0 : state.attempt;
     const std::string content = to_string(table.look.content);
     if (!table.source.other_rows.empty()) {
         if (state.phase == TablePhase::ready &&
@@ -344,6 +345,7 @@ void CatalogWatch::heed(const TableState& state, CatalogLook::Table& table, std:
 void CatalogWatch::answer(const Question& question) {
     input::Described described;
     described.request = question.request;
+    described.position = look_.position;
     for (const auto& [id, table] : look_.tables) {
         const auto& physical = table.published.physical;
         const bool is_partition =

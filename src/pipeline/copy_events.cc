@@ -2,9 +2,12 @@
 
 namespace walbrook {
 
-void CopyEvents::open(TableId table) {
+std::uint64_t CopyEvents::open(TableId table) {
     const std::lock_guard lock(mutex_);
-    places_[table] = {};
+    Place& place = places_[table];
+    place = {};
+    place.copy = ++copies_;
+    return place.copy;
 }
 
 void CopyEvents::close(TableId table) {
@@ -24,6 +27,14 @@ void CopyEvents::tell(TableId table, std::optional<Error> error) {
     const auto found = places_.find(table);
     if (found == places_.end()) return;
     found->second.told.push_back({std::move(error)});
+    changed_.notify_all();
+}
+
+void CopyEvents::tell_holding(TableId table, std::uint64_t copy) {
+    const std::lock_guard lock(mutex_);
+    const auto found = places_.find(table);
+    if (found == places_.end() || found->second.copy != copy) return;
+    found->second.told.push_back({});
     changed_.notify_all();
 }
 

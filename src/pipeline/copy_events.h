@@ -22,12 +22,16 @@ class CopyEvents {
         std::optional<Error> error;  // Lost: why. Else what was asked for has happened.
     };
 
-    void open(TableId table);
+    // Returns the number of the copy: a hold may begin after the copy that asked for it was given
+    // up, and is none of the next one's.
+    std::uint64_t open(TableId table);
     void close(TableId table);
     // How far the copy of a table is, as the stream knows it.
     enum class Stage : std::uint8_t { none, copying, published };
     Stage stage(TableId table) const;
     void tell(TableId table, std::optional<Error> error = std::nullopt);
+    // The hold that this copy asked for has begun.
+    void tell_holding(TableId table, std::uint64_t copy);
     // The last event of a copy.
     void tell_published(TableId table);
     // The next event of the table; nothing when stopped.
@@ -41,8 +45,10 @@ class CopyEvents {
     struct Place {
         std::vector<Told> told;
         bool is_published = false;
+        std::uint64_t copy = 0;
     };
     std::map<TableId, Place> places_;
+    std::uint64_t copies_ = 0;
 };
 
 }  // namespace walbrook

@@ -37,6 +37,9 @@ struct SourceTable {
     // table was copied, and since the snapshot of the copy that is under way. Empty: they did not.
     std::string other_rows;
     std::string other_rows_in_copy;
+    // Which copy that is, as TableState::attempt; 0: none is under way. Whoever looked may not know
+    // yet that it is the visible one now.
+    std::uint32_t attempt_in_copy = 0;
     // One row of `schema`: what rows that are older than a column hold there.
     std::shared_ptr<const RowBatch> existing;
     // Attribute numbers of columns for which that cannot be told.

@@ -376,7 +376,7 @@ void StreamThread::act(CoreAction& any) {
         flushes_.push_back(std::move(*flush));
         store_versions();
     } else if (const auto* holding = std::get_if<action::Holding>(&any)) {
-        parts_.copy_events.tell(holding->table);
+        parts_.copy_events.tell_holding(holding->table, holding->copy);
     } else if (const auto* published = std::get_if<action::Published>(&any)) {
         parts_.copy_events.tell_published(published->table);
     } else if (const auto* lost = std::get_if<action::CopyLost>(&any)) {

@@ -28,6 +28,7 @@ using std::chrono::seconds;
 
 constexpr seconds kQueryDeadline{60};
 constexpr milliseconds kWriterPoll{50};
+constexpr milliseconds kFlushPoll{20};
 // Of a standby, which waits for every transaction of the primary and for a record of it.
 constexpr std::chrono::minutes kStandbySnapshotDeadline{10};
 
@@ -109,6 +110,7 @@ Result<TableSchemaPtr> TableCopy::read_schema(Connection& connection,
 Status TableCopy::read_table(const std::stop_token& stop) {
     WALBROOK_TRY(catalog_, connect("copy", stop));
     const Deadline deadline = within(kQueryDeadline, stop);
+    seen_ = ++parts_.catalog_seen;  // Whoever looks from now on sees at least as much.
     WALBROOK_TRY(const std::optional<Publication> publication,
                  read_publication(*catalog_, deadline, parts_.config.publication_name));
     if (!publication) {
@@ -136,7 +138,6 @@ Status TableCopy::read_table(const std::stop_token& stop) {
     WALBROOK_TRY(schema_now_, read_schema(*catalog_, stop));
     WALBROOK_TRY(const WalPositions wal, read_wal_positions(*catalog_, deadline));
     read_at_ = wal.insert;
-    seen_ = ++parts_.catalog_seen;
     WALBROOK_RETURN_IF_ERROR(check_beside_others(tables));
     // A copy without rows would take the place of what was streamed.
     const bool is_visible = parts_.visible.contains(id_) || parts_.tables.was_published(id_);
@@ -177,9 +178,9 @@ Status TableCopy::check_beside_others(const std::vector<PublishedTable>& publish
 }
 
 Status TableCopy::hold(const std::stop_token& stop) {
-    parts_.copy_events.open(id_);
-    held_ = true;
     input::Hold hold;
+    hold.copy = parts_.copy_events.open(id_);
+    held_ = true;
     hold.schema = schema_now_;
     hold.partitions = partitions();
     hold.read_at = read_at_;
@@ -290,6 +291,7 @@ Result<SnapshotHolder> TableCopy::open_holder(const std::stop_token& stop) {
 }
 
 Status TableCopy::take_snapshot(const std::stop_token& stop) {
+    seen_ = ++parts_.catalog_seen;
     auto held = open_holder(stop);
     age_.emplace(parts_.snapshot_ages.begin(display_name_));
     if (!held) return refused_connection(std::move(held).error());
@@ -298,7 +300,6 @@ Status TableCopy::take_snapshot(const std::stop_token& stop) {
     const Deadline deadline = within(kQueryDeadline, stop);
     WALBROOK_TRY(shape_, read_shape(holder_->connection(), deadline, id_));
     WALBROOK_RETURN_IF_ERROR(compare_partitions());
-    seen_ = ++parts_.catalog_seen;
     WALBROOK_TRY(auto looks,
                  look_at_tables(holder_->connection(), deadline, std::span(&published_, 1)));
     if (const auto look = looks.find(id_); look != looks.end()) {
@@ -495,20 +496,18 @@ Status TableCopy::copy_ranges(const std::stop_token& stop) {
             parts_.destination.write_copy(CopyUnit{target_, index}, reader, stop));
         WALBROOK_FAILPOINT("copy.after_unit");
     }
-    return {};
+    return wait_until_flushed(connection, before_page_header(newest_position_), stop);
 }
 
 // A table that looks the same, with the same numbers of transactions in its catalog rows, was not
 // altered since, not even there and back.
 Status TableCopy::check_range(Connection& connection, const Deadline& deadline) {
     age_.emplace(parts_.snapshot_ages.begin(display_name_));
-    const std::uint64_t seen = ++parts_.catalog_seen;
     WALBROOK_TRY(const auto looks, look_at_tables(connection, deadline, std::span(&published_, 1)));
     const auto look = looks.find(id_);
     if (look == looks.end() || text_of(look->second) != looked_) {
         return Error(ErrorCode::aborted, "the table changed between the snapshots of its copy");
     }
-    seen_ = seen;
     return {};
 }
 
@@ -524,6 +523,26 @@ Status TableCopy::after_key_range(const KeyRange& range) {
     return Error(ErrorCode::internal, "the key of " + display_name_ + " is not in its schema");
 }
 
+// A commit with synchronous_commit=off is seen before it is flushed, and a crash of the server
+// takes it back; another transaction may then stand at its place in the log. The session saw the
+// snapshot: that it still answers shows that the server has not crashed since.
+Status TableCopy::wait_until_flushed(Connection& session, Lsn position,
+                                     const std::stop_token& stop) {
+    // What a standby has replayed it has flushed.
+    if (at_standby_) return {};
+    for (;;) {
+        WALBROOK_TRY(const WalPositions wal,
+                     read_wal_positions(session, within(kQueryDeadline, stop)));
+        if (wal.flush >= position) break;
+        parts_.tables.note(id_, "the copy waits until the source has flushed what it shows");
+        if (!sleep_for(kFlushPoll, stop)) {
+            return Error(ErrorCode::cancelled, "stopped while the source's flush was waited for");
+        }
+    }
+    parts_.tables.note(id_, {});
+    return {};
+}
+
 Status TableCopy::finish(const std::stop_token& stop) {
     if (in_ranges_) {
         // What the newest snapshot shows, the stream has to pass.
@@ -532,6 +551,8 @@ Status TableCopy::finish(const std::stop_token& stop) {
         target_ = std::make_shared<const CopyTarget>(std::move(target));
     } else {
         WALBROOK_RETURN_IF_ERROR(holder_->check(within(kQueryDeadline, stop)));
+        WALBROOK_RETURN_IF_ERROR(
+            wait_until_flushed(holder_->connection(), target_->position, stop));
         snapshots_ = holder_->shown();
     }
     WALBROOK_FAILPOINT("copy.before_finish");

@@ -53,6 +53,7 @@ class TableCopy {
     Status copy_units(std::vector<CopyUnitRange> units, const std::stop_token& stop);
     Status copy_unit(Connection& connection, const CopyUnitRange& range, std::uint32_t index,
                      std::uint64_t& step_blocks, const std::stop_token& stop);
+    Status wait_until_flushed(Connection& session, Lsn position, const std::stop_token& stop);
     Status finish(const std::stop_token& stop);
     Status wait_for_publish(const std::stop_token& stop);
     Result<TableSchemaPtr> read_schema(Connection& connection, const std::stop_token& stop) const;

@@ -1,0 +1,106 @@
+#include "pipeline/apply_core_testing.h"
+
+namespace walbrook {
+namespace {
+
+// What the catalog says may be ahead of the stream.
+class ApplyCoreNews : public ApplyCoreTest {
+ protected:
+    // t1 once it has a second column.
+    static TableSchemaPtr wider(std::uint32_t attempt = 0) {
+        auto schema = std::make_shared<TableSchema>(
+            *testing::TableMaker(1, "t1").key("id").column("more", {TypeKind::int64}).make());
+        for (ColumnSchema& column : schema->columns) {
+            column.type_oid = column.base_type_oid = kInt8;
+            EXPECT_TRUE(resolve_type(column));
+        }
+        schema->attempt = attempt;
+        return schema;
+    }
+    static TableSchemaPtr as_attempt(std::uint32_t attempt) {
+        auto schema = std::make_shared<TableSchema>(*table(1));
+        schema->attempt = attempt;
+        return schema;
+    }
+    // Versions that the flush in flight brings to the visible table.
+    std::vector<std::size_t> new_widths() {
+        std::vector<std::size_t> widths;
+        if (!flush_) return widths;
+        flush_->rewind();
+        for (;;) {
+            const auto item = flush_->next();
+            if (!item || *item == nullptr) return widths;
+            if (const auto* change = std::get_if<SchemaChange>(*item)) {
+                widths.push_back(change->to->columns.size());
+            }
+        }
+    }
+    void answer_with(SourceTable now, Lsn position) {
+        ASSERT_TRUE(question_);
+        const action::Describe asked = *std::exchange(question_, std::nullopt);
+        feed(input::Described{asked.request, TableId{1}, std::move(now), position});
+    }
+};
+
+// The look that answered for the old version knew the new one already, and no row of that ever
+// comes. What an earlier look told is no reason to forget it.
+TEST_F(ApplyCoreNews, AVersionWithoutRowsIsFollowedThoughItWasSeenTooEarly) {
+    answers_ = false;
+    start({table(1)});
+    SourceTable now;
+    now.schema = wider();
+    now.seen = 7;
+    feed(input::Changed{TableId{1}, now, {}, Lsn{1500}});
+    begin(1100);
+    relation(1);
+    insert(1, "1");
+    now.seen = 8;
+    answer_with(now, Lsn{1600});
+    commit(1100);
+    tick();
+    EXPECT_EQ(new_widths(), std::vector<std::size_t>());
+    ack();
+    feed(input::Keepalive{Lsn{1550}});
+    tick();
+    EXPECT_EQ(new_widths(), std::vector<std::size_t>());
+    feed(input::Keepalive{Lsn{1600}});
+    tick();
+    EXPECT_EQ(new_widths(), std::vector<std::size_t>{2});
+}
+
+// The store hears of a published copy later than the core: until then the look compares the rows
+// of the copy before.
+TEST_F(ApplyCoreNews, RowsOfAPublishedCopyAreComparedThoughTheStoreKnowsTheOnesBefore) {
+    answers_ = false;
+    start({as_attempt(2)});
+    SourceTable now;
+    now.schema = wider();
+    now.seen = 7;
+    now.attempt_in_copy = 2;
+    now.other_rows_in_copy = "its rows were rewritten";
+    begin(1100);
+    relation(1, 2);
+    insert(1, "1");
+    answer_with(now, Lsn{1200});
+    EXPECT_EQ(said_, std::vector<std::string>{"again 1 at 1000"});
+}
+
+TEST_F(ApplyCoreNews, RowsOfACopyThatIsUnderWaySayNothingOfTheVisibleOnes) {
+    answers_ = false;
+    start({as_attempt(1)});
+    SourceTable now;
+    now.schema = as_attempt(0);
+    now.seen = 7;
+    now.attempt_in_copy = 2;
+    now.other_rows_in_copy = "its rows were rewritten";
+    begin(1100);
+    relation(1);
+    insert(1, "1");
+    answer_with(now, Lsn{1200});
+    commit(1100);
+    tick();
+    EXPECT_EQ(flushed(), std::vector<std::string>{"t1 1"});
+}
+
+}  // namespace
+}  // namespace walbrook
