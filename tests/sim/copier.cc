@@ -1,5 +1,6 @@
 #include "sim/copier.h"
 
+#include "pipeline/error_policy.h"
 #include "walbrook/testing/rows.h"
 
 #include <fmt/format.h>
@@ -7,6 +8,7 @@
 #include <algorithm>
 #include <charconv>
 #include <memory>
+#include <stop_token>
 #include <utility>
 
 namespace walbrook::sim {
@@ -38,242 +40,302 @@ KeyPoint point(std::int64_t key) {
     return *key_point(column, 0);
 }
 
-}  // namespace
+TableId id_of(std::size_t table) { return {static_cast<std::uint32_t>(16'384 + table)}; }
 
-Copier::Copier(Random& random, Source& source, Destination& destination, Writer& writer,
-               std::deque<CoreInput>& inbox, Registry& registry, Bug bug)
-    : random_(random),
-      source_(source),
-      destination_(destination),
-      writer_(writer),
-      inbox_(inbox),
-      registry_(registry),
-      bug_(bug) {}
-
-void Copier::step(std::size_t table, std::int64_t now_ms, std::uint64_t give_up_per_mille) {
-    Copy& copy = copies_[table];
-    TableEntry& entry = registry_[table];
-    if ((copy.stage == Stage::held || copy.stage == Stage::copying) &&
-        random_.per_mille(give_up_per_mille)) {
-        return give_up(table, now_ms + 100);
-    }
-    switch (copy.stage) {
-        case Stage::none:
-            if (entry.phase == TablePhase::errored && entry.not_before_ms <= now_ms) {
-                entry.phase = TablePhase::queued;
-            }
-            if (entry.phase != TablePhase::queued || entry.not_before_ms > now_ms) return;
-            copy = {};
-            copy.stage = Stage::asked;
-            entry.phase = TablePhase::copying;
-            ++entry.attempt;
-            copy.in_ranges = key_column(table) && !entry.in_one_snapshot && random_.percent(50);
-            inbox_.push_back(input::Hold{
-                .schema = source_.schema_now(table),
-                .read_at = source_.insert_position(),
-                .range_attnum = copy.in_ranges ? range_attnum(table) : std::int16_t{0}});
-            return;
-        case Stage::asked:
-            return;
-        case Stage::held:
-            for (const std::size_t tx : copy.writers) {
-                if (!source_.has_ended(tx)) return;
-            }
-            if (!writer_.is_free()) return;
-            return take_snapshot(table);
-        case Stage::copying:
-            return write_unit(table, now_ms);
-        case Stage::publishing:
-            return;
-        case Stage::cleaning:
-            // What the core says of this attempt must not be taken for the next one's.
-            if (!writer_.is_free() || !inbox_.empty()) return;
-            if (copy.has_begun) {
-                expect(destination_.discard_copy(copy.target, {}), "discard a copy");
-            }
-            if (entry.phase != TablePhase::errored) {
-                entry.phase = TablePhase::queued;
-                entry.not_before_ms = copy.again_at_ms;
-            }
-            copy.stage = Stage::none;
-            return;
-    }
+TableSchemaPtr schema_of(const CatalogLook::Table& look, std::uint32_t attempt) {
+    TableSchema schema = *look.source.schema;
+    schema.attempt = attempt;
+    return std::make_shared<const TableSchema>(std::move(schema));
 }
 
-void Copier::take_snapshot(std::size_t table) {
+std::string text_of(const CatalogLook::Table& look) {
+    return look.look.definition + to_string(look.look.content);
+}
+
+}  // namespace
+
+void Copier::begin_one() {
+    const auto state = parts_.tables.take_due();
+    if (!state) return;
+    Copy& copy = copies_[Source::table_of(state->table.oid)];
+    const std::uint32_t failures = copy.failures;
+    copy = {};
+    copy.failures = failures;
+    copy.stage = Stage::reading;
+}
+
+void Copier::step(std::size_t table, std::uint64_t give_up_per_mille) {
     Copy& copy = copies_[table];
-    copy.snapshot = source_.take_snapshot();
+    if (copy.stage == Stage::none) return;
+    if (copy.stage == Stage::cleaning) return clean_up(table);
+    if ((copy.stage == Stage::held || copy.stage == Stage::copying) &&
+        parts_.random.per_mille(give_up_per_mille)) {
+        return give_up(table, Error(ErrorCode::unavailable, "planned"));
+    }
+    const bool has_session = copy.stage == Stage::held || copy.stage == Stage::copying;
+    const bool opens_one = copy.in_ranges && copy.stage == Stage::copying && copy.next_unit == 0;
+    if (opens_one) copy.incarnation = parts_.source.incarnation();
+    if (has_session && copy.incarnation != parts_.source.incarnation()) {
+        return give_up(table, Error(ErrorCode::unavailable, "the server is gone"));
+    }
+    Status status = advance(table);
+    if (!status) give_up(table, std::move(status).error());
+}
+
+Status Copier::advance(std::size_t table) {
+    Copy& copy = copies_[table];
+    switch (copy.stage) {
+        case Stage::reading:
+            return read_table(table);
+        case Stage::asked: {
+            const auto told = take_event(id_of(table));
+            if (!told) return {};
+            if (told->error) return *told->error;
+            copy.stage = Stage::held;
+            copy.writers = parts_.source.writers_of(table);
+            if (parts_.bug == Bug::skips_writer_wait) copy.writers.clear();
+            return {};
+        }
+        case Stage::held:
+            for (const std::size_t tx : copy.writers) {
+                if (!parts_.source.has_ended(tx)) return {};
+            }
+            return parts_.is_writer_free() ? take_snapshot(table) : Status();
+        case Stage::copying:
+            if (const auto lost = parts_.events.lost(id_of(table))) return *lost;
+            return write_unit(table);
+        case Stage::publishing: {
+            const auto told = take_event(id_of(table));
+            if (!told) return {};
+            if (told->error) return *told->error;
+            copy.stage = Stage::published;
+            return {};
+        }
+        case Stage::published:
+            // Only now the store knows, and whoever stops the table meanwhile has waited.
+            expect(parts_.tables.move(id_of(table), PhaseEvent::published), "say published");
+            parts_.events.close(id_of(table));
+            if (copy.in_ranges && copy.snapshots.ranges() > 1) ++published_in_ranges_;
+            copy = {};
+            parts_.tables.give_back(id_of(table), std::chrono::milliseconds(0));
+            return {};
+        case Stage::none:
+        case Stage::cleaning:
+            break;
+    }
+    return {};
+}
+
+Status Copier::read_table(std::size_t table) {
+    Copy& copy = copies_[table];
+    const TableId id = id_of(table);
+    copy.incarnation = parts_.source.incarnation();
+    const Source::Snapshot snapshot = parts_.source.take_snapshot();
+    const CatalogLook::Table look = look_at(parts_.source, snapshot, table);
+    copy.schema_now = schema_of(look, parts_.tables.get(id).attempt);
+    copy.seen = parts_.catalog.next_look();
+    const bool has_ranges = !copy.schema_now->key_columns().empty() && key_column(table) &&
+                            parts_.tables.may_copy_in_ranges(id);
+    copy.in_ranges =
+        has_ranges && (parts_.tables.copies_in_ranges(id) || parts_.random.percent(50));
+    WALBROOK_RETURN_IF_ERROR(parts_.tables.move(id, PhaseEvent::copy_started));
+    const std::uint64_t number = parts_.events.open(id);
+    copy.is_held = true;
+    copy.stage = Stage::asked;
+    parts_.inbox.push_back(
+        input::Hold{.schema = copy.schema_now,
+                    .read_at = snapshot.insert_position,
+                    .seen = copy.seen,
+                    .range_attnum = copy.in_ranges ? range_attnum(table) : std::int16_t{0},
+                    .copy = number});
+    return {};
+}
+
+Status Copier::take_snapshot(std::size_t table) {
+    Copy& copy = copies_[table];
+    const TableId id = id_of(table);
+    copy.snapshot = parts_.source.take_snapshot();
     copy.xids = parse(copy.snapshot.text);
-    if (bug_ == Bug::ignores_in_progress) {
+    if (parts_.bug == Bug::ignores_in_progress) {
         copy.xids = parse(fmt::format("{0}:{0}:", copy.xids.xmax()));
     }
-    copy.filenode = source_.filenode_seen_by(copy.snapshot, table);
-    CopyTarget target{source_.schema_seen_by(copy.snapshot, table), registry_[table].attempt,
-                      copy.snapshot.insert_position};
-    if (bug_ == Bug::publishes_too_early) target.position = {};
+    copy.version = parts_.source.version_seen_by(copy.snapshot, table);
+    const CatalogLook::Table look = look_at(parts_.source, copy.snapshot, table);
+    copy.seen = parts_.catalog.next_look();
+    copy.looked = text_of(look);
+    parts_.tables.set_copy_content(id, to_string(look.look.content));
+    const std::uint32_t attempt = parts_.tables.get(id).attempt;
+    CopyTarget target{schema_of(look, attempt), attempt, copy.snapshot.insert_position};
+    if (parts_.bug == Bug::publishes_too_early) target.position = {};
     copy.target = std::make_shared<const CopyTarget>(std::move(target));
     if (copy.in_ranges) {
+        if (!(*copy.target->schema == *copy.schema_now)) {
+            return Error(ErrorCode::aborted, "the table changed before the snapshots of its copy");
+        }
         // Of few and near keys, as of the accounts, and of many.
-        const std::uint64_t keys_max = random_.percent(50) ? 8 : 60;
-        for (std::uint64_t i = random_.between(1, 4); i > 0; --i) {
-            copy.bounds.push_back(static_cast<std::int64_t>(random_.below(keys_max)));
+        const std::uint64_t keys_max = parts_.random.percent(50) ? 8 : 60;
+        for (std::uint64_t i = parts_.random.between(1, 4); i > 0; --i) {
+            copy.bounds.push_back(static_cast<std::int64_t>(parts_.random.below(keys_max)));
         }
         std::sort(copy.bounds.begin(), copy.bounds.end());
         copy.bounds.erase(std::unique(copy.bounds.begin(), copy.bounds.end()), copy.bounds.end());
         copy.snapshots = CopySnapshots::in_ranges_of(range_attnum(table));
         copy.units.resize(copy.bounds.size() + 1);
-        expect(destination_.begin_copy(copy.target, {}), "begin a copy");
-        copy.has_begun = true;
-        copy.stage = Stage::copying;
-        return;
+    } else {
+        copy.units.resize(parts_.random.between(1, 4));
+        for (auto& [row, values] : parts_.source.rows_seen_by(copy.snapshot, table)) {
+            copy.units[row % copy.units.size()].push_back(values);
+        }
     }
-    copy.units.resize(random_.between(1, 4));
-    for (auto& [row, values] : source_.rows_seen_by(copy.snapshot, table)) {
-        copy.units[row % copy.units.size()].push_back(values);
-    }
-    expect(destination_.begin_copy(copy.target, {}), "begin a copy");
+    expect(parts_.lake.begin_copy(copy.target, {}), "begin a copy");
     copy.has_begun = true;
     copy.stage = Stage::copying;
+    return {};
+}
+
+// UnitReader::lock_and_compare() and copy_statement(): the files must be those of the snapshot,
+// the columns be there by number, and the table be called as before.
+Status Copier::check_storage(std::size_t table) const {
+    const Copy& copy = copies_[table];
+    const VersionPtr now = parts_.source.version_now(table);
+    if (now->file != copy.version->file || now->schema->name != copy.schema_now->name) {
+        return Error(ErrorCode::aborted, "the table was rewritten, truncated or renamed");
+    }
+    for (const ColumnSchema& column : copy.target->schema->columns) {
+        const bool is_there = std::any_of(
+            now->schema->columns.begin(), now->schema->columns.end(), [&](const auto& other) {
+                return other.attnum == column.attnum && other.type_oid == column.type_oid &&
+                       other.typmod == column.typmod;
+            });
+        if (!is_there) return Error(ErrorCode::aborted, "a column was dropped or changed");
+    }
+    return {};
 }
 
 // A range in a transaction of its own: no lock is waited for, and a file that is not the
 // snapshot's means that the rows are gone.
-void Copier::write_unit(std::size_t table, std::int64_t now_ms) {
+Status Copier::write_unit(std::size_t table) {
     Copy& copy = copies_[table];
-    if (copy.next_unit == copy.units.size()) return finish(table);
+    if (copy.next_unit == copy.units.size()) {
+        return parts_.is_writer_free() ? finish(table) : Status();
+    }
     // Time for changes between the snapshots.
-    if (copy.in_ranges && random_.percent(80)) return;
-    if (source_.is_locked_exclusively(table)) return;
-    if (source_.filenode_now(table) != copy.filenode) return give_up(table, now_ms);
-    if (copy.in_ranges && !read_range(table)) return give_up(table, now_ms);
+    if (copy.in_ranges && parts_.random.percent(80)) return {};
+    if (parts_.source.is_locked_exclusively(table)) return {};
+    WALBROOK_RETURN_IF_ERROR(check_storage(table));
+    if (copy.in_ranges) WALBROOK_RETURN_IF_ERROR(read_range(table));
     testing::TestReader reader(copy.target->schema);
     const std::vector<Values>& rows = copy.units[copy.next_unit];
-    const std::size_t half = rows.size() / 2;
-    reader.add(testing::make_rows(
-        copy.target->schema, {rows.begin(), rows.begin() + static_cast<std::ptrdiff_t>(half)}));
+    const auto half = static_cast<std::ptrdiff_t>(rows.size() / 2);
+    reader.add(testing::make_rows(copy.target->schema, {rows.begin(), rows.begin() + half}));
     const CopyUnit unit{copy.target, static_cast<std::uint32_t>(copy.next_unit)};
-    if (random_.percent(5)) {
+    if (parts_.random.percent(5)) {
         // The connection breaks in the middle: nothing is written, the unit comes again.
         reader.fail_at_end(Error(ErrorCode::unavailable, "planned"));
-        if (destination_.write_copy(unit, reader, {})) throw Violation("half a unit was taken");
-        return;
+        if (parts_.lake.write_copy(unit, reader, {})) throw Violation("half a unit was taken");
+        return {};
     }
-    reader.add(testing::make_rows(copy.target->schema,
-                                  {rows.begin() + static_cast<std::ptrdiff_t>(half), rows.end()}));
-    expect(destination_.write_copy(unit, reader, {}), "write a copy");
+    reader.add(testing::make_rows(copy.target->schema, {rows.begin() + half, rows.end()}));
+    expect(parts_.lake.write_copy(unit, reader, {}), "write a copy");
     if (copy.in_ranges) {
         std::optional<KeyPoint> up_to;
         if (copy.next_unit < copy.bounds.size()) up_to = point(copy.bounds[copy.next_unit]);
-        if (copy.next_unit == 0 || bug_ != Bug::asks_one_snapshot) {
+        if (copy.next_unit == 0 || parts_.bug != Bug::asks_one_snapshot) {
             copy.xids = parse(copy.snapshot.text);
         }
         expect(copy.snapshots.add(up_to, copy.xids), "add a range");
     }
     ++copy.next_unit;
+    return {};
 }
 
-// The next range under a snapshot of its own. False if the table is another one than before.
-bool Copier::read_range(std::size_t table) {
+// The next range under a snapshot of its own, which must show the table as it was.
+Status Copier::read_range(std::size_t table) {
     Copy& copy = copies_[table];
     const std::size_t range = copy.next_unit;
-    const Source::Snapshot snapshot = source_.take_snapshot();
-    if (source_.filenode_seen_by(snapshot, table) != copy.filenode ||
-        source_.schema_seen_by(snapshot, table) != copy.target->schema) {
-        return false;
+    const Source::Snapshot snapshot = parts_.source.take_snapshot();
+    if (text_of(look_at(parts_.source, snapshot, table)) != copy.looked) {
+        return Error(ErrorCode::aborted, "the table changed between the snapshots of its copy");
     }
     copy.units[range].clear();
-    for (auto& [row, values] : source_.rows_seen_by(snapshot, table)) {
+    for (auto& [row, values] : parts_.source.rows_seen_by(snapshot, table)) {
         std::int64_t key = number(*values[*key_column(table)]);
-        if (bug_ == Bug::ranges_of_places) key = static_cast<std::int64_t>(row % 60);
+        if (parts_.bug == Bug::ranges_of_places) key = static_cast<std::int64_t>(row % 60);
         const bool is_behind = range > 0 && key <= copy.bounds[range - 1];
         const bool is_beyond = range < copy.bounds.size() && key > copy.bounds[range];
         if (!is_behind && !is_beyond) copy.units[range].push_back(values);
     }
     copy.snapshot = snapshot;
-    return true;
+    return {};
 }
 
-void Copier::finish(std::size_t table) {
+Status Copier::finish(std::size_t table) {
     Copy& copy = copies_[table];
-    if (!writer_.is_free()) return;
-    if (copy.in_ranges && bug_ != Bug::publishes_too_early) {
+    // TableCopy::wait_until_flushed()
+    if (parts_.source.flushed() < copy.snapshot.insert_position) return {};
+    if (copy.in_ranges && parts_.bug != Bug::publishes_too_early) {
         CopyTarget target = *copy.target;
         target.position = copy.snapshot.insert_position;
         copy.target = std::make_shared<const CopyTarget>(std::move(target));
     }
-    expect(destination_.finish_copy(copy.target, {}), "finish a copy");
-    if (copy.in_ranges) {
-        inbox_.push_back(input::CopyDone{copy.target, copy.snapshots});
-    } else {
-        inbox_.push_back(input::CopyDone{copy.target, copy.xids});
-    }
-    registry_[table].phase = TablePhase::catching_up;
+    expect(parts_.lake.finish_copy(copy.target, {}), "finish a copy");
+    WALBROOK_RETURN_IF_ERROR(parts_.tables.move(id_of(table), PhaseEvent::copy_finished));
+    CopySnapshots shown = copy.in_ranges ? copy.snapshots : CopySnapshots(copy.xids);
+    parts_.inbox.push_back(input::CopyDone{copy.target, std::move(shown), copy.seen});
     copy.stage = Stage::publishing;
+    return {};
 }
 
-void Copier::give_up(std::size_t table, std::int64_t again_at_ms) {
+std::optional<CopyEvents::Told> Copier::take_event(TableId table) {
+    std::stop_source now;
+    now.request_stop();
+    return parts_.events.wait(table, now.get_token());
+}
+
+// TableCopy::clean_up(), of which the second half waits for the writer.
+void Copier::give_up(std::size_t table, Error error) {
     Copy& copy = copies_[table];
-    inbox_.push_back(input::CopyAbandoned{{static_cast<std::uint32_t>(16'384 + table)}});
+    if (copy.in_ranges && error.code() == ErrorCode::aborted) {
+        parts_.tables.lose_ranges(id_of(table), false);
+    }
+    if (copy.is_held) parts_.inbox.push_back(input::CopyAbandoned{id_of(table)});
+    copy.error = std::move(error);
     copy.stage = Stage::cleaning;
-    copy.again_at_ms = again_at_ms;
 }
 
-void Copier::on_holding(TableId id) {
-    const std::size_t table = Source::table_of(id.oid);
+// And CopyWorkers::settle().
+void Copier::clean_up(std::size_t table) {
     Copy& copy = copies_[table];
-    if (copy.stage == Stage::cleaning) return;
-    if (copy.stage != Stage::asked) throw Violation("a hold that nobody asked for");
-    copy.stage = Stage::held;
-    copy.writers = source_.writers_of(table);
-    if (bug_ == Bug::skips_writer_wait) copy.writers.clear();
-}
-
-void Copier::on_published(TableId id) {
-    const std::size_t table = Source::table_of(id.oid);
-    Copy& copy = copies_[table];
-    // Whoever gave up at the same moment: the core follows the table, and the record in
-    // the destination says ready.
-    if (copy.stage != Stage::publishing) {
-        throw Violation(fmt::format("table {} is published while {}", table, describe(table)));
+    const TableId id = id_of(table);
+    if (copy.has_begun && !parts_.is_writer_free()) return;
+    if (copy.has_begun) expect(parts_.lake.discard_copy(copy.target, {}), "discard a copy");
+    parts_.events.close(id);
+    const Reaction reaction = reaction_to(copy.error->code());
+    if (reaction == Reaction::stop) throw Violation("a copy ends: " + copy.error->message());
+    const TablePhase phase = parts_.tables.get(id).phase;
+    if (reaction == Reaction::error_table) {
+        expect(parts_.tables.fail(id, *copy.error, Lsn{}), "fail a table");
+    } else if (phase != TablePhase::queued) {
+        expect(parts_.tables.copy_again(id, copy.error->message()), "copy a table again");
     }
-    copy.stage = Stage::none;
-    if (copy.in_ranges && copy.snapshots.ranges() > 1) ++published_in_ranges_;
-    registry_[table].phase = TablePhase::ready;
-    registry_[table].in_one_snapshot = false;
-}
-
-void Copier::on_lost(const action::CopyLost& lost, std::int64_t now_ms) {
-    const std::size_t table = Source::table_of(lost.table.oid);
-    registry_[table].in_one_snapshot = lost.in_one_snapshot;
-    const Stage stage = copies_[table].stage;
-    if (stage == Stage::none || stage == Stage::asked) {
-        throw Violation("a copy was lost that nobody made");
-    }
-    if (stage != Stage::cleaning) give_up(table, now_ms + 50);
-}
-
-void Copier::on_stopped(const action::TableStopped& stopped, std::int64_t now_ms) {
-    const std::size_t table = Source::table_of(stopped.table.oid);
-    if (is_open(table)) {
-        if (copies_[table].stage != Stage::cleaning) give_up(table, now_ms + 50);
-        return;
-    }
-    TableEntry& entry = registry_[table];
-    if (entry.phase != TablePhase::ready) throw Violation("a table stopped that was not ready");
-    entry.phase = stopped.copy_again ? TablePhase::queued : TablePhase::errored;
-    entry.not_before_ms = stopped.copy_again ? now_ms : now_ms + 300;
+    const std::uint32_t failures = std::min(copy.failures + 1, 5U);
+    copy = {};
+    copy.failures = failures;
+    parts_.tables.give_back(id, std::chrono::milliseconds(50U << failures));
 }
 
 bool Copier::is_copy_gone(TableId id) const {
-    const Copy& copy = copies_[Source::table_of(id.oid)];
-    return copy.stage != Stage::publishing;
+    const Stage stage = copies_[Source::table_of(id.oid)].stage;
+    return stage != Stage::publishing && stage != Stage::published;
 }
 
 std::string Copier::describe(std::size_t table) const {
-    static constexpr std::array names{"none", "asked", "held", "copying", "publishing", "cleaning"};
-    return fmt::format("{} (phase {}, attempt {})",
-                       names[static_cast<std::size_t>(copies_[table].stage)],
-                       name_of(registry_[table].phase), registry_[table].attempt);
+    static constexpr std::array names{"none",    "reading",    "asked",     "held",
+                                      "copying", "publishing", "published", "cleaning"};
+    const TableState state = parts_.tables.get(id_of(table));
+    return fmt::format("{} (phase {}, attempt {}: {})",
+                       names[static_cast<std::size_t>(copies_[table].stage)], name_of(state.phase),
+                       state.attempt, state.reason);
 }
 
 }  // namespace walbrook::sim

@@ -1,12 +1,18 @@
 #pragma once
 
+#include "sim/random.h"
 #include "sim/source.h"
 #include "walbrook/destination.h"
+#include "walbrook/destinations.h"
 
 #include <array>
+#include <functional>
+#include <memory>
 #include <optional>
 #include <stdexcept>
 #include <string>
+#include <utility>
+#include <vector>
 
 namespace walbrook::sim {
 
@@ -16,18 +22,19 @@ class Violation : public std::runtime_error {
     using std::runtime_error::runtime_error;
 };
 
-// Mistakes that the harness makes on purpose: each must be found.
+// Mistakes that the harness makes on purpose, in what it does instead of the threads of the
+// product. Those in the product's own code are in bugs.cmake.
 enum class Bug {
     none,
-    skips_writer_wait,      // Takes the snapshot while transactions from before the hold run.
-    ignores_in_progress,    // Takes everything below xmax for visible.
-    publishes_too_early,    // Does not wait until the stream has passed the snapshot.
-    confirms_too_early,     // Tells the server what was received instead of what is durable.
-    repeats_unknown_flush,  // Applies a flush again after a lost answer.
-    forgets_position,       // Starts again from what the server confirmed alone.
-    asks_one_snapshot,      // Takes the first snapshot of a copy in ranges for that of all.
-    ranges_of_places,       // Makes ranges of where rows are instead of the key.
-    cuts_too_late,          // Names a later position than that of the snapshot.
+    skips_writer_wait,    // Takes the snapshot while transactions from before the hold run.
+    ignores_in_progress,  // Takes everything below xmax for visible.
+    publishes_too_early,  // Does not wait until the stream has passed the snapshot.
+    confirms_too_early,   // Tells the server what was received instead of what is durable.
+    forgets_position,     // Starts again from what the server confirmed alone.
+    asks_one_snapshot,    // Takes the first snapshot of a copy in ranges for that of all.
+    ranges_of_places,     // Makes ranges of where rows are instead of the key.
+    cuts_too_late,        // Names a later position than that of the snapshot.
+    in_product,           // Of the product, which was built with it.
 };
 
 // What the destination holds, as told by the flushes that landed.
@@ -35,10 +42,71 @@ struct LakeTable {
     std::optional<TablePhase> phase;
     Lsn frozen_at;            // Unless ready: how far the visible rows go.
     bool is_visible = false;  // It was published once.
+    TableSchemaPtr schema;    // Of the visible rows,
+    TableSchemaPtr shadow;    // and of those that are being copied.
 };
 struct LakeView {
     Lsn position;
     std::array<LakeTable, kTables> tables;
+};
+
+struct LakeFaults {
+    std::uint64_t unavailable_per_mille = 0;  // Nothing landed; tried again.
+    std::uint64_t lost_answer_per_mille = 0;  // Landed or not: the answer did not come.
+    std::uint64_t refusal_per_mille = 0;      // One table's changes are refused.
+};
+
+// A lake in memory whose answers may get lost; notes what landed.
+class FaultyLake final : public Destination {
+ public:
+    FaultyLake(Random& random, std::shared_ptr<MemoryLake> lake, LakeView& view,
+               const LakeFaults& faults)
+        : random_(random),
+          inner_(MemoryDestination::create(std::move(lake))),
+          view_(view),
+          faults_(faults) {}
+
+    std::string_view name() const override { return inner_->name(); }
+    Capabilities capabilities() const override { return inner_->capabilities(); }
+    std::vector<std::string> refusals(const std::vector<TableSchemaPtr>& tables) const override {
+        return inner_->refusals(tables);
+    }
+    Result<Recovered> open(const PipelineIdentity& who, std::stop_token stop) override {
+        return inner_->open(who, std::move(stop));
+    }
+    Status begin_copy(const CopyTargetPtr& copy, std::stop_token stop) override;
+    Status write_copy(const CopyUnit& unit, RowReader& rows, std::stop_token stop) override {
+        return inner_->write_copy(unit, rows, std::move(stop));
+    }
+    Status finish_copy(const CopyTargetPtr& copy, std::stop_token stop) override {
+        return inner_->finish_copy(copy, std::move(stop));
+    }
+    Status discard_copy(const CopyTargetPtr& copy, std::stop_token stop) override {
+        return inner_->discard_copy(copy, std::move(stop));
+    }
+    Result<Ack> apply(Flush& flush, Ack required, std::stop_token stop) override;
+    Result<Lsn> read_position(std::stop_token stop) override;
+    Status maintain(std::stop_token) override { return {}; }
+    Status close() override { return inner_->close(); }
+
+    std::vector<MemoryDestination::Row> rows(const TableSchema& table) const {
+        return inner_->read(table.schema, table.name)
+            .value_or(std::vector<MemoryDestination::Row>());
+    }
+    // Since it was last asked.
+    bool has_landed() { return std::exchange(landed_, false); }
+    // Asked about a refusal that nobody planned: true if the table's copy is gone.
+    std::function<bool(TableId)> is_copy_gone;
+
+ private:
+    Result<Ack> land(Flush& flush);
+    std::optional<Error> refuse_one(Flush& flush);
+
+    Random& random_;
+    const std::unique_ptr<MemoryDestination> inner_;
+    LakeView& view_;
+    const LakeFaults& faults_;
+    bool landed_ = false;
 };
 
 }  // namespace walbrook::sim

@@ -8,14 +8,12 @@ namespace walbrook::sim {
 // the distributions of the standard library do not promise. (splitmix64)
 class Random {
  public:
-    explicit Random(std::uint64_t seed) : state_(seed * 0x9E37'79B9'7F4A'7C15ULL + 1) {}
+    // Scrambled: neighbours would else draw the same numbers, one of them a step behind.
+    explicit Random(std::uint64_t seed) : state_(scramble(seed + 1)) {}
 
     std::uint64_t next() {
         state_ += 0x9E37'79B9'7F4A'7C15ULL;
-        std::uint64_t z = state_;
-        z = (z ^ (z >> 30)) * 0xBF58'476D'1CE4'E5B9ULL;
-        z = (z ^ (z >> 27)) * 0x94D0'49BB'1331'11EBULL;
-        return z ^ (z >> 31);
+        return scramble(state_);
     }
     // In [0, n); n > 0.
     std::uint64_t below(std::uint64_t n) { return next() % n; }
@@ -31,6 +29,12 @@ class Random {
     }
 
  private:
+    static std::uint64_t scramble(std::uint64_t z) {
+        z = (z ^ (z >> 30)) * 0xBF58'476D'1CE4'E5B9ULL;
+        z = (z ^ (z >> 27)) * 0x94D0'49BB'1331'11EBULL;
+        return z ^ (z >> 31);
+    }
+
     std::uint64_t state_;
 };
 

@@ -1,8 +1,5 @@
 #include "sim/source.h"
 
-#include "base/check.h"
-#include "decode/type_table.h"
-
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -13,54 +10,7 @@
 namespace walbrook::sim {
 namespace {
 
-constexpr std::uint32_t kInt8 = 20;
-constexpr std::uint32_t kText = 25;
-constexpr std::size_t kBlob = 2;      // Where items and pairs keep their large value.
 constexpr int kHugeChanges = 20'000;  // More than the core takes over in one step.
-
-ColumnSchema make_column(std::string name, std::uint32_t type, std::size_t number, bool is_key) {
-    ColumnSchema column;
-    column.name = std::move(name);
-    column.attnum = static_cast<std::int16_t>(number);
-    column.type_oid = column.base_type_oid = type;
-    column.type_name = type == kInt8 ? "bigint" : "text";
-    column.nullable = !is_key;
-    column.in_identity = is_key;
-    WALBROOK_CHECK(resolve_type(column).ok());
-    return column;
-}
-
-TableSchema make_schema(std::size_t table, ReplicaIdentity ledger_identity) {
-    struct Shape {
-        const char* name;
-        ReplicaIdentity identity;
-        std::vector<std::pair<const char*, std::uint32_t>> columns;
-    };
-    using enum ReplicaIdentity;
-    static const std::array<Shape, kTables> shapes{{
-        {"checking", default_key, {{"id", kInt8}, {"balance", kInt8}}},
-        {"savings", default_key, {{"id", kInt8}, {"balance", kInt8}}},
-        {"ledger", default_key, {{"client", kInt8}, {"n", kInt8}, {"amount", kInt8}}},
-        {"items", default_key, {{"id", kInt8}, {"v", kInt8}, {"blob", kText}}},
-        {"bag", full, {{"a", kInt8}, {"b", kText}}},
-        {"pairs", index, {{"v", kInt8}, {"code", kInt8}, {"blob", kText}}},
-    }};
-    TableSchema schema;
-    schema.id = {static_cast<std::uint32_t>(16'384 + table)};
-    schema.schema = "public";
-    schema.name = shapes[table].name;
-    schema.replica_identity = table == kLedger ? ledger_identity : shapes[table].identity;
-    const auto key = key_column(table);
-    for (const auto& [name, type] : shapes[table].columns) {
-        const std::size_t i = schema.columns.size();
-        schema.columns.push_back(make_column(name, type, i + 1, key == i));
-        if (schema.replica_identity == default_key && key == i) {
-            schema.columns.back().key_position = 1;
-        }
-        if (schema.replica_identity == full) schema.columns.back().in_identity = true;
-    }
-    return schema;
-}
 
 std::int64_t number(const std::optional<std::string>& text) {
     std::int64_t value = 0;
@@ -70,18 +20,6 @@ std::int64_t number(const std::optional<std::string>& text) {
 
 }  // namespace
 
-std::optional<std::size_t> key_column(std::size_t table) {
-    switch (table) {
-        case kLedger:
-        case kBag:
-            return std::nullopt;
-        case kPairs:
-            return 1;
-        default:
-            return 0;
-    }
-}
-
 Source::Source(Random& random, SourceOptions options)
     : random_(random),
       options_(options),
@@ -90,8 +28,7 @@ Source::Source(Random& random, SourceOptions options)
       next_xid_(options.first_xid),
       latest_completed_(options.first_xid - 1) {
     for (std::size_t t = 0; t < kTables; ++t) {
-        tables_[t].schemas.push_back(
-            std::make_shared<const TableSchema>(make_schema(t, options_.ledger_identity)));
+        tables_[t].first = tables_[t].version = first_version(t, options_.ledger_identity);
     }
     // What was there before the slot: one transaction.
     begin(0);
@@ -117,6 +54,7 @@ void Source::step() {
     const std::size_t client = random_.below(options_.clients);
     time_us_ += static_cast<std::int64_t>(random_.below(1000));
     if (random_.percent(5)) log({});
+    if (random_.percent(3)) flush();
     if (!open_[client]) return begin(client);
     const std::size_t tx = *open_[client];
     if (txs_[tx].state == Tx::State::in_window) return end(tx);
@@ -132,9 +70,7 @@ void Source::begin(std::size_t client) {
     tx.is_large = random_.per_mille(options_.large_per_mille);
     tx.is_transfers = !tx.is_large && random_.percent(50);
     tx.planned = static_cast<int>(tx.is_large ? random_.between(15, 80) : random_.between(1, 5));
-    if (random_.per_mille(options_.alter_per_mille) && txs_.size() > 1) {
-        alter(txs_.size() - 1);
-    } else if (options_.has_huge && !huge_done_ && txs_.size() > 25) {
+    if (options_.has_huge && !huge_done_ && txs_.size() > 25) {
         huge_done_ = true;
         fill_huge(txs_.size() - 1);
     }
@@ -194,6 +130,7 @@ void Source::transfer(std::size_t index) {
 
 void Source::fill(std::size_t index) {
     if (random_.per_mille(options_.truncate_per_mille)) return truncate(index);
+    if (random_.per_mille(options_.alter_per_mille)) return alter(index);
     const std::size_t table = random_.between(kItems, kPairs);
     if (!may_write(index, table)) return;
     const std::uint64_t dice = random_.below(100);
@@ -213,6 +150,10 @@ void Source::fill(std::size_t index) {
         if (next) values[*key] = *next;
     }
     if (dice % 2 == 0) values[key ? kBlob : 1] = some_text();
+    const std::size_t extras = values.size() - first_extra(table);
+    if (extras > 0 && random_.percent(50)) {
+        values[first_extra(table) + random_.below(extras)] = std::to_string(random_.below(10));
+    }
     update(index, table, *row, std::move(values));
 }
 
@@ -236,36 +177,34 @@ void Source::truncate(std::size_t index) {
     op.kind = OpKind::truncate;
     for (std::size_t t = kItems; t <= kPairs; ++t) {
         if (!may_lock_exclusively(index, t) || !random_.percent(60)) continue;
-        op.tables.push_back(t);
-        op.versions.push_back(tables_[t].version);
-        op.truncated.push_back(std::exchange(tables_[t].rows, {}));
-        tables_[t].exclusive = index;
+        Table& table = tables_[t];
+        const VersionPtr after = with_file(*table.version, next_version_++, false);
+        op.steps.push_back(
+            {t, table.version, after, std::make_shared<const Rows>(std::exchange(table.rows, {}))});
+        table.version = after;
+        table.exclusive = index;
         txs_[index].touched.insert(t);
     }
-    if (op.tables.empty()) return;
-    op.table = op.tables.front();
-    op.version = tables_[op.table].version;
+    if (op.steps.empty()) return;
+    op.table = op.steps.front().table;
     write(index, std::move(op));
 }
 
-// ADD COLUMN, the whole transaction.
 void Source::alter(std::size_t index) {
-    const std::size_t table = random_.percent(50) ? kItems : kPairs;
-    if (tables_[table].version == 3 || !may_lock_exclusively(index, table)) return;
-    txs_[index].planned = 0;
-    Table& target = tables_[table];
-    target.exclusive = index;
-    TableSchema schema = *target.schemas[target.version];
-    const std::size_t n = schema.columns.size() + 1;
-    schema.columns.push_back(make_column(fmt::format("extra{}", n), kInt8, n, false));
-    target.schemas.resize(target.version + 1);
-    target.schemas.push_back(std::make_shared<const TableSchema>(std::move(schema)));
-    ++target.version;
-    for (auto& [row, values] : target.rows) values.emplace_back();
+    const std::size_t t = random_.between(kItems, kPairs);
+    if (!may_lock_exclusively(index, t)) return;
+    Table& table = tables_[t];
+    const auto alter = some_alter(random_, t, *table.version);
+    if (!alter) return;
+    table.exclusive = index;
+    const VersionPtr after = altered(random_, t, *table.version, *alter, next_version_++);
     Op op;
     op.kind = OpKind::alter;
-    op.table = table;
-    op.version = target.version;
+    op.table = t;
+    op.alter = *alter;
+    op.steps.push_back({t, table.version, after, std::make_shared<const Rows>(table.rows)});
+    table.version = after;
+    for (auto& [row, values] : table.rows) reshape(*alter, row, values);
     write(index, std::move(op));
 }
 
@@ -275,7 +214,7 @@ void Source::roll_back_to(std::size_t index, const Tx::Savepoint& savepoint) {
     Tx& tx = txs_[index];
     const bool wrote = tx.ops.size() > savepoint.ops;
     while (tx.ops.size() > savepoint.ops) {
-        undo(tx.ops.back());
+        undo(*tx.ops.back());
         tx.ops.pop_back();
     }
     tx.ledger_rows = savepoint.ledger_rows;
@@ -298,13 +237,11 @@ void Source::undo(const Op& op) {
             table.rows[op.row] = op.before;
             break;
         case OpKind::truncate:
-            for (std::size_t i = 0; i < op.tables.size(); ++i) {
-                tables_[op.tables[i]].rows = op.truncated[i];
-            }
-            break;
         case OpKind::alter:
-            --table.version;
-            for (auto& [row, values] : table.rows) values.pop_back();
+            for (const Step& step : op.steps) {
+                tables_[step.table].rows = *step.rows;
+                tables_[step.table].version = step.before;
+            }
             break;
     }
 }
@@ -325,6 +262,11 @@ void Source::commit(std::size_t index) {
     tx.end_lsn = wal_.back().end;
     tx.commit_time_us = time_us_;
     commits_.push_back(index);
+    for (const Op* op : tx.ops) {
+        if (op->steps.empty()) committed_[op->table].push_back({index, op});
+        for (const Step& step : op->steps) committed_[step.table].push_back({index, op});
+    }
+    if (!random_.percent(options_.async_percent)) flush();
     tx.state = Tx::State::in_window;
     if (!random_.percent(options_.window_percent)) end(index);
 }
@@ -333,7 +275,7 @@ void Source::abort(std::size_t index) {
     Tx& tx = txs_[index];
     tx.owed = 0;
     while (!tx.ops.empty()) {
-        undo(tx.ops.back());
+        undo(*tx.ops.back());
         tx.ops.pop_back();
     }
     if (tx.xid != 0) {
@@ -361,7 +303,7 @@ void Source::end(std::size_t index) {
     open_[tx.client].reset();
 }
 
-void Source::settle() {
+void Source::end_all() {
     for (std::size_t client = 0; client < options_.clients; ++client) {
         while (open_[client]) {
             const std::size_t tx = *open_[client];
@@ -374,19 +316,92 @@ void Source::settle() {
             }
         }
     }
-    begin(0);
-    const std::size_t tx = *open_[0];
-    if (tables_[kItems].exclusive != tx && tables_[kPairs].exclusive != tx) {
-        for (const std::size_t t : {kItems, kPairs}) {
-            insert(tx, t, new_row(t, std::to_string(next_key_++)));
+    flush();
+}
+
+void Source::settle() {
+    end_all();
+    log({});
+    flush();
+}
+
+// ---------------------------------------------------------------- servers
+
+void Source::crash() {
+    lose_beyond(flushed_);
+    recover();
+}
+
+void Source::promote(Lsn replayed) {
+    const auto last = std::find_if(wal_.begin(), wal_.end(),
+                                   [&](const WalRecord& record) { return record.end >= replayed; });
+    const Lsn end = last == wal_.end() ? insert_position() : last->end;
+    lose_beyond(end);
+    history_.push_back({timeline_, end});
+    ++timeline_;
+    recover();
+}
+
+// The checkpoint at its end may tell of transactions that are gone (ReorderBufferAbortOld), or
+// nobody does.
+void Source::recover() {
+    ++incarnation_;
+    std::set<std::size_t> gone;
+    next_xid_ = options_.first_xid;
+    for (const WalRecord& record : wal_) {
+        if (record.kind == WalRecord::Kind::other) continue;
+        const Tx& tx = txs_[record.tx];
+        next_xid_ = std::max(next_xid_, tx.xid + 1);
+        if (record.op != nullptr) next_xid_ = std::max(next_xid_, record.op->subxid + 1);
+        if (record.kind == WalRecord::Kind::abort || record.kind == WalRecord::Kind::commit) {
+            gone.erase(record.tx);
+        } else {
+            gone.insert(record.tx);
         }
-        commit(tx);
-        if (txs_[tx].state != Tx::State::ended) end(tx);
-        return;
     }
-    // It happened to begin with an ALTER.
-    abort(tx);
-    settle();
+    latest_completed_ = next_xid_ - 1;
+    for (const std::size_t tx : gone) {
+        if (!random_.percent(50)) continue;
+        WalRecord record;
+        record.kind = WalRecord::Kind::abort;
+        record.tx = tx;
+        log(record);
+    }
+    log({});
+    flush();
+}
+
+void Source::lose_beyond(Lsn end) {
+    while (!wal_.empty() && wal_.back().end > end) wal_.pop_back();
+    lsn_ = end.value;
+    const auto is_lost = [&](std::size_t index) { return txs_[index].end_lsn > end; };
+    for (auto& committed : committed_) {
+        std::erase_if(committed, [&](const Logged& logged) { return is_lost(logged.tx); });
+    }
+    std::erase_if(commits_, [&](std::size_t index) {
+        if (!is_lost(index)) return false;
+        Tx& tx = txs_[index];
+        tx.is_committed = false;
+        tx.end_lsn = {};
+        ledger_numbers_[tx.client] -= tx.ledger_rows;
+        // Who has ended has ended: nothing of it is seen by anybody who looks from now on.
+        tx.ops.clear();
+        return true;
+    });
+    for (auto& open : open_) {
+        if (!open) continue;
+        Tx& tx = txs_[*open];
+        tx.owed = 0;
+        if (!tx.is_committed) tx.ops.clear();
+        const std::size_t index = *open;
+        this->end(index);
+    }
+    for (std::size_t t = 0; t < kTables; ++t) {
+        Table& table = tables_[t];
+        table.rows.clear();
+        for (const Logged& logged : committed_[t]) apply(*logged.op, t, table.rows);
+        table.version = version_now(t);
+    }
 }
 
 // ---------------------------------------------------------------- writing
@@ -432,7 +447,11 @@ std::string Source::some_text() {
 
 Values Source::new_row(std::size_t table, const std::string& key) {
     const auto column = key_column(table);
-    Values values(tables_[table].schemas[tables_[table].version]->columns.size());
+    const TableSchema& schema = *tables_[table].version->schema;
+    Values values(schema.columns.size());
+    for (std::size_t i = first_extra(table); i < values.size(); ++i) {
+        if (random_.percent(80)) values[i] = std::to_string(random_.below(10));
+    }
     if (!column) {
         // Few different rows, so that equal ones are common.
         values[0] = std::to_string(random_.below(4));
@@ -443,9 +462,6 @@ Values Source::new_row(std::size_t table, const std::string& key) {
     values[*column] = key;
     values[*column == 0 ? 1 : 0] = std::to_string(random_.below(1000));
     if (random_.percent(80)) values[kBlob] = some_text();
-    for (std::size_t i = kBlob + 1; i < values.size(); ++i) {
-        values[i] = std::to_string(random_.below(10));
-    }
     return values;
 }
 
@@ -489,7 +505,7 @@ void Source::write(std::size_t index, Op op) {
         tx.first_record = wal_.size();
     }
     op.subxid = tx.savepoint ? tx.savepoint->subxid : tx.xid;
-    if (op.kind != OpKind::truncate && op.kind != OpKind::alter) {
+    if (op.steps.empty()) {
         op.version = table.version;
         table.row_locks[op.row] = index;
         if (const auto key = key_column(op.table)) {
@@ -501,9 +517,9 @@ void Source::write(std::size_t index, Op op) {
     WalRecord record;
     record.kind = WalRecord::Kind::change;
     record.tx = index;
-    record.op = logged_.size();
-    logged_.push_back(op);
-    tx.ops.push_back(std::move(op));
+    logged_.push_back(std::move(op));
+    record.op = &logged_.back();
+    tx.ops.push_back(record.op);
     log(record);
 }
 
@@ -536,76 +552,78 @@ Source::Snapshot Source::take_snapshot() const {
 }
 
 void Source::apply(const Op& op, std::size_t table, Rows& rows) {
-    if (op.kind == OpKind::truncate) {
-        if (std::find(op.tables.begin(), op.tables.end(), table) != op.tables.end()) rows.clear();
-        return;
-    }
-    if (op.table != table) return;
     switch (op.kind) {
         case OpKind::insert:
         case OpKind::update:
-            rows[op.row] = op.after;
+            if (op.table == table) rows[op.row] = op.after;
             break;
         case OpKind::remove:
-            rows.erase(op.row);
+            if (op.table == table) rows.erase(op.row);
             break;
         case OpKind::alter:
-            for (auto& [row, values] : rows) values.emplace_back();
+            if (op.table != table) break;
+            for (auto& [row, values] : rows) reshape(op.alter, row, values);
             break;
         case OpKind::truncate:
+            for (const Step& step : op.steps) {
+                if (step.table == table) rows.clear();
+            }
             break;
     }
 }
 
 Rows Source::rows_seen_by(const Snapshot& snapshot, std::size_t table) const {
     Rows rows;
-    for (const std::size_t index : commits_) {
-        const Tx& tx = txs_[index];
+    for (const Logged& logged : committed_[table]) {
+        const Tx& tx = txs_[logged.tx];
         if (tx.state != Tx::State::ended || tx.ended_at > snapshot.ended) continue;
-        for (const Op& op : tx.ops) apply(op, table, rows);
+        apply(*logged.op, table, rows);
+    }
+    return rows;
+}
+
+Rows Source::rows_at(std::size_t table, Lsn position) const {
+    Rows rows;
+    for (const Logged& logged : committed_[table]) {
+        if (txs_[logged.tx].end_lsn > position) break;
+        apply(*logged.op, table, rows);
     }
     return rows;
 }
 
 namespace {
 
-std::size_t count(const std::vector<Tx>& txs, std::uint64_t ended, std::size_t table, OpKind kind) {
-    std::size_t n = 0;
-    for (const Tx& tx : txs) {
-        if (!tx.is_committed || tx.state != Tx::State::ended || tx.ended_at > ended) continue;
-        for (const Op& op : tx.ops) {
-            if (op.kind != kind) continue;
-            if (kind == OpKind::truncate) {
-                n +=
-                    static_cast<std::size_t>(std::count(op.tables.begin(), op.tables.end(), table));
-            } else if (op.table == table) {
-                ++n;
-            }
-        }
+VersionPtr version_after(const Op& op, std::size_t table) {
+    for (const Step& step : op.steps) {
+        if (step.table == table) return step.after;
     }
-    return n;
+    return nullptr;
 }
 
 }  // namespace
 
-std::size_t Source::filenode_seen_by(const Snapshot& snapshot, std::size_t table) const {
-    return count(txs_, snapshot.ended, table, OpKind::truncate);
+VersionPtr Source::version_seen_by(const Snapshot& snapshot, std::size_t table) const {
+    const std::vector<Logged>& logged = committed_[table];
+    for (auto each = logged.rbegin(); each != logged.rend(); ++each) {
+        const Tx& tx = txs_[each->tx];
+        if (each->op->steps.empty()) continue;
+        if (tx.state != Tx::State::ended || tx.ended_at > snapshot.ended) continue;
+        if (VersionPtr version = version_after(*each->op, table)) return version;
+    }
+    return tables_[table].first;
 }
 
-std::size_t Source::filenode_now(std::size_t table) const {
-    return count(txs_, ends_, table, OpKind::truncate);
+VersionPtr Source::version_now(std::size_t table) const {
+    return version_seen_by({{}, ends_, {}}, table);
 }
 
-TableSchemaPtr Source::schema_seen_by(const Snapshot& snapshot, std::size_t table) const {
-    return schema(table, count(txs_, snapshot.ended, table, OpKind::alter));
-}
-
-TableSchemaPtr Source::schema_now(std::size_t table) const {
-    return schema(table, count(txs_, ends_, table, OpKind::alter));
-}
-
-TableSchemaPtr Source::schema(std::size_t table, std::size_t version) const {
-    return tables_[table].schemas.at(version);
+VersionPtr Source::version_at(std::size_t table, Lsn position) const {
+    const std::vector<Logged>& logged = committed_[table];
+    for (auto each = logged.rbegin(); each != logged.rend(); ++each) {
+        if (each->op->steps.empty() || txs_[each->tx].end_lsn > position) continue;
+        if (VersionPtr version = version_after(*each->op, table)) return version;
+    }
+    return tables_[table].first;
 }
 
 std::vector<std::size_t> Source::writers_of(std::size_t table) const {

@@ -1,6 +1,8 @@
 #pragma once
 
 #include "sim/random.h"
+#include "sim/shape.h"
+#include "source/timeline.h"
 #include "walbrook/lsn.h"
 #include "walbrook/schema.h"
 
@@ -14,20 +16,21 @@
 #include <vector>
 
 // A model of Postgres as far as replication can tell: transactions with row locks, xids,
-// subtransactions, a log of records, and the time between a commit record and the moment
-// when others see the commit.
+// subtransactions, DDL, a log of records, and the time between a commit record and the moment
+// when others see the commit. It may crash, and another server may take over.
 namespace walbrook::sim {
 
-using Values = std::vector<std::optional<std::string>>;  // As text; nothing is NULL.
-using RowId = std::uint64_t;                             // Never used twice.
-using Rows = std::map<RowId, Values>;
-
-// The tables by index. The first three are a bank: the balances of both tables add up
-// to a constant, and each client numbers its entries in the ledger without gaps.
-enum TableIndex : std::size_t { kChecking, kSavings, kLedger, kItems, kBag, kPairs, kTables };
 constexpr std::int64_t kBankTotal = 8 * 2 * 1000;
 
 enum class OpKind { insert, update, remove, truncate, alter };
+
+// What a transaction did to a table's catalog entry: a truncate, too, gives it another file.
+struct Step {
+    std::size_t table = 0;
+    VersionPtr before;
+    VersionPtr after;
+    std::shared_ptr<const Rows> rows;  // As they were, to take it back.
+};
 
 struct Op {
     OpKind kind = OpKind::insert;
@@ -35,19 +38,18 @@ struct Op {
     RowId row = 0;
     Values before;
     Values after;
-    bool blob_unchanged = false;      // The update leaves the large value where it is.
-    std::vector<std::size_t> tables;  // Of a truncate.
-    std::uint64_t subxid = 0;         // The (sub)transaction, epoch included.
-    std::size_t version = 0;            // Of the table's schema.
-    std::vector<std::size_t> versions;  // Of those of a truncate.
-    std::vector<Rows> truncated;      // What a truncate took away, to take it back.
+    bool blob_unchanged = false;  // The update leaves the large value where it is.
+    std::uint64_t subxid = 0;     // The (sub)transaction, epoch included.
+    VersionPtr version;           // Of the table when the row was written.
+    std::vector<Step> steps;      // Of a truncate one for each table, of an ALTER one.
+    Alter alter;
 };
 
 struct Tx {
     enum class State { open, in_window, ended };
     std::uint64_t xid = 0;  // 0 until it writes.
     std::vector<std::uint64_t> subxids;
-    std::vector<Op> ops;  // Without those of aborted subtransactions once it has ended.
+    std::vector<const Op*> ops;  // Without those of aborted subtransactions once it has ended.
     State state = State::open;
     bool is_committed = false;
     bool is_large = false;       // The server streams it.
@@ -78,7 +80,7 @@ struct WalRecord {
     enum class Kind { change, subabort, commit, abort, other };
     Kind kind = Kind::other;
     std::size_t tx = 0;
-    std::size_t op = 0;        // The record holds a copy: the transaction may drop its own.
+    const Op* op = nullptr;
     std::uint64_t subxid = 0;  // Of a subabort.
     Lsn lsn;
     Lsn end;
@@ -93,6 +95,7 @@ struct SourceOptions {
     std::uint64_t large_per_mille = 60;
     std::uint64_t window_percent = 40;
     bool has_huge = false;
+    std::uint64_t async_percent = 0;  // Commits with synchronous_commit = off.
 };
 
 class Source {
@@ -107,29 +110,46 @@ class Source {
 
     // One client does one thing.
     void step();
-    // Ends what is open; makes sure that every altered table has a row of its new shape
-    // in the stream, as only rows show a new shape to the core.
+    // Ends what is open, with all of it flushed.
     void settle();
 
     Snapshot take_snapshot() const;
     Rows rows_seen_by(const Snapshot& snapshot, std::size_t table) const;
-    // The physical file: a snapshot from before a truncate would see nothing in the new one.
-    std::size_t filenode_seen_by(const Snapshot& snapshot, std::size_t table) const;
-    std::size_t filenode_now(std::size_t table) const;
-    TableSchemaPtr schema_seen_by(const Snapshot& snapshot, std::size_t table) const;
-    TableSchemaPtr schema_now(std::size_t table) const;
-    TableSchemaPtr schema(std::size_t table, std::size_t version) const;
+    VersionPtr version_seen_by(const Snapshot& snapshot, std::size_t table) const;
+    VersionPtr version_now(std::size_t table) const;
+    // As of a position of the log.
+    Rows rows_at(std::size_t table, Lsn position) const;
+    VersionPtr version_at(std::size_t table, Lsn position) const;
     // Transactions that have written to the table and have not ended.
     std::vector<std::size_t> writers_of(std::size_t table) const;
     bool has_ended(std::size_t tx) const { return txs_[tx].state == Tx::State::ended; }
     bool is_locked_exclusively(std::size_t table) const;
 
     Lsn insert_position() const { return {lsn_}; }
+    // What a crash leaves; nothing beyond is sent.
+    Lsn flushed() const { return flushed_; }
+    void flush() { flushed_ = {lsn_}; }
+    // The server dies with all that is not flushed, and comes again.
+    void crash();
+    // A standby that has replayed up to `replayed`, or the end of the record there, takes over on
+    // a timeline of its own.
+    void promote(Lsn replayed);
+    std::uint32_t timeline() const { return timeline_; }
+    const std::vector<TimelineSwitch>& history() const { return history_; }
+    // Counts servers: sessions with an earlier one are gone.
+    std::uint64_t incarnation() const { return incarnation_; }
+    // Waits for every transaction that runs, as the making of a slot does.
+    void end_all();
     const std::vector<WalRecord>& wal() const { return wal_; }
-    const Op& op_of(const WalRecord& record) const { return logged_[record.op]; }
     const std::vector<Tx>& txs() const { return txs_; }
     // Committed transactions in the order of their commit records.
     const std::vector<std::size_t>& commits() const { return commits_; }
+    struct Logged {
+        std::size_t tx;
+        const Op* op;
+    };
+    // What committed transactions did to the table, in the order of their commit records.
+    const std::vector<Logged>& committed(std::size_t table) const { return committed_[table]; }
     static void apply(const Op& op, std::size_t table, Rows& rows);
     static std::size_t table_of(std::uint32_t oid) { return oid - 16'384; }
 
@@ -139,8 +159,8 @@ class Source {
         std::map<RowId, std::size_t> row_locks;
         std::map<std::string, std::size_t> key_locks;
         std::optional<std::size_t> exclusive;
-        std::size_t version = 0;  // Uncommitted ALTERs included.
-        std::vector<TableSchemaPtr> schemas;
+        VersionPtr first;
+        VersionPtr version;  // Uncommitted ALTERs included.
     };
 
     void begin(std::size_t client);
@@ -155,6 +175,9 @@ class Source {
     void end(std::size_t tx);
     void roll_back_to(std::size_t tx, const Tx::Savepoint& savepoint);
     void undo(const Op& op);
+    // Without what was written behind `end`, or has no commit before it.
+    void lose_beyond(Lsn end);
+    void recover();
 
     bool may_write(std::size_t tx, std::size_t table) const;
     bool may_lock_exclusively(std::size_t tx, std::size_t table) const;
@@ -176,8 +199,14 @@ class Source {
     std::vector<std::optional<std::size_t>> open_;  // By client.
     std::vector<std::uint64_t> ledger_numbers_;     // By client.
     std::vector<WalRecord> wal_;
-    std::deque<Op> logged_;  // Those who decode keep pointers into it.
+    std::deque<Op> logged_;  // Never shrinks: everybody keeps pointers into it.
     std::vector<std::size_t> commits_;
+    std::array<std::vector<Logged>, kTables> committed_;
+    Lsn flushed_;
+    std::uint32_t timeline_ = 1;
+    std::vector<TimelineSwitch> history_;
+    std::uint64_t incarnation_ = 0;
+    std::uint64_t next_version_ = 100;
     std::uint64_t lsn_ = 0x1600'0000;
     std::uint64_t next_xid_;
     std::uint64_t latest_completed_;
@@ -187,8 +216,5 @@ class Source {
     std::int64_t time_us_ = 1'700'000'000'000'000;
     bool huge_done_ = false;
 };
-
-// The column that identifies rows for a keyed table; nothing for the others.
-std::optional<std::size_t> key_column(std::size_t table);
 
 }  // namespace walbrook::sim

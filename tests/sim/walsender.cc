@@ -49,13 +49,19 @@ class Frame {
 
 void put_value(Frame& frame, const ColumnSchema& column, const std::string& text, bool is_binary) {
     frame.letter(is_binary ? 'b' : 't');
-    if (!is_binary || column.type.kind != TypeKind::int64) {
+    const bool is_number =
+        column.type.kind == TypeKind::int64 || column.type.kind == TypeKind::int32;
+    if (!is_binary || !is_number) {
         frame.counted(text);
         return;
     }
     std::int64_t value = 0;
     std::from_chars(text.data(), text.data() + text.size(), value);
-    frame.u32(8).u64(static_cast<std::uint64_t>(value));
+    if (column.type.kind == TypeKind::int64) {
+        frame.u32(8).u64(static_cast<std::uint64_t>(value));
+    } else {
+        frame.u32(4).u32(static_cast<std::uint64_t>(value));
+    }
 }
 
 enum class Part { whole, key };
@@ -67,7 +73,7 @@ void put_tuple(Frame& frame, const TableSchema& schema, const Values& values, Pa
         const ColumnSchema& column = schema.columns[i];
         if (!values[i] || (part == Part::key && !column.in_identity)) {
             frame.letter('n');
-        } else if (blob_unchanged && column.type.kind == TypeKind::text) {
+        } else if (blob_unchanged && i == kBlob) {
             frame.letter('u');
         } else {
             put_value(frame, column, *values[i], is_binary);
@@ -77,17 +83,18 @@ void put_tuple(Frame& frame, const TableSchema& schema, const Values& values, Pa
 
 }  // namespace
 
-Walsender::Walsender(const Source& source, Random& random, WalsenderOptions options, Lsn from)
+Walsender::Walsender(const Source& source, Random& random, WalsenderOptions options, Lsn from,
+                     std::size_t restart)
     : source_(source), random_(random), options_(options), from_(from), sent_(from) {
     next_record_ = source.wal().size();
     for (const Tx& tx : source.txs()) {
         if (tx.xid == 0) continue;
-        const bool is_over = tx.is_committed ? tx.commit_lsn < from
-                                             : tx.state == Tx::State::ended;
+        const bool is_over = tx.is_committed ? tx.commit_lsn < from : tx.state == Tx::State::ended;
         if (!is_over) next_record_ = std::min(next_record_, tx.first_record);
     }
     // An aborted transaction may have been streamed: begin with it where it is recent.
     while (next_record_ > 0 && source.wal()[next_record_ - 1].lsn >= from) --next_record_;
+    next_record_ -= std::min(next_record_, restart);
 }
 
 void Walsender::send(std::string frame) {
@@ -96,9 +103,11 @@ void Walsender::send(std::string frame) {
     if (random_.per_mille(30)) out_.push_back({{}, sent_});
 }
 
-std::optional<Walsender::Message> Walsender::next() {
+std::optional<Walsender::Message> Walsender::next(Lsn limit) {
     while (out_.empty() && next_record_ < source_.wal().size()) {
-        const WalRecord& record = source_.wal()[next_record_++];
+        const WalRecord& record = source_.wal()[next_record_];
+        if (record.end > limit) break;
+        ++next_record_;
         decode(record);
         sent_ = std::max(sent_, record.end);
         if (random_.percent(5)) out_.push_back({{}, sent_});
@@ -116,7 +125,7 @@ void Walsender::decode(const WalRecord& record) {
     Decoded& tx = open_[index];
     switch (record.kind) {
         case WalRecord::Kind::change: {
-            tx.changes.push_back(&source_.op_of(record));
+            tx.changes.push_back(record.op);
             // ReorderBufferCanStartStreaming: not while the reader is behind the start.
             const bool may = options_.streams && source.is_large && record.lsn >= from_;
             if (may && tx.changes.size() >= 5 && random_.percent(25)) stream_chunk(index, tx);
@@ -131,8 +140,11 @@ void Walsender::decode(const WalRecord& record) {
         case WalRecord::Kind::abort:
             if (tx.is_streamed) send(Frame('A').u32(source.xid).u32(source.xid).take());
             break;
-        case WalRecord::Kind::commit: on_commit(record, tx); break;
-        case WalRecord::Kind::other: break;
+        case WalRecord::Kind::commit:
+            on_commit(record, tx);
+            break;
+        case WalRecord::Kind::other:
+            break;
     }
     open_.erase(index);
 }
@@ -142,20 +154,29 @@ void Walsender::on_commit(const WalRecord& record, Decoded& tx) {
     if (record.lsn < from_) return;
     if (tx.is_streamed) {
         if (!tx.changes.empty()) stream_chunk(record.tx, tx);
-        send(Frame('c').u32(source.xid).u8(0).u64(record.lsn.value).u64(record.end.value)
-                 .time(source.commit_time_us).take());
+        send(Frame('c')
+                 .u32(source.xid)
+                 .u8(0)
+                 .u64(record.lsn.value)
+                 .u64(record.end.value)
+                 .time(source.commit_time_us)
+                 .take());
         // cleanup_rel_sync_cache(): what the stream has described counts for all now.
         for (const auto& [table, version] : tx.relations) relations_[table] = version;
         return;
     }
-    const bool is_empty = std::all_of(tx.changes.begin(), tx.changes.end(), [](const Op* op) {
-        return op->kind == OpKind::alter;
+    const bool is_empty = std::all_of(tx.changes.begin(), tx.changes.end(), [&](const Op* op) {
+        return op->kind == OpKind::alter && !options_.tells_ddl;
     });
     if (is_empty && !options_.sends_empty_transactions) return;
     send(Frame('B').u64(record.lsn.value).time(source.commit_time_us).u32(source.xid).take());
     for (const Op* op : tx.changes) send_change(*op, nullptr);
-    send(Frame('C').u8(0).u64(record.lsn.value).u64(record.end.value)
-             .time(source.commit_time_us).take());
+    send(Frame('C')
+             .u8(0)
+             .u64(record.lsn.value)
+             .u64(record.end.value)
+             .time(source.commit_time_us)
+             .take());
 }
 
 void Walsender::stream_chunk(std::size_t index, Decoded& tx) {
@@ -171,38 +192,51 @@ void Walsender::stream_chunk(std::size_t index, Decoded& tx) {
 }
 
 // Once for a connection, or for a streamed transaction; again after an invalidation.
-void Walsender::describe(const Op& op, std::size_t table, std::size_t version,
+void Walsender::describe(const Op& op, std::size_t table, const VersionPtr& version,
                          Decoded* streamed) {
-    const TableSchemaPtr schema = source_.schema(table, version);
+    const TableSchema& schema = *version->schema;
     auto& sent = streamed != nullptr ? streamed->relations : relations_;
     const auto found = sent.find(table);
     if (found != sent.end() && found->second == version && !random_.percent(2)) return;
     sent[table] = version;
     Frame frame('R');
-    frame.xid_if(streamed != nullptr, op.subxid).u32(schema->id.oid);
-    frame.text(schema->schema).text(schema->name);
-    frame.letter(static_cast<char>(schema->replica_identity)).u16(schema->columns.size());
-    for (const ColumnSchema& column : schema->columns) {
+    frame.xid_if(streamed != nullptr, op.subxid).u32(schema.id.oid);
+    frame.text(schema.schema).text(schema.name);
+    frame.letter(static_cast<char>(schema.replica_identity)).u16(schema.columns.size());
+    for (const ColumnSchema& column : schema.columns) {
         frame.u8(column.in_identity ? 1 : 0).text(column.name).u32(column.type_oid);
         frame.u32(static_cast<std::uint32_t>(column.typmod));
     }
     send(frame.take());
 }
 
+// What walbrook.tell_of_ddl() writes: no trigger fires for VACUUM.
+void Walsender::tell_ddl(const Op& op, Decoded* streamed) {
+    if (!options_.tells_ddl || op.alter.kind == AlterKind::vacuum_full) return;
+    const TableSchema& schema = *op.steps.front().after->schema;
+    std::string text = "1 " + std::to_string(schema.id.oid) + ":";
+    for (std::size_t i = 0; i < schema.columns.size(); ++i) {
+        text += (i == 0 ? "" : ",") + std::to_string(schema.columns[i].attnum);
+    }
+    for (const std::string& content : {text, std::string()}) {
+        Frame frame('M');
+        frame.xid_if(streamed != nullptr, op.subxid).u8(1).u64(sent_.value).text("walbrook");
+        send(frame.counted(content).take());
+    }
+}
+
 void Walsender::send_change(const Op& op, Decoded* streamed) {
     const bool in_stream = streamed != nullptr;
-    if (op.kind == OpKind::alter) return;
+    if (op.kind == OpKind::alter) return tell_ddl(op, streamed);
     if (op.kind == OpKind::truncate) {
-        for (std::size_t i = 0; i < op.tables.size(); ++i) {
-            describe(op, op.tables[i], op.versions[i], streamed);
-        }
+        for (const Step& step : op.steps) describe(op, step.table, step.before, streamed);
         Frame frame('T');
-        frame.xid_if(in_stream, op.subxid).u32(op.tables.size()).u8(0);
-        for (const std::size_t table : op.tables) frame.u32(16'384 + table);
+        frame.xid_if(in_stream, op.subxid).u32(op.steps.size()).u8(0);
+        for (const Step& step : op.steps) frame.u32(16'384 + step.table);
         return send(frame.take());
     }
     describe(op, op.table, op.version, streamed);
-    const TableSchemaPtr schema = source_.schema(op.table, op.version);
+    const TableSchemaPtr& schema = op.version->schema;
     const bool is_full = schema->replica_identity == ReplicaIdentity::full;
     const bool binary = options_.is_binary;
     Frame frame(op.kind == OpKind::insert ? 'I' : op.kind == OpKind::update ? 'U' : 'D');

@@ -18,6 +18,8 @@ struct WalsenderOptions {
     bool is_binary = false;
     bool sends_empty_transactions = false;  // As version 14 does.
     bool streams = true;
+    bool tells_ddl = false;          // The event triggers are there (pipeline/ddl_messages.h).
+    bool waits_for_standby = false;  // synchronized_standby_slots
     std::uint64_t unreadable_per_mille = 0;  // Values that no decoder takes, in tables 3 to 5.
 };
 
@@ -32,11 +34,12 @@ class Walsender {
         Lsn wal_end;
     };
 
-    Walsender(const Source& source, Random& random, WalsenderOptions options, Lsn from);
+    // `restart`: how many records earlier than it must it begins to decode.
+    Walsender(const Source& source, Random& random, WalsenderOptions options, Lsn from,
+              std::size_t restart);
 
-    // The next message; decodes as far as is needed. Nothing when the log ends.
-    std::optional<Message> next();
-    // As when the client asks for a reply: true once everything has been sent.
+    // The next message; decodes as far as is needed. Nothing when the log ends at `limit`.
+    std::optional<Message> next(Lsn limit);
     bool has_more() const { return !out_.empty() || next_record_ < source_.wal().size(); }
     Message keepalive() const { return {{}, sent_}; }
 
@@ -45,14 +48,15 @@ class Walsender {
         std::vector<const Op*> changes;  // Not yet sent.
         bool is_streamed = false;
         std::set<std::uint64_t> streamed_subxids;
-        std::map<std::size_t, std::size_t> relations;  // Sent in this stream: table, version.
+        std::map<std::size_t, VersionPtr> relations;  // Sent in this stream, by table.
     };
 
     void decode(const WalRecord& record);
     void on_commit(const WalRecord& record, Decoded& tx);
     void stream_chunk(std::size_t index, Decoded& tx);
     void send_change(const Op& op, Decoded* streamed);
-    void describe(const Op& op, std::size_t table, std::size_t version, Decoded* streamed);
+    void describe(const Op& op, std::size_t table, const VersionPtr& version, Decoded* streamed);
+    void tell_ddl(const Op& op, Decoded* streamed);
     void send(std::string frame);
 
     const Source& source_;
@@ -62,7 +66,7 @@ class Walsender {
     std::size_t next_record_ = 0;
     Lsn sent_;  // End of the last record that was dealt with.
     std::map<std::size_t, Decoded> open_;
-    std::map<std::size_t, std::size_t> relations_;  // Sent outside of streams.
+    std::map<std::size_t, VersionPtr> relations_;  // Sent outside of streams.
     std::deque<Message> out_;
 };
 

@@ -1,18 +1,16 @@
 #pragma once
 
 #include "pipeline/apply_core.h"
-#include "sim/copier.h"
+#include "pipeline/start_plan.h"
 #include "sim/lake.h"
 #include "sim/random.h"
 #include "sim/source.h"
+#include "sim/store.h"
 #include "sim/walsender.h"
-#include "sim/writer.h"
-#include "walbrook/destinations.h"
 
 #include <fmt/format.h>
 
 #include <cstdint>
-#include <deque>
 #include <memory>
 #include <optional>
 #include <string>
@@ -31,15 +29,28 @@ struct Coverage {
     std::uint64_t copies_lost = 0;
     std::uint64_t tables_stopped = 0;
     std::uint64_t refused = 0;
+    std::uint64_t unknown = 0;  // Outcomes.
     std::uint64_t crashes = 0;
     std::uint64_t disconnects = 0;
     std::uint64_t streamed = 0;
     std::uint64_t stream_aborts = 0;
     std::uint64_t truncates = 0;
+    std::uint64_t ddl_told = 0;
+    std::uint64_t versions = 0;  // That were followed in place.
     std::uint64_t cuts = 0;
     std::uint64_t cuts_lost = 0;
     std::uint64_t repaired_rows = 0;  // Asked for.
+    std::uint64_t resyncs = 0;
+    std::uint64_t pauses = 0;
+    std::uint64_t server_crashes = 0;
+    std::uint64_t failovers = 0;
+    std::uint64_t failovers_refused = 0;  // The server lacks what the destination has.
+    std::uint64_t slots_harmed = 0;
+    std::uint64_t slots_lost = 0;  // And noticed: all tables were copied again.
     void add(const Coverage& other);
+    std::string print() const;
+    // The names of those that stayed 0.
+    std::string missing() const;
 };
 
 struct WorldOptions {
@@ -59,36 +70,65 @@ class World {
     // Throws Violation.
     void run();
     const Coverage& coverage() const { return coverage_; }
+    // Of all that happened, in its order: the same for the same seed.
+    std::uint64_t digest() const { return digest_; }
 
  private:
     struct Rates {
         std::uint64_t crash_per_mille = 0;
         std::uint64_t disconnect_per_mille = 0;
+        std::uint64_t server_per_mille = 0;  // It crashes, or another one takes over.
+        std::uint64_t slot_per_mille = 0;    // Somebody else moves it, or makes it anew.
+        std::uint64_t command_per_mille = 0;
         std::uint64_t give_up_per_mille = 0;
         std::uint64_t memory_per_mille = 0;
+        std::uint64_t store_per_mille = 0;  // Does not answer.
         std::uint64_t cut_weight = 0;
         std::uint64_t source_weight = 30;
         std::uint64_t deliver_weight = 25;
         std::uint64_t writer_weight = 15;
-        WriterFaults writer;
+        LakeFaults lake;
+    };
+    // What the server keeps of us, and what a standby knows of that.
+    struct SlotModel {
+        bool exists = false;
+        bool is_lost = false;
+        Lsn confirmed;
+        Lsn persisted;  // Of `confirmed`: the rest is lost in a crash.
     };
     // What dies in a crash.
     struct Process;
 
     void choose_rates();
     void start();
+    bool start_once();
+    bool dies_while_starting();
+    std::string slot_loss(Lsn recovered, bool has_data);
+    void make_slot();
+    void freeze(FaultyLake& lake, const std::vector<ReadyTable>& tables, Lsn position);
+    void refuse(Lsn position, const std::string& why);
+    void begin_anew();
     void crash();
     void step();
     void settle();
     bool is_settled() const;
 
     void connect();
+    bool follow_timeline();
     void disconnect();
+    void harm_server();
+    void harm_slot();
+    void command();
+    void resync(TableId table);
+    void resume(TableId table);
+    void replicate();
+    Lsn sent_up_to() const;
     void deliver(std::uint64_t messages);
     void change_memory();
     void tick(std::int64_t ms);
     void take_inputs();
-    void answer_question();
+    void settle_stopped();
+    void store_versions();
     void write();
     void confirm();
     void ask_for_cut();
@@ -96,15 +136,15 @@ class World {
     void act(CoreAction& action);
 
     void check_lake();
-    void check_table(std::size_t table, const Rows& rows, Lsn position);
+    void check_table(std::size_t table, const Rows& rows, const Version& version, Lsn position);
+    void check_whole(std::size_t table);
     void check_bank();
     void check_cut(Lsn position);
     std::vector<Replace> some_repairs(Lsn cut);
     void check_confirmed();
     void check_positions();
-    Rows rows_at(std::size_t table, Lsn position) const;
     std::vector<MemoryDestination::Row> lake_rows(std::size_t table) const;
-    CoreInput walsender_keepalive() const;
+    void note(std::uint64_t what) { digest_ = (digest_ ^ what) * 0x100'0000'01B3ULL; }
     template <class... Args>
     void trace(fmt::format_string<Args...> format, Args&&... args);
 
@@ -113,14 +153,18 @@ class World {
     Rates rates_;
     CoreOptions core_options_;
     WalsenderOptions walsender_options_;
+    bool recreates_slot_ = true;  // invalidated_slot_behavior
+    bool has_failover_slot_ = false;
     std::optional<Source> source_;
+    FaultyStore store_;
     std::shared_ptr<MemoryLake> lake_;
     LakeView view_;
     MemoryState memory_ = MemoryState::ample;
-    Registry registry_{};
     std::unique_ptr<Process> process_;
     std::unique_ptr<Walsender> walsender_;
-    Lsn confirmed_;  // What the slot keeps.
+    SlotModel slot_;
+    Lsn standby_;         // What it has replayed,
+    Lsn standby_synced_;  // and where our slot stood then.
     std::int64_t now_ms_ = 0;
     bool faults_ = true;
     bool is_paused_for_cut_ = false;
@@ -128,10 +172,13 @@ class World {
     // The last one that was reached, and as what: who comes later has a later position.
     Lsn last_cut_at_;
     Lsn last_cut_;
+    // The process has transactions that the present server never had: it must notice.
+    bool has_foreign_ = false;
 
     // The source as of view_.position.
     std::array<Rows, kTables> rows_;
     std::size_t next_commit_ = 0;
+    std::uint64_t digest_ = 0xCBF2'9CE4'8422'2325ULL;
     Coverage coverage_;
 };
 

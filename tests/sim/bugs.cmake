@@ -1,0 +1,83 @@
+# Mistakes that are planted in copies of the product's own sources, for sim_bugs_test alone: what
+# ships knows nothing of them. Each is a place as it stands there and the same with the mistake;
+# where the place is no longer found, or is found twice, the build says so.
+#
+# walbrook_plant(NUMBER FILE PLACE MISTAKE)
+function(walbrook_plant number file place mistake)
+    get_filename_component(name ${file} NAME)
+    get_property(text GLOBAL PROPERTY sim_bugs_${name})
+    if(NOT text)
+        file(READ ${PROJECT_SOURCE_DIR}/src/${file} text)
+        set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/${file})
+        set_property(GLOBAL APPEND PROPERTY sim_bugs_files ${name})
+        set(text "extern int walbrook_planted_bug;\n${text}")
+    endif()
+    string(FIND "${text}" "${place}" first)
+    string(FIND "${text}" "${place}" last REVERSE)
+    if(first EQUAL -1 OR NOT first EQUAL last)
+        message(FATAL_ERROR "tests/sim/bugs.cmake: bug ${number}: ${file} must have once: ${place}")
+    endif()
+    string(REPLACE "BUG" "walbrook_planted_bug == ${number}" mistake "${mistake}")
+    string(REPLACE "${place}" "${mistake}" text "${text}")
+    set_property(GLOBAL PROPERTY sim_bugs_${name} "${text}")
+endfunction()
+
+# Tells the server that what was received may be forgotten.
+walbrook_plant(1 pipeline/apply_core.cc
+    [[return pending_.empty() && !in_flight_ && at_boundary() ? received_ : durable_;]]
+    [[return (BUG) || (pending_.empty() && !in_flight_ && at_boundary()) ? received_ : durable_;]])
+# Publishes a copy before the stream has passed what its snapshot shows.
+walbrook_plant(2 pipeline/apply_core_copies.cc
+    [[if (table->copy && received_ >= table->copy->position &&]]
+    [[if (table->copy && ((BUG) || received_ >= table->copy->position) &&]])
+# Writes a flush again whose answer was lost, though it had landed.
+walbrook_plant(3 pipeline/flush_apply.cc
+    [[} else if (position < flush_->position()) {]]
+    [[} else if (position < flush_->position() || ((BUG) && position == flush_->position())) {]])
+# Takes what comes again after a reconnect for new.
+walbrook_plant(4 pipeline/apply_core.cc
+    [[skipping_ = transaction.commit_lsn < start_;]]
+    [[skipping_ = !(BUG) && transaction.commit_lsn < start_;]])
+# Keeps the rows of a subtransaction that was rolled back in a streamed transaction.
+walbrook_plant(5 pipeline/apply_core.cc
+    [[if (found != spooled_.end()) found->second->frames.abort(abort.subxid);]]
+    [[if (found != spooled_.end() && !(BUG)) found->second->frames.abort(abort.subxid);]])
+# Goes on with a copy that may show what the new server never had.
+walbrook_plant(6 pipeline/apply_core_copies.cc
+    [[lose_copy(*table, "another server took over while it was copied");]]
+    [[if (!(BUG)) lose_copy(*table, "another server took over while it was copied");]])
+# Does not see that somebody else has moved the slot.
+walbrook_plant(7 pipeline/slot_check.cc
+    [[if (slot->confirmed_flush > confirm_bound) {]]
+    [[if (!(BUG) && slot->confirmed_flush > confirm_bound) {]])
+# Follows an ALTER that has rewritten the rows as if they were the same.
+walbrook_plant(8 pipeline/schema_follow.cc
+    [[if (!now.other_rows.empty()) return lost(now.other_rows);]]
+    [[if (!(BUG) && !now.other_rows.empty()) return lost(now.other_rows);]])
+# Publishes a copy in ranges of which one snapshot shows a truncate and another does not.
+walbrook_plant(9 pipeline/apply_core_copies.cc
+    [[if (!table.copy || !table.snapshot->are_in_ranges()) return;]]
+    [[if ((BUG) || !table.copy || !table.snapshot->are_in_ranges()) return;]])
+# Goes on with a server that lacks transactions of the destination.
+walbrook_plant(10 source/timeline.cc
+    [[position <= left->switch_point) return {};]]
+    [[((BUG) || position <= left->switch_point)) return {};]])
+# Applies news of the catalog before the stream is there.
+walbrook_plant(11 pipeline/apply_core_copies.cc
+    [[if (received_ < news.position) return false;]]
+    [[if (!(BUG) && received_ < news.position) return false;]])
+
+get_property(files GLOBAL PROPERTY sim_bugs_files)
+set(sim_bugs_sources)
+foreach(name ${files})
+    get_property(text GLOBAL PROPERTY sim_bugs_${name})
+    set(out ${CMAKE_CURRENT_BINARY_DIR}/bugs/${name})
+    set(before)
+    if(EXISTS ${out})
+        file(READ ${out} before)
+    endif()
+    if(NOT "${text}" STREQUAL "${before}")
+        file(WRITE ${out} "${text}")
+    endif()
+    list(APPEND sim_bugs_sources ${out})
+endforeach()

@@ -1,0 +1,119 @@
+#include "sim/lake.h"
+
+#include <algorithm>
+
+namespace walbrook::sim {
+namespace {
+
+LakeTable& table_in(LakeView& view, const TableSchemaPtr& schema) {
+    return view.tables[Source::table_of(schema->id.oid)];
+}
+
+// What an item does to versions and phases.
+void note(const FlushItem& item, LakeView& view) {
+    if (const auto* batch = std::get_if<ChangeBatch>(&item)) {
+        if (batch->changes.empty()) return;
+        LakeTable& table = table_in(view, batch->schema());
+        (batch->copy ? table.shadow : table.schema) = batch->schema();
+    } else if (const auto* change = std::get_if<SchemaChange>(&item)) {
+        LakeTable& table = table_in(view, change->to);
+        (change->copy ? table.shadow : table.schema) = change->to;
+    } else if (const auto* truncate = std::get_if<Truncate>(&item)) {
+        for (const TableSchemaPtr& schema : truncate->tables) {
+            LakeTable& table = table_in(view, schema);
+            (truncate->copy ? table.shadow : table.schema) = schema;
+        }
+    } else if (const auto* publish = std::get_if<Publish>(&item)) {
+        LakeTable& table = table_in(view, publish->copy->schema);
+        table = {TablePhase::ready, {}, true, table.shadow, nullptr};
+    } else if (const auto* freeze = std::get_if<Freeze>(&item)) {
+        LakeTable& table = table_in(view, freeze->schema);
+        table.phase = freeze->phase;
+        table.frozen_at = freeze->position;
+    }
+}
+
+// Notes what a flush does, as the destination reads it.
+class Watched final : public Flush {
+ public:
+    Watched(Flush& inner, LakeView& view) : inner_(inner), view_(view) {}
+    Lsn position() const override { return inner_.position(); }
+    std::int64_t commit_time_us() const override { return inner_.commit_time_us(); }
+    void rewind() override { inner_.rewind(); }
+    Result<const FlushItem*> next() override {
+        WALBROOK_TRY(const FlushItem* item, inner_.next());
+        if (item != nullptr) note(*item, view_);
+        return item;
+    }
+
+ private:
+    Flush& inner_;
+    LakeView& view_;
+};
+
+}  // namespace
+
+Status FaultyLake::begin_copy(const CopyTargetPtr& copy, std::stop_token stop) {
+    table_in(view_, copy->schema).shadow = copy->schema;
+    return inner_->begin_copy(copy, std::move(stop));
+}
+
+std::optional<Error> FaultyLake::refuse_one(Flush& flush) {
+    std::vector<TableId> tables;
+    flush.rewind();
+    for (;;) {
+        const auto item = flush.next();
+        if (!item) throw Violation("a flush cannot be read: " + item.error().message());
+        if (*item == nullptr) break;
+        if (const auto* batch = std::get_if<ChangeBatch>(*item)) {
+            tables.push_back(batch->schema()->id);
+        }
+    }
+    if (tables.empty()) return std::nullopt;
+    return Error(ErrorCode::unsupported_value, "refused by plan")
+        .with_table(random_.pick(tables).oid);
+}
+
+Result<Ack> FaultyLake::land(Flush& flush) {
+    LakeView next = view_;
+    flush.rewind();
+    Watched watched(flush, next);
+    Result<Ack> ack = inner_->apply(watched, Ack::durable, {});
+    if (!ack) {
+        // A table whose copy was given up meanwhile: the core hears of it now.
+        const bool expected = ack.error().code() == ErrorCode::schema_mismatch &&
+                              ack.error().table_oid() != 0 &&
+                              ack.error().message().ends_with("there is no such finished copy");
+        if (!expected) throw Violation("the destination says: " + ack.error().message());
+        return ack;
+    }
+    if (flush.position() < view_.position) throw Violation("the position went back");
+    view_ = next;
+    view_.position = flush.position();
+    landed_ = true;
+    return ack;
+}
+
+Result<Ack> FaultyLake::apply(Flush& flush, Ack, std::stop_token) {
+    if (random_.per_mille(faults_.unavailable_per_mille)) {
+        return Error(ErrorCode::unavailable, "planned: nothing landed");
+    }
+    if (random_.per_mille(faults_.refusal_per_mille)) {
+        if (auto refusal = refuse_one(flush)) return *std::move(refusal);
+    }
+    const bool is_lost = random_.per_mille(faults_.lost_answer_per_mille);
+    if (!is_lost || random_.percent(50)) {
+        Result<Ack> ack = land(flush);
+        if (!ack || !is_lost) return ack;
+    }
+    return Error(ErrorCode::unknown_outcome, "planned: the answer was lost");
+}
+
+Result<Lsn> FaultyLake::read_position(std::stop_token stop) {
+    if (random_.per_mille(faults_.unavailable_per_mille)) {
+        return Error(ErrorCode::unavailable, "planned: nobody answers");
+    }
+    return inner_->read_position(std::move(stop));
+}
+
+}  // namespace walbrook::sim

@@ -1,0 +1,276 @@
+#include "sim/shape.h"
+
+#include "base/check.h"
+#include "decode/type_table.h"
+#include "walbrook/testing/rows.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <utility>
+
+namespace walbrook::sim {
+namespace {
+
+constexpr std::uint32_t kInt8 = 20;
+constexpr std::uint32_t kInt4 = 23;
+constexpr std::uint32_t kText = 25;
+constexpr std::uint32_t kVarchar = 1043;
+constexpr std::size_t kExtrasMax = 4;
+constexpr std::int32_t kShort = 24;  // varchar(20), as atttypmod has it.
+constexpr std::int32_t kLong = 44;
+
+ColumnSchema make_column(std::string name, std::uint32_t type, std::size_t number, bool is_key,
+                         std::int32_t typmod = -1) {
+    ColumnSchema column;
+    column.name = std::move(name);
+    column.attnum = static_cast<std::int16_t>(number);
+    column.type_oid = column.base_type_oid = type;
+    column.typmod = column.base_typmod = typmod;
+    column.type_name = type == kInt8   ? "bigint"
+                       : type == kInt4 ? "integer"
+                       : type == kText ? "text"
+                                       : fmt::format("character varying({})", typmod - 4);
+    column.nullable = !is_key;
+    column.in_identity = is_key;
+    WALBROOK_CHECK(resolve_type(column).ok());
+    return column;
+}
+
+bool is_rewriting(AlterKind kind) {
+    return kind == AlterKind::add_volatile || kind == AlterKind::retype ||
+           kind == AlterKind::vacuum_full;
+}
+
+void set_identity(std::size_t table, TableSchema& schema, ReplicaIdentity identity) {
+    schema.replica_identity = identity;
+    const auto key = key_column(table);
+    for (std::size_t i = 0; i < schema.columns.size(); ++i) {
+        schema.columns[i].in_identity = identity == ReplicaIdentity::full || key == i;
+    }
+}
+
+// Few names, so that a column often comes back under one that was there before.
+std::optional<std::string> free_name(Random& random, const TableSchema& schema) {
+    const std::string name = fmt::format("x{}", random.below(4));
+    const bool is_taken = std::any_of(schema.columns.begin(), schema.columns.end(),
+                                      [&](const auto& column) { return column.name == name; });
+    return is_taken ? std::nullopt : std::optional(name);
+}
+
+}  // namespace
+
+std::optional<std::size_t> key_column(std::size_t table) {
+    switch (table) {
+        case kLedger:
+        case kBag:
+            return std::nullopt;
+        case kPairs:
+            return 1;
+        default:
+            return 0;
+    }
+}
+
+std::size_t first_extra(std::size_t table) { return table == kBag ? 2 : 3; }
+
+VersionPtr first_version(std::size_t table, ReplicaIdentity ledger_identity) {
+    struct Shape {
+        const char* name;
+        ReplicaIdentity identity;
+        std::vector<std::pair<const char*, std::uint32_t>> columns;
+    };
+    using enum ReplicaIdentity;
+    static const std::array<Shape, kTables> shapes{{
+        {"checking", default_key, {{"id", kInt8}, {"balance", kInt8}}},
+        {"savings", default_key, {{"id", kInt8}, {"balance", kInt8}}},
+        {"ledger", default_key, {{"client", kInt8}, {"n", kInt8}, {"amount", kInt8}}},
+        {"items", default_key, {{"id", kInt8}, {"v", kInt8}, {"blob", kText}}},
+        {"bag", full, {{"a", kInt8}, {"b", kText}}},
+        {"pairs", index, {{"v", kInt8}, {"code", kInt8}, {"blob", kText}}},
+    }};
+    TableSchema schema;
+    schema.id = {static_cast<std::uint32_t>(16'384 + table)};
+    schema.schema = "public";
+    schema.name = shapes[table].name;
+    schema.replica_identity = table == kLedger ? ledger_identity : shapes[table].identity;
+    const auto key = key_column(table);
+    for (const auto& [name, type] : shapes[table].columns) {
+        const std::size_t i = schema.columns.size();
+        schema.columns.push_back(make_column(name, type, i + 1, key == i));
+        if (schema.replica_identity == default_key && key == i) {
+            schema.columns.back().key_position = 1;
+        }
+        if (schema.replica_identity == full) schema.columns.back().in_identity = true;
+    }
+    schema.attnum_max = static_cast<std::int16_t>(schema.columns.size());
+    Version version;
+    version.file = version.columns = table + 1;
+    schema.content = content_of(version);
+    version.schema = std::make_shared<const TableSchema>(std::move(schema));
+    return std::make_shared<const Version>(std::move(version));
+}
+
+VersionPtr with_file(const Version& version, std::uint64_t file, bool is_rewritten) {
+    Version next = version;
+    next.file = file;
+    if (is_rewritten) next.missing.clear();
+    TableSchema schema = *version.schema;
+    schema.content = content_of(next);
+    next.schema = std::make_shared<const TableSchema>(std::move(schema));
+    return std::make_shared<const Version>(std::move(next));
+}
+
+std::optional<Alter> some_alter(Random& random, std::size_t table, const Version& version) {
+    const TableSchema& schema = *version.schema;
+    const std::size_t extras = schema.columns.size() - first_extra(table);
+    Alter alter;
+    alter.kind = static_cast<AlterKind>(random.below(10));
+    switch (alter.kind) {
+        case AlterKind::add:
+        case AlterKind::add_default:
+        case AlterKind::add_volatile:
+            alter.column = schema.columns.size();
+            if (extras == kExtrasMax) return std::nullopt;
+            return alter;
+        case AlterKind::drop:
+        case AlterKind::widen:
+        case AlterKind::retype: {
+            if (extras == 0) return std::nullopt;
+            alter.column = first_extra(table) + random.below(extras);
+            const ColumnSchema& column = schema.columns[alter.column];
+            const bool is_short = column.type_oid == kVarchar && column.typmod == kShort;
+            if (alter.kind == AlterKind::widen && !is_short) return std::nullopt;
+            if (alter.kind == AlterKind::retype && column.type_oid == kText) return std::nullopt;
+            return alter;
+        }
+        case AlterKind::rename:
+            alter.column = random.below(schema.columns.size());
+            return alter;
+        case AlterKind::change_identity:
+            if (table == kBag) return std::nullopt;
+            return alter;
+        case AlterKind::rename_table:
+        case AlterKind::vacuum_full:
+            return alter;
+    }
+    return std::nullopt;
+}
+
+VersionPtr altered(Random& random, std::size_t table, const Version& version, const Alter& alter,
+                   std::uint64_t number) {
+    Version next = version;
+    TableSchema schema = *version.schema;
+    ColumnSchema* const column =
+        alter.column < schema.columns.size() ? &schema.columns[alter.column] : nullptr;
+    if (is_rewriting(alter.kind)) {
+        next.file = number;
+        next.missing.clear();
+    }
+    switch (alter.kind) {
+        case AlterKind::add:
+        case AlterKind::add_default:
+        case AlterKind::add_volatile: {
+            static constexpr std::array types{kInt8, kInt4, kVarchar};
+            const std::uint32_t type = types[random.below(types.size())];
+            const std::string name = free_name(random, schema).value_or(fmt::format("y{}", number));
+            ++schema.attnum_max;
+            schema.columns.push_back(make_column(name, type,
+                                                 static_cast<std::size_t>(schema.attnum_max), false,
+                                                 type == kVarchar ? kShort : -1));
+            schema.columns.back().in_identity = schema.replica_identity == ReplicaIdentity::full;
+            if (alter.kind == AlterKind::add_default) next.missing[schema.attnum_max] = "7";
+            break;
+        }
+        case AlterKind::drop:
+            next.dropped.push_back(column->attnum);
+            next.missing.erase(column->attnum);
+            schema.columns.erase(schema.columns.begin() +
+                                 static_cast<std::ptrdiff_t>(alter.column));
+            break;
+        case AlterKind::rename:
+            column->name = free_name(random, schema).value_or(fmt::format("y{}", number));
+            break;
+        case AlterKind::widen:
+        case AlterKind::retype: {
+            const bool is_widened = alter.kind == AlterKind::widen;
+            const ColumnSchema before = *column;
+            *column = make_column(before.name, is_widened ? kVarchar : kText,
+                                  static_cast<std::size_t>(before.attnum), false,
+                                  is_widened ? kLong : -1);
+            column->in_identity = before.in_identity;
+            break;
+        }
+        case AlterKind::rename_table:
+            schema.name =
+                fmt::format("{}_{}", schema.name.substr(0, schema.name.find('_')), number);
+            break;
+        case AlterKind::change_identity:
+            set_identity(table, schema,
+                         schema.replica_identity != ReplicaIdentity::full ? ReplicaIdentity::full
+                         : table == kPairs                                ? ReplicaIdentity::index
+                                           : ReplicaIdentity::default_key);
+            break;
+        case AlterKind::vacuum_full:
+            break;
+    }
+    const bool is_of_columns = alter.kind != AlterKind::rename_table &&
+                               alter.kind != AlterKind::change_identity &&
+                               alter.kind != AlterKind::vacuum_full;
+    if (is_of_columns) next.columns = number;
+    schema.content = content_of(next);
+    next.schema = std::make_shared<const TableSchema>(std::move(schema));
+    return std::make_shared<const Version>(std::move(next));
+}
+
+void reshape(const Alter& alter, RowId row, Values& values) {
+    const auto at = values.begin() + static_cast<std::ptrdiff_t>(alter.column);
+    switch (alter.kind) {
+        case AlterKind::add:
+            values.emplace_back();
+            break;
+        case AlterKind::add_default:
+            values.emplace_back("7");
+            break;
+        case AlterKind::add_volatile:
+            values.emplace_back(std::to_string(row % 7));
+            break;
+        case AlterKind::drop:
+            values.erase(at);
+            break;
+        case AlterKind::retype:
+            if (*at) *at = "t" + **at;
+            break;
+        case AlterKind::rename:
+        case AlterKind::widen:
+        case AlterKind::rename_table:
+        case AlterKind::change_identity:
+        case AlterKind::vacuum_full:
+            break;
+    }
+}
+
+std::string content_of(const Version& version) {
+    return fmt::format("1;c{};p;;16384:{},;", version.columns, version.file);
+}
+
+std::string definition_of(const Version& version) {
+    return fmt::format("{} {} {}", version.schema->name,
+                       static_cast<char>(version.schema->replica_identity),
+                       version.schema->attnum_max);
+}
+
+std::shared_ptr<const RowBatch> existing_of(const Version& version) {
+    if (version.missing.empty()) return nullptr;
+    auto row = std::make_shared<RowBatch>(version.schema);
+    for (std::size_t i = 0; i < version.schema->columns.size(); ++i) {
+        const auto found = version.missing.find(version.schema->columns[i].attnum);
+        testing::append_text(row->columns()[i], found == version.missing.end()
+                                                    ? std::nullopt
+                                                    : std::optional(found->second));
+    }
+    return row;
+}
+
+}  // namespace walbrook::sim
