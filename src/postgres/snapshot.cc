@@ -47,7 +47,9 @@ Result<Lsn> position_after(Connection& connection, const Deadline& deadline,
 }  // namespace
 
 Result<SnapshotXids> SnapshotXids::parse(std::string_view text) {
-    const Error malformed(ErrorCode::malformed, "the text of a snapshot cannot be read");
+    const Error malformed(
+        ErrorCode::malformed,
+        fmt::format("the text of a snapshot cannot be read: {}", text.substr(0, 200)));
     SnapshotXids xids;
     std::string_view rest = text;
     if (!take_number(rest, ':', xids.xmin_) || !take_number(rest, ':', xids.xmax_)) {
@@ -61,7 +63,10 @@ Result<SnapshotXids> SnapshotXids::parse(std::string_view text) {
         if (xid < xids.xmin_ || xid >= xids.xmax_) return malformed;
         xids.in_progress_.push_back(xid);
     }
-    if (xids.xmin_ > xids.xmax_) return malformed;
+    // Of a slot: snapbuild.c moves xmin on with every record of running transactions, and xmax
+    // only with commits, so that aborted ones may lie between. What is below xmin has ended, and
+    // nothing above is shown (XidInMVCCSnapshot() asks in this order).
+    xids.xmax_ = std::max(xids.xmin_, xids.xmax_);
     std::sort(xids.in_progress_.begin(), xids.in_progress_.end());
     return xids;
 }

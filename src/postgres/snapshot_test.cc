@@ -63,10 +63,19 @@ TEST(SnapshotXids, SortsWhatIsInProgress) {
     EXPECT_EQ(parsed("10:20:15,11,12").in_progress(), (std::vector<std::uint64_t>{11, 12, 15}));
 }
 
+// Of a slot, whose xmax moves on with commits only: aborted ones lie between.
+TEST(SnapshotXids, NothingIsInProgressBelowXmin) {
+    const auto xids = parsed("1611:1588:");
+    EXPECT_TRUE(xids.visible(1587));
+    EXPECT_TRUE(xids.visible(1600));
+    EXPECT_FALSE(xids.visible(1611));
+    EXPECT_EQ(xids.xmax(), 1611U);
+}
+
 TEST(SnapshotXids, RefusesEveryOtherText) {
     for (const char* bad :
          {"", ":", "::", "1", "1:", "1:2", "a:2:", "1:b:", "1:2:c", "1:9:2,", "1:9:,2", "1:9:2 ",
-          "1:9:9", "5:9:4", "9:5:", "-1:5:", "1:99999999999999999999:", "1:9:2,3,x"}) {
+          "1:9:9", "5:9:4", "-1:5:", "1:99999999999999999999:", "1:9:2,3,x"}) {
         EXPECT_FALSE(SnapshotXids::parse(bad)) << bad;
     }
 }
