@@ -17,6 +17,7 @@ namespace walbrook {
 namespace {
 
 constexpr std::chrono::seconds kDeadline{60};
+constexpr std::chrono::milliseconds kLockTimeout{2000};
 constexpr std::size_t kKeysOfStatement = 500;
 // They wait in memory until they are flushed.
 constexpr std::size_t kRepairBytesMax = 64ULL << 20;
@@ -43,6 +44,8 @@ class Reader {
     Result<Connection> connect() const {
         Purpose purpose;
         purpose.application_name = application_name(config_.id, "repair");
+        // Nothing is read from the stream meanwhile.
+        purpose.lock_timeout = kLockTimeout;
         return Connection::open(config_.pg_connection, purpose, deadline());
     }
     Deadline deadline() const { return within(kDeadline, stop_); }
@@ -82,7 +85,10 @@ Result<ReadRepairs> Reader::read(const std::vector<RowRepair>& repairs) {
             out.refused.emplace_back(repair.table, "it is not published any more");
             continue;
         }
+        const std::size_t bytes_before = bytes_;
         auto made = read_table(found->second, repair);
+        // What is refused takes no memory from the others.
+        if (!made) bytes_ = bytes_before;
         if (made) {
             out.repairs.push_back(*std::move(made));
             continue;

@@ -1,0 +1,116 @@
+// Rows that `walbrook verify --repair` asks for, as of a snapshot; and what is refused.
+
+#include "decode/type_table.h"
+#include "pipeline/row_repair.h"
+#include "postgres/snapshot.h"
+#include "support/pg_test.h"
+
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+
+namespace walbrook {
+namespace {
+
+using std::chrono::seconds;
+using ::testing::HasSubstr;
+using testing::PgTest;
+
+class ReadRepair : public PgTest {
+ protected:
+    void publish(const std::string& sql) {
+        database().exec(sql + ";create publication shop for all tables");
+        config_.id = 7;
+        config_.publication_name = "shop";
+        config_.pg_connection = database().connection();
+        auto holder = SnapshotHolder::open_at_position(
+            database().connection(), {.application_name = "test"}, within(seconds(60)),
+            fmt::format("walbrook_test_repair_{}", getpid()));
+        ASSERT_TRUE(holder) << holder.error().message();
+        holder_.emplace(*std::move(holder));
+        table_ = TableId{database().oid("item")};
+    }
+    Result<ReadRepairs> read(std::vector<std::vector<std::string>> keys) {
+        return read_repairs(config_, holder_->name(), {{table_, std::move(keys)}}, {});
+    }
+    std::string refusal(std::vector<std::vector<std::string>> keys) {
+        const auto read_now = read(std::move(keys));
+        if (!read_now) return "error: " + read_now.error().message();
+        return read_now->refused.empty() ? "" : read_now->refused[0].second;
+    }
+
+    TableId table_;
+    PipelineConfig config_;
+    std::optional<SnapshotHolder> holder_;
+};
+INSTANTIATE_TEST_SUITE_P(Pg, ReadRepair, ::testing::ValuesIn(testing::newest_pg_version()),
+                         testing::version_name);
+
+TEST_P(ReadRepair, RowsAreThoseOfTheSnapshot) {
+    publish(
+        "create table item(id int, place text, note text, primary key (id, place));"
+        "insert into item values (1, E'it''s\\n\"', 'one'), (2, 'b', null), (3, 'c', 'three')");
+    database().exec("update item set note = 'later'; delete from item where id = 2");
+    const auto repairs = read({{"1", "it's\n\""}, {"2", "b"}, {"9", "nobody"}});
+    ASSERT_TRUE(repairs) << repairs.error().message();
+    ASSERT_EQ(repairs->repairs.size(), 1U);
+    EXPECT_EQ(repairs->repairs[0].keys->rows(), 3U);
+    EXPECT_EQ(repairs->repairs[0].rows->rows(), 2U);
+}
+
+TEST_P(ReadRepair, RefusesWhatItCannotTellForSure) {
+    publish(
+        "create table item(id int primary key, note text);"
+        "insert into item values (1, 'one')");
+    EXPECT_EQ(refusal({{"1"}}), "");
+    EXPECT_NE(refusal({{"1", "2"}}), "");  // Another key.
+    EXPECT_NE(refusal({{"one"}}), "");     // No number,
+    EXPECT_NE(refusal({{" 1"}}), "");      // or not as Postgres prints it.
+    EXPECT_NE(refusal({{"1'; drop"}}), "");
+    EXPECT_EQ(refusal({}), "");
+    table_.oid += 1;
+    EXPECT_EQ(refusal({{"1"}}), "it is not published any more");
+}
+
+TEST_P(ReadRepair, RefusesATableThatIsLockedOrHasChanged) {
+    publish("create table item(id int primary key, note text); insert into item values (1, 'one')");
+    Connection other = database().session();
+    testing::must_exec(other, "begin; lock table item");
+    // Since Postgres 16 already the list of tables waits for the lock.
+    if (const auto locked = read({{"1"}})) {
+        ASSERT_EQ(locked->refused.size(), 1U);
+        EXPECT_EQ(locked->refused[0].second, "it is locked by somebody else");
+    } else {
+        EXPECT_EQ(locked.error().code(), ErrorCode::conflict) << locked.error().message();
+    }
+    testing::must_exec(other, "rollback");
+    EXPECT_EQ(refusal({{"1"}}), "");
+    database().exec("alter table item add column more int");
+    EXPECT_THAT(refusal({{"1"}}), HasSubstr("altered, rewritten or truncated"));
+}
+
+TEST_P(ReadRepair, RefusesMoreThanFitsIntoMemory) {
+    publish(
+        "create table item(id int primary key, note text);"
+        "insert into item select g, repeat('x', 8 << 20) from generate_series(1, 9) g;"
+        "create table few(id int primary key); insert into few values (1)");
+    EXPECT_EQ(refusal({{"1"}, {"2"}, {"3"}}), "");
+    EXPECT_THAT(refusal({{"1"}, {"2"}, {"3"}, {"4"}, {"5"}, {"6"}, {"7"}, {"8"}, {"9"}}),
+                HasSubstr("the rows that differ have more than 64 MiB"));
+    // The others have as much room as if it had not been asked for.
+    const TableId few{database().oid("few")};
+    const auto both = read_repairs(
+        config_, holder_->name(),
+        {{table_, {{"1"}, {"2"}, {"3"}, {"4"}, {"5"}, {"6"}, {"7"}, {"8"}, {"9"}}}, {few, {{"1"}}}},
+        {});
+    ASSERT_TRUE(both) << both.error().message();
+    EXPECT_EQ(both->refused.size(), 1U);
+    EXPECT_EQ(both->repairs.size(), 1U);
+}
+
+TEST_P(ReadRepair, RefusesATableWithoutAKey) {
+    publish("create table item(id int); alter table item replica identity full");
+    EXPECT_EQ(refusal({{"1"}}), "its rows have no key");
+}
+
+}  // namespace
+}  // namespace walbrook
