@@ -374,6 +374,32 @@ void add_program_keys(std::vector<Key>& keys) {
                     .doc = "Address of /livez, /readyz, /metrics and /api/v1, or off. It asks for "
                            "no password: keep it on a private address.",
                     .example = "\"127.0.0.1:9090\""});
+    keys.push_back(
+        {.name = "verify.schedule",
+         .place = place<std::string>([](auto& c) -> auto& { return c.verify.schedule; }),
+         .doc = "When `walbrook run` compares source and destination by itself: after an interval "
+                "(30s, 90m, 24h, 7d), at moments in UTC as the five fields of cron "
+                "(`30 3 * * 0`), or off.",
+         .example = "24h"});
+    keys.push_back(
+        {.name = "verify.tables",
+         .place = place<std::vector<std::string>>([](auto& c) -> auto& { return c.verify.tables; }),
+         .doc = "Tables to compare then, by name or pattern.",
+         .example = "[public.orders, \"audit.*\"]",
+         .fallback = "all tables"});
+    keys.push_back({.name = "verify.max_rows_per_second",
+                    .place = place<std::uint64_t>(
+                        [](auto& c) -> auto& { return c.verify.max_rows_per_second; }),
+                    .doc = "No more rows than this are read from the source then; 0 for as many "
+                           "as it gives.",
+                    .example = "20000",
+                    .max = 1'000'000'000});
+    keys.push_back({.name = "verify.repair",
+                    .place = choice([](auto& c) -> auto& { return c.verify.repair; }),
+                    .doc = "Whether rows that differ are then put right, as by "
+                           "`walbrook verify --repair`. They are errors in the log all the same.",
+                    .example = "on",
+                    .choices = {"off", "on"}});
     keys.push_back({.name = "log.level",
                     .place = choice([](auto& c) -> auto& { return c.log.level; }),
                     .doc = "Less than this is not logged.",
@@ -460,6 +486,8 @@ const std::vector<Section>& config_sections() {
          .enter = [](ProgramConfig& c) { c.destination = DestinationKind::blackhole; },
          .none = [](ProgramConfig& c) { c.destination = DestinationKind::blackhole; }},
         {.name = "server", .doc = "Health, metrics and the API."},
+        {.name = "verify",
+         .doc = "Comparisons of source and destination that `run` does by itself."},
         {.name = "log", .doc = "What is written to stderr."},
     };
     return sections;

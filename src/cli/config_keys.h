@@ -28,6 +28,14 @@ struct ServerConfig {
     std::string listen = "127.0.0.1:9090";  // Or "off".
 };
 
+// The comparisons that `run` does by itself (cli/schedule.h).
+struct VerifyConfig {
+    std::string schedule = "off";
+    std::vector<std::string> tables;  // Names or patterns; empty: all.
+    std::uint64_t max_rows_per_second = 0;
+    bool repair = false;
+};
+
 struct LogConfig {
     LogLevel level = LogLevel::info;
     LogFormat format = LogFormat::automatic;
@@ -42,6 +50,7 @@ struct ProgramConfig {
     DestinationKind destination = DestinationKind::none;
     DuckLakeConfig ducklake;
     ServerConfig server;
+    VerifyConfig verify;
     LogConfig log;
 };
 

@@ -1,5 +1,6 @@
 #include "cli/config_load.h"
 
+#include "cli/schedule.h"
 #include "server/control_server.h"
 
 #include <fmt/format.h>
@@ -130,6 +131,7 @@ class Loader {
     void check_whole();
     void check_destination();
     void check_store();
+    void check_verify();
     void add_library_problems(const std::vector<std::string>& found);
     std::string where_of(const std::string& key) const;
 
@@ -647,6 +649,31 @@ void Loader::add_library_problems(const std::vector<std::string>& found) {
     }
 }
 
+void Loader::check_verify() {
+    const VerifyConfig& verify = out_.config.verify;
+    if (verify.schedule == "off") {
+        const std::pair<const char*, bool> keys[] = {
+            {"verify.tables", !verify.tables.empty()},
+            {"verify.max_rows_per_second", verify.max_rows_per_second != 0},
+            {"verify.repair", verify.repair}};
+        for (const auto& [key, is_set] : keys) {
+            if (!is_set) continue;
+            problem(key, where_of(key), "has no effect without verify.schedule; remove it");
+        }
+        return;
+    }
+    if (!Schedule::parse(verify.schedule)) {
+        add_library_problems({fmt::format(
+            "verify.schedule: must be off, an interval as 24h, or the five fields of cron in "
+            "numbers, as \"30 3 * * 0\"; not \"{}\"",
+            verify.schedule)});
+    } else if (out_.config.destination == DestinationKind::blackhole) {
+        add_library_problems(
+            {"verify.schedule: has no effect with this destination, which holds nothing that could "
+             "be compared; remove it"});
+    }
+}
+
 void Loader::check_whole() {
     add_library_problems(out_.config.pipeline.problems());
     std::string host;
@@ -658,6 +685,7 @@ void Loader::check_whole() {
     }
     check_store();
     check_destination();
+    check_verify();
 }
 
 LoadedConfig Loader::finish() {

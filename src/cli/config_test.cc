@@ -170,6 +170,12 @@ std::vector<Effect> all_effects() {
         {"destination.ducklake.data_path", "s3://b/p",
          [](C c) { return c.ducklake.data_path == "s3://b/p"; }},
         {"server.listen", "off", [](C c) { return c.server.listen == "off"; }},
+        {"verify.schedule", "24h", [](C c) { return c.verify.schedule == "24h"; }},
+        {"verify.tables", "[a.b, 'c.*']",
+         [](C c) { return c.verify.tables == std::vector<std::string>{"a.b", "c.*"}; }},
+        {"verify.max_rows_per_second", "500",
+         [](C c) { return c.verify.max_rows_per_second == 500; }},
+        {"verify.repair", "on", [](C c) { return c.verify.repair; }},
         {"log.level", "warn", [](C c) { return c.log.level == LogLevel::warn; }},
         {"log.format", "json", [](C c) { return c.log.format == LogFormat::json; }},
         {"config_version", "1", [](C c) { return c.config_version == 1; }},
@@ -404,6 +410,26 @@ TEST(Config, TheAddressToListenOnMustBeOne) {
     }
     EXPECT_THAT(check("9090"), ElementsAre("walbrook.yaml:6: server.listen: must be host:port, "
                                            "[address]:port or off, not \"9090\""));
+}
+
+TEST(Config, ComparisonsNeedASchedule) {
+    const auto check = [](const std::string& keys) {
+        return problems_of(
+            parse("pipeline: {id: 1, publication_name: p, pg_connection: {url: 'postgres://h/d'}}\n"
+                  "destination: {ducklake: {catalog: a, data_path: b}}\nverify: {" +
+                  keys + "}"));
+    };
+    EXPECT_THAT(check("schedule: off"), IsEmpty());
+    EXPECT_THAT(check("schedule: '24h', repair: on"), IsEmpty());
+    EXPECT_THAT(check("schedule: '30 3 * * 0'"), IsEmpty());
+    EXPECT_THAT(check("schedule: daily"),
+                ElementsAre(HasSubstr("3: verify.schedule: must be off, an interval as 24h")));
+    EXPECT_THAT(
+        check("repair: on, tables: [a.b], schedule: off"),
+        ElementsAre(HasSubstr("verify.tables: has no effect without verify.schedule; remove it"),
+                    HasSubstr("verify.repair: has no effect without verify.schedule; remove it")));
+    EXPECT_THAT(problems_of(parse(with_pipeline("") + "verify: {schedule: 24h}")),
+                ElementsAre(HasSubstr("6: verify.schedule: has no effect with this destination")));
 }
 
 TEST(Config, TakesExactlyOneDestination) {

@@ -1,6 +1,8 @@
 #include "base/backoff.h"
 #include "base/clock.h"
 #include "cli/commands.h"
+#include "cli/comparison.h"
+#include "cli/comparisons.h"
 #include "cli/config_file.h"
 #include "cli/log_sink.h"
 #include "cli/make_parts.h"
@@ -56,7 +58,8 @@ class Run final : public verify::Cutter {
     Run(const RunOptions& options, LoadedConfig loaded)
         : options_(options),
           loaded_(std::move(loaded)),
-          log_(make_stderr_sink(loaded_.config.log), loaded_.config.log.level) {}
+          log_(make_stderr_sink(loaded_.config.log), loaded_.config.log.level),
+          comparisons_(loaded_.config, *this, [this] { return running_status(); }, log_) {}
 
     ExitCode execute();
 
@@ -79,6 +82,10 @@ class Run final : public verify::Cutter {
         WALBROOK_TRY(const std::shared_ptr<Pipeline> running, started_pipeline());
         return running->command(TableCommand::resync, tables).status();
     }
+    Result<std::set<TableId>> tables_in_copy() override {
+        WALBROOK_TRY(const std::shared_ptr<Pipeline> running, started_pipeline());
+        return copied_tables(running->status());
+    }
     Status keep_readable(Lsn position, std::chrono::milliseconds how_long) override {
         WALBROOK_TRY(const std::shared_ptr<Pipeline> running, started_pipeline());
         return running->keep_readable(position, how_long);
@@ -87,6 +94,7 @@ class Run final : public verify::Cutter {
  private:
     void on_signal(int signal, int count);
     StatusReport status() const;
+    std::optional<PipelineStatus> running_status() const;
     Result<std::unique_ptr<ControlServer>> serve();
     // Tries until source and destination answer, the time is up, or we are stopped.
     Result<std::shared_ptr<Pipeline>> start_pipeline();
@@ -110,6 +118,8 @@ class Run final : public verify::Cutter {
     std::shared_ptr<Pipeline> pipeline_;
     bool started_ = false;  // Until then it has no status of its own.
     std::string trouble_;   // Why it has not started yet.
+    // Last: its thread uses the others.
+    mutable Comparisons comparisons_;
 };
 
 void Run::on_signal(int signal, int count) {
@@ -119,6 +129,7 @@ void Run::on_signal(int signal, int count) {
     }
     log_.info("stopping", {{"signal", strsignal(signal)}});
     stop_.request_stop();
+    comparisons_.stop();
     if (const auto running = pipeline()) {
         running->shutdown();
     } else {
@@ -141,7 +152,18 @@ StatusReport Run::status() const {
         if (!running && !trouble_.empty()) report.pipeline.problems.push_back(trouble_);
     }
     if (running) report.pipeline = running->status();
+    comparisons_.add_to(report);
     return report;
+}
+
+std::optional<PipelineStatus> Run::running_status() const {
+    std::shared_ptr<Pipeline> running;
+    {
+        const std::lock_guard lock(mutex_);
+        if (!started_) return std::nullopt;
+        running = pipeline_;
+    }
+    return running ? std::optional(running->status()) : std::nullopt;
 }
 
 void Run::set_pipeline(std::shared_ptr<Pipeline> pipeline, bool started) {
@@ -281,6 +303,8 @@ ExitCode Run::execute() {
         return fail(made.error());
     const auto server = serve();
     if (!server) return fail(server.error());
+    // What ends by itself need not come back to it.
+    if (!options_.until_caught_up) comparisons_.start();
     for (;;) {
         const auto made = start_pipeline();
         if (!made) return stop_.stop_requested() ? ExitCode::done : fail(made.error());

@@ -1,9 +1,11 @@
 #include "cli/status_text.h"
 
+#include <fmt/chrono.h>
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <array>
+#include <chrono>
 
 namespace walbrook {
 namespace {
@@ -53,6 +55,30 @@ std::string note_text(const TableStatus& table) {
     return table.reason.empty() ? table.remedy : table.reason + "; " + table.remedy;
 }
 
+std::string utc_text(std::int64_t secs) {
+    const std::chrono::sys_seconds at{std::chrono::seconds(secs)};
+    return fmt::format("{:%Y-%m-%d %H:%M:%S} UTC", at);
+}
+
+// The line of the last and the next comparison; nothing where there is none.
+std::string verify_text(const VerifyStatus& verify) {
+    std::string text;
+    if (verify.began_at_secs != 0) {
+        text = fmt::format("{} at {}, {}: {} tables equal, {} different, {} not compared",
+                           utc_text(verify.began_at_secs), to_string(verify.position),
+                           duration_text(verify.took_ms), verify.equal, verify.different,
+                           verify.not_compared);
+    } else if (!verify.schedule.empty()) {
+        text = "not yet";
+    }
+    if (verify.running) {
+        text += "; one is under way";
+    } else if (verify.next_at_secs != 0) {
+        text += "; next " + utc_text(verify.next_at_secs);
+    }
+    return text.empty() ? "" : "compared    " + text + "\n";
+}
+
 }  // namespace
 
 std::string bytes_text(std::uint64_t bytes) {
@@ -91,6 +117,7 @@ std::string status_as_text(const StatusReport& report) {
     out += fmt::format("since start {} transactions, {} changes, {} flushes; {} in batches\n",
                        count_text(status.transactions), count_text(status.changes_received),
                        count_text(status.flushes), bytes_text(status.memory_bytes));
+    out += verify_text(report.verify);
     for (const std::string& problem : status.problems) out += "problem     " + problem + "\n";
     if (status.tables.empty()) return out + "\nno tables yet\n";
     std::vector<Row> rows = {{"table", "phase", "rows copied", "changes", "held", "note"}};

@@ -1,24 +1,20 @@
 // `walbrook verify`: beside the process that runs the pipeline, or, when none does, with a pipeline
 // of its own that goes on to where the source is.
 
-#include "base/clock.h"
 #include "base/json_number.h"
 #include "cli/commands.h"
+#include "cli/comparison.h"
 #include "cli/config_file.h"
 #include "cli/log_sink.h"
 #include "cli/make_parts.h"
 #include "cli/signals.h"
 #include "server/control_server.h"
-#ifdef WALBROOK_WITH_DUCKLAKE
-#include "verify/verify.h"
-#endif
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
 #include <cstdio>
 #include <filesystem>
-#include <fstream>
 #include <unistd.h>
 
 namespace walbrook {
@@ -28,9 +24,6 @@ namespace {
 
 using nlohmann::json;
 using std::chrono::milliseconds;
-
-// Of one table; one in which more differ is copied again.
-constexpr std::size_t kRepairedRowsMax = 10'000;
 
 // The pipeline in the process that listens on the control socket.
 class OtherProcess final : public verify::Cutter {
@@ -76,6 +69,11 @@ class OtherProcess final : public verify::Cutter {
     Status resync(const std::vector<std::string>& tables) override {
         return command_control_socket(work_dir_, "/api/v1/tables/resync", command_body(tables))
             .status();
+    }
+    Result<std::set<TableId>> tables_in_copy() override {
+        WALBROOK_TRY(const std::string answer, ask_control_socket(work_dir_, "/api/v1/status"));
+        WALBROOK_TRY(const StatusReport report, status_report_from_json(answer));
+        return copied_tables(report.pipeline);
     }
     Status keep_readable(Lsn position, milliseconds how_long) override {
         return ask("keep", {{"position", to_string(position)}, {"for_ms", how_long.count()}}, {})
@@ -129,6 +127,9 @@ class OwnPipeline final : public verify::Cutter {
     Status resync(const std::vector<std::string>& tables) override {
         return pipeline_->command(TableCommand::resync, tables).status();
     }
+    Result<std::set<TableId>> tables_in_copy() override {
+        return copied_tables(pipeline_->status());
+    }
     Status keep_readable(Lsn position, milliseconds how_long) override {
         return pipeline_->keep_readable(position, how_long);
     }
@@ -136,39 +137,6 @@ class OwnPipeline final : public verify::Cutter {
  private:
     OwnPipeline() = default;
     std::unique_ptr<Pipeline> pipeline_;
-};
-
-// What a comparison that did not end had found so far: a line of JSON for each table.
-class Progress {
- public:
-    explicit Progress(const std::string& work_dir) : path_(work_dir + "/verify.progress") {}
-
-    std::vector<verify::TableResult> load() const {
-        std::vector<verify::TableResult> tables;
-        std::ifstream in(path_);
-        for (std::string line; std::getline(in, line);) {
-            // The last line may be half a one.
-            auto table = verify::table_result_from_json(line);
-            if (table && table->outcome != verify::Outcome::not_compared) {
-                tables.push_back(*std::move(table));
-            }
-        }
-        return tables;
-    }
-    void begin(const std::vector<verify::TableResult>& done) {
-        out_.open(path_, std::ios::trunc);
-        for (const verify::TableResult& table : done) add(table);
-    }
-    void add(const verify::TableResult& table) { out_ << to_json(table) << std::flush; }
-    void end() {
-        out_.close();
-        std::error_code ignored;
-        std::filesystem::remove(path_, ignored);
-    }
-
- private:
-    const std::string path_;
-    std::ofstream out_;
 };
 
 void print(const std::string& text) {
@@ -197,25 +165,13 @@ Result<std::unique_ptr<verify::Cutter>> find_pipeline(const ProgramConfig& confi
 Result<verify::Report> compare(const VerifyCommandOptions& options, const ProgramConfig& config,
                                const Logger& log, const std::stop_token& stop) {
     WALBROOK_TRY(const std::unique_ptr<verify::Cutter> pipeline, find_pipeline(config, log));
-    Progress progress(config.pipeline.work_dir);
-    verify::VerifyOptions how;
+    ComparisonOptions how;
     how.tables = options.tables;
     how.rows_per_second_max = options.max_rows_per_second;
+    how.differences_max = options.max_differences;
     how.repair = options.repair;
-    how.differences_max = options.repair ? std::max(kRepairedRowsMax, options.max_differences)
-                                         : options.max_differences;
-    how.temp_directory = config.pipeline.work_dir + "/verify-temp";
-    if (config.pipeline.max_snapshot_age_secs != 0) {
-        how.snapshot_age_max = std::chrono::seconds(config.pipeline.max_snapshot_age_secs);
-    }
-    if (options.resume) how.done = progress.load();
-    how.on_table = [&](const verify::TableResult& table) { progress.add(table); };
-    progress.begin(how.done);
-    auto report = verify::verify(config.pipeline, config.ducklake, *pipeline, how, log, stop);
-    std::error_code ignored;
-    std::filesystem::remove_all(how.temp_directory, ignored);
-    if (report) progress.end();
-    return report;
+    how.resume = options.resume;
+    return run_comparison(config, *pipeline, how, log, stop);
 }
 
 ExitCode exit_code_of(const verify::Report& report) {

@@ -44,6 +44,19 @@ StatusReport sample() {
         TableId{16384}, "public", "a\"b\\c\nd", TablePhase::ready, 5, 6, 7, 8, false, "", ""};
     status.tables[1] = {TableId{16385}, "s",   "t",   TablePhase::errored, 0, 0, 0, 0,
                         true,           "why", "what"};
+    report.verify.schedule = "24h";
+    report.verify.next_at_secs = 1'800'086'400;
+    report.verify.failures = 2;
+    report.verify.error = "the source was away";
+    report.verify.began_at_secs = 1'800'000'000;
+    report.verify.took_ms = 3500;
+    report.verify.position = Lsn{0x200};
+    report.verify.equal = 5;
+    report.verify.different = 1;
+    report.verify.not_compared = 1;
+    report.verify.tables = {
+        {"public", "a\"b", "different", "", Lsn{0x200}, 9, true, 1'800'000'000},
+        {"s", "t", "not compared", "it stands still", Lsn{}, 0, false, 1'800'000'000}};
     return report;
 }
 
@@ -68,6 +81,7 @@ TEST(StatusReport, SurvivesJson) {
     EXPECT_EQ(to_json(*after), to_json(before));
     EXPECT_EQ(after->pipeline.tables[1].phase, TablePhase::errored);
     EXPECT_EQ(after->pipeline.confirmed, Lsn{0x100});
+    EXPECT_EQ(after->verify.tables[0].differing_rows, 9U);
 }
 
 TEST(StatusReport, RefusesEveryTruncationAndMissingMember) {
@@ -120,6 +134,21 @@ TEST(Metrics, FollowThePrometheusTextFormat) {
                              "walbrook_memory_limit_bytes{pipeline=\"7\"} 1000\n"}) {
         EXPECT_THAT(text, HasSubstr(line));
     }
+    for (const char* line : {"walbrook_verify_running{pipeline=\"7\"} 0\n",
+                             "walbrook_verify_next_timestamp_seconds{pipeline=\"7\"} 1800086400\n",
+                             "walbrook_verify_failures_total{pipeline=\"7\"} 2\n",
+                             "walbrook_verify_last_timestamp_seconds{pipeline=\"7\"} 1800000000\n",
+                             "walbrook_verify_last_duration_seconds{pipeline=\"7\"} 3.5\n",
+                             "walbrook_verify_last_lsn_bytes{pipeline=\"7\"} 512\n",
+                             "walbrook_verify_tables{pipeline=\"7\",outcome=\"equal\"} 5\n",
+                             "walbrook_verify_tables{pipeline=\"7\",outcome=\"different\"} 1\n",
+                             "walbrook_verify_differing_rows{pipeline=\"7\",schema=\"public\","
+                             "table=\"a\\\"b\"} 9\n"}) {
+        EXPECT_THAT(text, HasSubstr(line));
+    }
+    StatusReport unasked = sample();
+    unasked.verify = {};
+    EXPECT_THAT(to_prometheus(unasked), testing::Not(HasSubstr("verify")));
     StatusReport ample = sample();
     ample.pipeline.memory_state = "ample";
     EXPECT_THAT(to_prometheus(ample),

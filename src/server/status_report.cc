@@ -24,6 +24,34 @@ Json json_of(const TableStatus& table) {
             {"remedy", table.remedy}};
 }
 
+Json json_of(const VerifiedTable& table) {
+    return {{"schema", table.schema},
+            {"name", table.name},
+            {"outcome", table.outcome},
+            {"reason", table.reason},
+            {"position", to_string(table.position)},
+            {"differing_rows", table.differing_rows},
+            {"copied_again", table.copied_again},
+            {"at_secs", table.at_secs}};
+}
+
+Json json_of(const VerifyStatus& verify) {
+    Json tables = Json::array();
+    for (const VerifiedTable& table : verify.tables) tables.push_back(json_of(table));
+    return {{"schedule", verify.schedule},
+            {"running", verify.running},
+            {"next_at_secs", verify.next_at_secs},
+            {"failures", verify.failures},
+            {"error", verify.error},
+            {"began_at_secs", verify.began_at_secs},
+            {"took_ms", verify.took_ms},
+            {"position", to_string(verify.position)},
+            {"equal", verify.equal},
+            {"different", verify.different},
+            {"not_compared", verify.not_compared},
+            {"tables", std::move(tables)}};
+}
+
 // Reads members and remembers whether one was missing or of another type.
 class Reader {
  public:
@@ -76,6 +104,42 @@ bool read_table(const Json& object, TableStatus& table) {
     const std::optional<TablePhase> known = parse_table_phase(phase);
     table.phase = known.value_or(TablePhase::errored);
     return !in.bad() && known;
+}
+
+bool read_verified_table(const Json& object, VerifiedTable& table) {
+    if (!object.is_object()) return false;
+    Reader in(object);
+    in.read("schema", table.schema);
+    in.read("name", table.name);
+    in.read("outcome", table.outcome);
+    in.read("reason", table.reason);
+    in.read("position", table.position);
+    in.read("differing_rows", table.differing_rows);
+    in.read("copied_again", table.copied_again);
+    in.read("at_secs", table.at_secs);
+    return !in.bad();
+}
+
+bool read_verify(const Json& object, VerifyStatus& verify) {
+    if (!object.is_object()) return false;
+    Reader in(object);
+    in.read("schedule", verify.schedule);
+    in.read("running", verify.running);
+    in.read("next_at_secs", verify.next_at_secs);
+    in.read("failures", verify.failures);
+    in.read("error", verify.error);
+    in.read("began_at_secs", verify.began_at_secs);
+    in.read("took_ms", verify.took_ms);
+    in.read("position", verify.position);
+    in.read("equal", verify.equal);
+    in.read("different", verify.different);
+    in.read("not_compared", verify.not_compared);
+    const auto tables = object.find("tables");
+    if (in.bad() || tables == object.end() || !tables->is_array()) return false;
+    for (const Json& table : *tables) {
+        if (!read_verified_table(table, verify.tables.emplace_back())) return false;
+    }
+    return true;
 }
 
 // Labels escape backslash, quote and newline (Prometheus, "Text-based format").
@@ -175,6 +239,37 @@ void write_tables(MetricsWriter& out, const std::vector<TableStatus>& tables) {
     for (const TableStatus& table : tables) out.value(table.held_bytes, labels(table));
 }
 
+void write_verify(MetricsWriter& out, const VerifyStatus& verify) {
+    if (!verify.schedule.empty()) {
+        out.single("walbrook_verify_running", "gauge",
+                   "1 while source and destination are being compared, as scheduled.",
+                   verify.running ? 1 : 0);
+        out.single("walbrook_verify_next_timestamp_seconds", "gauge",
+                   "When the next scheduled comparison is due.", verify.next_at_secs);
+        out.single("walbrook_verify_failures_total", "counter",
+                   "Scheduled comparisons that did not end, since the start.", verify.failures);
+    }
+    if (verify.began_at_secs == 0) return;
+    out.single("walbrook_verify_last_timestamp_seconds", "gauge",
+               "When the last comparison of source and destination began.", verify.began_at_secs);
+    out.single("walbrook_verify_last_duration_seconds", "gauge", "How long it took.",
+               static_cast<double>(verify.took_ms) / 1000.0);
+    out.single("walbrook_verify_last_lsn_bytes", "gauge", "Position at which it compared.",
+               verify.position.value);
+    out.family("walbrook_verify_tables", "gauge",
+               "Tables, by what the last comparison of each found.");
+    out.value(verify.equal, "outcome=\"equal\"");
+    out.value(verify.different, "outcome=\"different\"");
+    out.value(verify.not_compared, "outcome=\"not compared\"");
+    out.family("walbrook_verify_differing_rows", "gauge",
+               "Rows of a table that differed from the source.");
+    for (const VerifiedTable& table : verify.tables) {
+        if (table.outcome != "different") continue;
+        out.value(table.differing_rows, fmt::format("schema=\"{}\",table=\"{}\"",
+                                                    label(table.schema), label(table.name)));
+    }
+}
+
 }  // namespace
 
 std::string to_json(const StatusReport& report) {
@@ -202,6 +297,7 @@ std::string to_json(const StatusReport& report) {
                       {"memory_short_ms", status.memory_short_ms},
                       {"memory_short_times", status.memory_short_times},
                       {"problems", status.problems},
+                      {"verify", json_of(report.verify)},
                       {"tables", std::move(tables)}};
     // Names of tables may be bytes that are no UTF-8 (SQL_ASCII databases).
     return out.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
@@ -251,6 +347,8 @@ Result<StatusReport> status_report_from_json(std::string_view text) {
     for (const Json& table : *tables) {
         if (!read_table(table, status.tables.emplace_back())) return malformed();
     }
+    const auto verify = in.find("verify");
+    if (verify == in.end() || !read_verify(*verify, report.verify)) return malformed();
     return report;
 }
 
@@ -264,6 +362,7 @@ std::string to_prometheus(const StatusReport& report) {
     out.value(1, fmt::format("state=\"{}\"", label(report.pipeline.state)));
     write_pipeline(out, report.pipeline);
     write_tables(out, report.pipeline.tables);
+    write_verify(out, report.verify);
     return out.take();
 }
 

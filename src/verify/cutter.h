@@ -3,6 +3,7 @@
 #include "walbrook/pipeline.h"
 
 #include <chrono>
+#include <set>
 
 namespace walbrook::verify {
 
@@ -17,6 +18,8 @@ class Cutter {
                                       const std::vector<RowRepair>& rows,
                                       std::chrono::milliseconds at_most) = 0;
     virtual Status resync(const std::vector<std::string>& tables) = 0;
+    // Those that are being copied, or wait for it.
+    virtual Result<std::set<TableId>> tables_in_copy() = 0;
     virtual Status keep_readable(Lsn position, std::chrono::milliseconds how_long) = 0;
 };
 

@@ -72,6 +72,25 @@ json json_of(const TableResult& table, std::size_t differences_max) {
     return out;
 }
 
+constexpr std::size_t kShownBytesMax = 200;
+
+// As it is, where it is on one line and nobody can take it for something else; else as JSON has it.
+std::string shown(const std::string& value) {
+    std::string text = value;
+    if (text.size() > kShownBytesMax) {
+        text.resize(kShownBytesMax);
+        text += fmt::format("… ({} bytes)", value.size());
+    }
+    const bool is_plain =
+        !text.empty() && text.front() != ' ' && text.back() != ' ' &&
+        std::none_of(text.begin(), text.end(), [](char c) {
+            return static_cast<unsigned char>(c) < ' ' || c == 127 || c == '"' || c == ',';
+        });
+    // Also what is no UTF-8: a value that was cut within a character.
+    const std::string quoted = json(text).dump(-1, ' ', false, json::error_handler_t::replace);
+    return is_plain ? json::parse(quoted).get<std::string>() : quoted;
+}
+
 std::string named(const TableResult& table, const Difference& difference) {
     if (table.key.empty()) {
         std::string where = difference.key.empty() ? "" : ", at ctid " + difference.key.front();
@@ -79,7 +98,7 @@ std::string named(const TableResult& table, const Difference& difference) {
     }
     std::vector<std::string> parts;
     for (std::size_t i = 0; i < table.key.size() && i < difference.key.size(); ++i) {
-        parts.push_back(table.key[i] + "=" + difference.key[i]);
+        parts.push_back(table.key[i] + "=" + shown(difference.key[i]));
     }
     return fmt::format("{}", fmt::join(parts, ", "));
 }
@@ -137,6 +156,10 @@ std::size_t Report::count(Outcome outcome) const {
 
 bool Report::is_equal() const { return count(Outcome::different) == 0; }
 
+std::string to_text(const TableResult& table, const Difference& difference) {
+    return named(table, difference) + " " + described(difference);
+}
+
 std::string to_text(const Report& report, std::size_t differences_max) {
     std::string text;
     for (const TableResult& table : report.tables) {
@@ -144,7 +167,7 @@ std::string to_text(const Report& report, std::size_t differences_max) {
         const std::size_t shown = std::min(differences_max, table.differences.size());
         for (std::size_t i = 0; i < shown; ++i) {
             const Difference& difference = table.differences[i];
-            text += fmt::format("    {} {}\n", named(table, difference), described(difference));
+            text += "    " + to_text(table, difference) + "\n";
         }
         if (table.differing_rows > shown || table.has_more) {
             text += "    … (--max-differences shows more)\n";

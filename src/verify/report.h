@@ -43,6 +43,9 @@ struct Report {
 std::string to_json(const TableResult& table);
 Result<TableResult> table_result_from_json(const std::string& text);
 
+// "id=77 differs in note": one of the table's differences.
+std::string to_text(const TableResult& table, const Difference& difference);
+
 // For people, and for programs; so many differences are named of each table: {"tables": [{"table":
 // "public.orders", "outcome": "different", …}]}.
 std::string to_text(const Report& report, std::size_t differences_max);

@@ -23,12 +23,15 @@ constexpr seconds kStatementDeadline{600};
 // How long a lock is asked for again and again before the table is left for later.
 constexpr seconds kLockPatience{60};
 constexpr std::uint64_t kFirstStepBlocks = 512;
-constexpr std::uint64_t kStepMin = 16;
+constexpr std::uint64_t kFirstStepBytes = 32ULL << 20;  // With what its rows have elsewhere.
+constexpr std::uint64_t kStepMin = 1;
+constexpr std::uint64_t kRowsOfBlock = 100;  // Of a table of which nothing else is known.
 constexpr std::uint64_t kStepMax = 131'072;
 
 // The table, or a column, has another name or type by now.
 constexpr std::string_view kUndefinedTable = "42P01";
 constexpr std::string_view kUndefinedColumn = "42703";
+constexpr std::string_view kInvalidSchemaName = "3F000";
 
 constexpr const char* kAlias = "walbrook_row";
 
@@ -55,7 +58,11 @@ PrintsDialect prints_dialect(const PostgresDialect& dialect) {
 
 SourceSide::SourceSide(const PgConnectionConfig& config, Purpose purpose, SnapshotHolder& holder,
                        SourceLoad load)
-    : config_(config), purpose_(std::move(purpose)), holder_(holder), load_(load) {}
+    : config_(config),
+      purpose_(std::move(purpose)),
+      holder_(holder),
+      load_(load),
+      pace_(load.rows_per_second_max) {}
 
 Result<Connection*> SourceSide::session(const std::stop_token& stop) {
     if (session_ && session_->is_open()) return &*session_;
@@ -104,11 +111,15 @@ Result<std::uint64_t> SourceSide::estimated_rows(const ComparedTable& table,
     for (const PhysicalTable& physical : published_.at(table.id).physical) {
         oids.push_back(physical.id.oid);
     }
+    // Not in the holder's transaction, which would end when a lock is not to be had.
+    WALBROOK_TRY(Connection* const connection, session(stop));
     WALBROOK_TRY(
         const Rows rows,
-        holder_.connection().query(
+        connection->query(
             within(kCatalogDeadline, stop),
-            "select coalesce(sum(greatest(reltuples, 0)), 0)::int8 from pg_class where oid = "
+            // A table that was never analysed is as large as it is all the same.
+            "select coalesce(sum(case when reltuples > 0 then reltuples else "
+            "coalesce(pg_relation_size(oid), 0) / 128 end), 0)::int8 from pg_class where oid = "
             "any($1::oid[])",
             oid_array(oids)));
     Fields fields(rows, 0);
@@ -120,6 +131,9 @@ Result<std::uint64_t> SourceSide::estimated_rows(const ComparedTable& table,
 Result<Digest> SourceSide::digest(const ComparedTable& table, unsigned groups,
                                   const std::stop_token& stop) {
     Digest digest(groups);
+    for (const PhysicalTable& physical : published_.at(table.id).physical) {
+        counts_.erase(physical.id);
+    }
     const Statement statement = [&](const std::string& from) {
         return digest_sql(prints_dialect(dialect_), table, groups, from);
     };
@@ -177,7 +191,10 @@ Status SourceSide::read(const ComparedTable& table, const Statement& statement, 
         if (session_ && session_->is_open()) {
             session_->exec(within(kCatalogDeadline), "rollback").ignore();
         }
-        return Error(status.error())
+        const std::string& state = status.error().sqlstate();
+        const bool has_changed =
+            state == kUndefinedTable || state == kUndefinedColumn || state == kInvalidSchemaName;
+        return Error(has_changed ? changed_since_snapshot(physical) : status.error())
             .with_context(fmt::format("read {}.{}", physical.schema, physical.name));
     }
     return {};
@@ -194,13 +211,23 @@ Status SourceSide::read_physical(const PhysicalTable& physical, const std::strin
         const Rows size,
         connection->query(
             catalog,
-            "select coalesce(pg_relation_size($1::oid), 0) / current_setting('block_size')::int8",
+            "select coalesce(pg_relation_size($1::oid), 0) / current_setting('block_size')::int8, "
+            "coalesce(pg_table_size($1::oid), 0)",
             physical.id.oid));
     Fields fields(size, 0);
     const std::uint64_t blocks = fields.u64();
+    const std::uint64_t bytes = fields.u64();
     WALBROOK_RETURN_IF_ERROR(fields.finish("size of a table"));
 
-    std::uint64_t step = kFirstStepBlocks;
+    // Of a scan that counts no rows, as the one that did has found them.
+    const bool is_counted = counts_.contains(physical.id);
+    const std::uint64_t counted = is_counted ? counts_[physical.id] : 0;
+    std::uint64_t all_seen = 0;
+    const std::uint64_t rows_max = pace_.statement_rows();
+    const std::uint64_t block_bytes =
+        std::max<std::uint64_t>(bytes / std::max<std::uint64_t>(blocks, 1), 1);
+    std::uint64_t step = std::clamp(kFirstStepBytes / block_bytes, kStepMin, kFirstStepBlocks);
+    if (rows_max != 0) step = std::clamp(rows_max / kRowsOfBlock, kStepMin, step);
     for (std::uint64_t first = 0;;) {
         WALBROOK_RETURN_IF_ERROR(begin(physical, shape, stop));
         const bool is_last = !by_range || first + step >= blocks;
@@ -212,24 +239,21 @@ Status SourceSide::read_physical(const PhysicalTable& physical, const std::strin
         if (!filter.empty()) from += " and (" + filter + ")";
         const Instant began = now();
         auto rows = connection->query(within(kStatementDeadline, stop), statement(from));
-        if (!rows) {
-            const std::string& state = rows.error().sqlstate();
-            if (state == kUndefinedTable || state == kUndefinedColumn) {
-                return changed_since_snapshot(physical);
-            }
-            return std::move(rows).error();
-        }
+        if (!rows) return std::move(rows).error();
         const milliseconds took = std::chrono::duration_cast<milliseconds>(now() - began);
-        WALBROOK_TRY(const std::uint64_t seen, take(*rows));
+        WALBROOK_TRY(std::uint64_t seen, take(*rows));
         WALBROOK_RETURN_IF_ERROR(connection->exec(within(kCatalogDeadline, stop), "commit"));
-        WALBROOK_RETURN_IF_ERROR(pace(seen, stop));
+        if (is_counted) {
+            const std::uint64_t read = is_last ? blocks - std::min(first, blocks) : step;
+            seen = blocks == 0 ? counted : counted * read / blocks;
+        }
+        all_seen += seen;
+        if (is_last && !is_counted) counts_[physical.id] = all_seen;
+        WALBROOK_RETURN_IF_ERROR(rest_after(seen, stop));
         if (is_last) return {};
         first += step;
-        // A second's worth of rows at most, so that the pace is even.
-        const bool too_many =
-            load_.rows_per_second_max != 0 && seen > load_.rows_per_second_max / 2;
-        const bool few =
-            load_.rows_per_second_max == 0 || seen * 2 <= load_.rows_per_second_max / 2;
+        const bool too_many = rows_max != 0 && seen > rows_max;
+        const bool few = rows_max == 0 || seen * 2 <= rows_max;
         if (took > load_.lock_max / 2 || too_many) {
             step = std::max(step / 2, kStepMin);
         } else if (took < load_.lock_max / 4 && few) {
@@ -261,14 +285,10 @@ Status SourceSide::begin(const PhysicalTable& physical, const TableShape& shape,
     }
 }
 
-Status SourceSide::pace(std::uint64_t rows, const std::stop_token& stop) {
+Status SourceSide::rest_after(std::uint64_t rows, const std::stop_token& stop) {
     rows_read_ += rows;
-    if (load_.rows_per_second_max == 0 || rows == 0) return {};
-    const auto worth = std::chrono::duration_cast<Instant::duration>(std::chrono::duration<double>(
-        static_cast<double>(rows) / static_cast<double>(load_.rows_per_second_max)));
-    paced_until_ = std::max(paced_until_, now()) + worth;
-    const auto wait = std::chrono::duration_cast<milliseconds>(paced_until_ - now());
-    if (sleep_for(wait, stop)) return {};
+    const milliseconds rest = pace_.rest_after(rows, now());
+    if (rest.count() == 0 || sleep_for(rest, stop)) return {};
     return Error(ErrorCode::cancelled, "stopped between two reads");
 }
 

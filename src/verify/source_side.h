@@ -4,6 +4,7 @@
 #include "postgres/catalog.h"
 #include "postgres/snapshot.h"
 #include "verify/canonical.h"
+#include "verify/row_pace.h"
 #include "verify/side.h"
 #include "walbrook/config.h"
 
@@ -55,7 +56,7 @@ class SourceSide final : public Side {
     Status begin(const PhysicalTable& physical, const TableShape& shape,
                  const std::stop_token& stop);
     Result<Connection*> session(const std::stop_token& stop);
-    Status pace(std::uint64_t rows, const std::stop_token& stop);
+    Status rest_after(std::uint64_t rows, const std::stop_token& stop);
 
     const PgConnectionConfig config_;
     const Purpose purpose_;
@@ -66,7 +67,9 @@ class SourceSide final : public Side {
     std::optional<Connection> catalog_;
     std::map<TableId, PublishedTable> published_;
     std::uint64_t rows_read_ = 0;
-    Instant paced_until_{};
+    RowPace pace_;
+    // Rows of physical tables, as digest() has counted them: what a scan that counts none reads.
+    std::map<TableId, std::uint64_t> counts_;
 };
 
 }  // namespace walbrook::verify

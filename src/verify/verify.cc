@@ -35,10 +35,13 @@ constexpr milliseconds kRoundInterval{1000};
 constexpr std::uint64_t kRowsOfGroup = 64;
 constexpr unsigned kGroupsMin = 16;
 constexpr unsigned kGroupsMax = 65'536;
-// Prints of so many rows are in memory at once, about 300 bytes each.
-constexpr std::uint64_t kRowsInMemory = 400'000;
 // How long nothing is read while rows to be put right are.
 constexpr milliseconds kRepairHoldMax{60'000};
+// Rows that are named in the log.
+constexpr std::size_t kRowsNamed = 10;
+// Within this time the pipeline notices that a table was rewritten (once a second it looks).
+constexpr milliseconds kNoticedMax{3000};
+constexpr milliseconds kNoticedInterval{100};
 // Whoever differs in more rows than this is not counted to the end.
 constexpr std::uint64_t kDifferingRowsMax = 1'000'000;
 
@@ -92,6 +95,7 @@ class Verification {
     Result<Moment> take_moment(const std::vector<RowRepair>& repairs);
     Result<Moment> try_moment(const std::vector<RowRepair>& repairs);
     Status compare_all(Moment moment);
+    Status leave_out_copied();
     Status repair();
     Status copy_again(const std::vector<TableId>& tables);
     TableResult& result_of(TableId table);
@@ -101,9 +105,9 @@ class Verification {
     Result<std::optional<ComparedTable>> match(SourceSide& source, const PublishedTable& published,
                                                const ducklake::TableRecords& records,
                                                std::string& why_not, bool& is_passing);
-    Result<TableResult> compare(Side& source, Side& lake, const ComparedTable& table,
-                                std::uint64_t estimated_rows);
+    Result<TableResult> compare(SourceSide& source, Side& lake, const ComparedTable& table);
     void settle(TableResult result);
+    void tell(const TableResult& result);
     bool is_wanted(const PublishedTable& table) const;
 
     Purpose purpose(std::string_view role) const {
@@ -137,12 +141,35 @@ Result<Report> Verification::run() {
 Status Verification::compare_all(Moment moment) {
     for (int round = 1;; ++round) {
         WALBROOK_TRY(const bool is_done, compare_at(moment, round >= kRounds));
-        if (is_done) return {};
+        if (is_done) return leave_out_copied();
         if (!sleep_for(kRoundInterval, stop_)) {
             return Error(ErrorCode::cancelled, "stopped before all tables were compared");
         }
         WALBROOK_TRY(moment, take_moment({}));
     }
+}
+
+// A table whose rows were changed without rows in the stream (rewritten, say) differs until the
+// pipeline has noticed; it is copied again then. No difference is one of these if it is not.
+Status Verification::leave_out_copied() {
+    const Instant until = now() + kNoticedMax;
+    while (report_.count(Outcome::different) != 0) {
+        WALBROOK_TRY(const std::set<TableId> copied, pipeline_.tables_in_copy());
+        for (TableResult& result : report_.tables) {
+            if (result.outcome != Outcome::different || !copied.contains(result.table)) continue;
+            result.outcome = Outcome::not_compared;
+            result.reason = fmt::format("it differs in {} rows at {}, and is being copied again",
+                                        result.differing_rows, to_string(result.position));
+        }
+        if (now() >= until) break;
+        if (!sleep_for(kNoticedInterval, stop_)) {
+            return Error(ErrorCode::cancelled, "stopped before all tables were compared");
+        }
+    }
+    for (const TableResult& result : report_.tables) {
+        if (result.outcome == Outcome::different) tell(result);
+    }
+    return {};
 }
 
 TableResult& Verification::result_of(TableId table) {
@@ -161,6 +188,16 @@ Status Verification::repair() {
             whole.push_back(result.table);
             continue;
         }
+        std::string named;
+        for (const Difference& difference : result.differences) {
+            if (&difference - result.differences.data() == kRowsNamed) break;
+            named += (named.empty() ? "" : "; ") + to_text(result, difference);
+        }
+        log_.error("a table differs from the source; its rows are put right",
+                   {{"table", result.schema + "." + result.name},
+                    {"position", result.position},
+                    {"differing_rows", result.differing_rows},
+                    {"rows", named}});
         RowRepair rows{result.table, {}};
         for (const Difference& difference : result.differences) rows.keys.push_back(difference.key);
         repairs.push_back(std::move(rows));
@@ -285,8 +322,13 @@ bool Verification::is_wanted(const PublishedTable& table) const {
            (options_.tables.empty() || is_named(options_.tables, table.schema, table.name));
 }
 
-void Verification::settle(TableResult result) {
+void Verification::tell(const TableResult& result) {
     if (options_.on_table) options_.on_table(result);
+}
+
+void Verification::settle(TableResult result) {
+    // Of those that differ not all stay.
+    if (result.outcome != Outcome::different) tell(result);
     report_.tables.push_back(std::move(result));
 }
 
@@ -300,7 +342,15 @@ Result<bool> Verification::compare_at(Moment& moment, bool is_last) {
     DuckLakeSide lake(*view);
     SourceSide source(config_.pg_connection, purpose("verify"), moment.holder,
                       {options_.rows_per_second_max});
-    WALBROOK_TRY(const auto published, source.published(config_.publication_name, stop_));
+    const auto listed = source.published(config_.publication_name, stop_);
+    if (!listed) {
+        // Since Postgres 16 the list waits for whoever has locked one of its tables.
+        if (listed.error().code() != ErrorCode::conflict) return listed.error();
+        if (is_last) return Error(listed.error()).with_context("list the tables: one is locked");
+        log_.failed(LogLevel::info, "tables are compared later", listed.error());
+        return false;
+    }
+    const auto& published = *listed;
     if (!options_.tables.empty()) {
         for (const std::string& name : options_.tables) {
             const bool is_there =
@@ -313,6 +363,13 @@ Result<bool> Verification::compare_at(Moment& moment, bool is_last) {
             }
         }
     }
+    // What an earlier run left of tables that nobody asks for any more.
+    std::erase_if(report_.tables, [&](const TableResult& done) {
+        const auto found = published.find(done.table);
+        return found == published.end() ||
+               (!options_.tables.empty() &&
+                !is_named(options_.tables, found->second.schema, found->second.name));
+    });
     log_.info("comparing", {{"position", moment.position}, {"snapshot", view->snapshot()}});
     bool is_all = true;
     for (const auto& [id, table] : published) {
@@ -326,8 +383,7 @@ Result<bool> Verification::compare_at(Moment& moment, bool is_last) {
         WALBROOK_TRY(const std::optional<ComparedTable> compared,
                      match(source, table, view->records(), none.reason, is_passing));
         if (compared) {
-            WALBROOK_TRY(const std::uint64_t rows, source.estimated_rows(*compared, stop_));
-            auto result = compare(source, lake, *compared, rows);
+            auto result = compare(source, lake, *compared);
             if (result) {
                 result->position = moment.position;
                 settle(*std::move(result));
@@ -335,7 +391,8 @@ Result<bool> Verification::compare_at(Moment& moment, bool is_last) {
             }
             if (result.error().code() == ErrorCode::cancelled) return std::move(result).error();
             none.reason = result.error().message();
-            is_passing = result.error().code() == ErrorCode::aborted;
+            is_passing = result.error().code() == ErrorCode::aborted ||
+                         result.error().code() == ErrorCode::conflict;
             // Not the table's fault, and the others would have it, too.
             if (const Status alive = moment.holder.check(within(kQueryDeadline, stop_)); !alive) {
                 if (is_last) return alive.error();
@@ -390,12 +447,11 @@ Result<std::optional<ComparedTable>> Verification::match(SourceSide& source,
             why_not = fmt::format("column {} is not in the destination", ours.name);
             return std::optional<ComparedTable>();
         }
-        if (theirs->type.kind != ours.type.kind || theirs->type.is_list != ours.type.is_list) {
+        if (theirs->type != ours.type) {
             why_not = fmt::format("column {} is {} at the source and {} in the destination",
                                   ours.name, to_string(ours.type), to_string(theirs->type));
             return std::optional<ComparedTable>();
         }
-        table.columns[i].type = theirs->type;
         table.lake_columns.push_back(theirs->name);
     }
     is_passing = false;
@@ -403,8 +459,9 @@ Result<std::optional<ComparedTable>> Verification::match(SourceSide& source,
     return table;
 }
 
-Result<TableResult> Verification::compare(Side& source, Side& lake, const ComparedTable& table,
-                                          std::uint64_t estimated_rows) {
+Result<TableResult> Verification::compare(SourceSide& source, Side& lake,
+                                          const ComparedTable& table) {
+    WALBROOK_TRY(const std::uint64_t estimated_rows, source.estimated_rows(table, stop_));
     const unsigned groups = groups_for(estimated_rows);
     // Each side is a process of its own, and waits for nobody.
     Result<Digest> theirs = Digest();
@@ -424,7 +481,7 @@ Result<TableResult> Verification::compare(Side& source, Side& lake, const Compar
     result.outcome = differing.empty() ? Outcome::equal : Outcome::different;
     for (std::size_t from = 0; from < differing.size();) {
         const std::vector<unsigned> wanted =
-            next_groups(differing, from, *ours, *theirs, kRowsInMemory);
+            next_groups(differing, from, *ours, *theirs, options_.rows_in_memory_max);
         from += wanted.size();
         WALBROOK_TRY(std::vector<RowPrint> at_source, source.rows(table, groups, wanted, stop_));
         WALBROOK_TRY(std::vector<RowPrint> in_lake, lake.rows(table, groups, wanted, stop_));

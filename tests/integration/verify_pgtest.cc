@@ -1,105 +1,54 @@
 // `walbrook verify`: finds what differs, names it, and says nothing when nothing does.
 
 #include "integration/bank.h"
-#include "integration/replica.h"
+#include "integration/verify_fixture.h"
 #include "support/eventually.h"
-#include "support/pg_test.h"
+#include "support/run_form.h"
+#include "support/sanitized.h"
 
 #include <fmt/format.h>
-#include <nlohmann/json.hpp>
 
 #include <set>
 
 namespace walbrook::testing {
 namespace {
 
-using nlohmann::json;
-
-class Verify : public PgTest {
- protected:
-    void SetUp() override {
-        PgTest::SetUp();
-        replica_ = std::make_unique<Replica>(database());
-        replica_->configure("batch: {max_fill_ms: 20}");
-    }
-    void TearDown() override {
-        replica_.reset();
-        PgTest::TearDown();
-    }
-    Replica& replica() { return *replica_; }
-
-    // What `walbrook verify --json` says, and how it ends.
-    struct Answer {
-        int code = -1;
-        json report;
-        std::string err;
-        const json& table(const std::string& name) const {
-            static const json none;
-            for (const json& each : report.at("tables")) {
-                if (each.at("table") == name) return each;
-            }
-            return none;
-        }
-        std::string outcome(const std::string& name) const {
-            const json& found = table(name);
-            return found.is_null() ? "nothing" : found.at("outcome").get<std::string>();
-        }
-        // "changed id=5 note", "missing id=7": all of a table.
-        std::set<std::string> differences(const std::string& name) const {
-            std::set<std::string> all;
-            for (const json& one : table(name).value("differences", json::array())) {
-                std::string text = one.at("kind");
-                if (one.contains("key")) {
-                    for (const auto& [column, value] : one.at("key").items()) {
-                        text += fmt::format(" {}={}", column, value.get<std::string>());
-                    }
-                }
-                text += fmt::format(" {}:{}", one.at("at_source").get<int>(),
-                                    one.at("in_destination").get<int>());
-                for (const json& column : one.value("columns", json::array())) {
-                    text += " " + column.get<std::string>();
-                }
-                all.insert(std::move(text));
-            }
-            return all;
-        }
-    };
-    Answer verify(std::vector<std::string> args = {}) {
-        args.insert(args.begin(), {"verify", "--json"});
-        const Finished ran = replica().run(std::move(args));
-        // The report is printed in lines, the log is not.
-        const std::size_t begin = std::min(ran.output.find("{\n"), ran.output.size());
-        Answer answer{ran.exit.code, json::parse(ran.output.substr(begin), nullptr, false),
-                      ran.output};
-        if (answer.report.is_discarded()) answer.report = {{"tables", json::array()}};
-        return answer;
-    }
-    void change_lake(const std::string& sql) { replica().change_lake(sql); }
-
- private:
-    std::unique_ptr<Replica> replica_;
-};
-
+class Verify : public VerifyTest {};
 INSTANTIATE_TEST_SUITE_P(Pg, Verify, ::testing::ValuesIn(pg_versions()), version_name);
 
-constexpr int kRows = 200'000;
+// `make soak` has more of them.
+const int kRows = is_long_form() ? 10'000'000 : 200'000;
+constexpr int kRowsAtOnce = 200'000;
 
 TEST_P(Verify, NamesWhatDiffersInManyRows) {
-    database().exec(fmt::format(
+    database().exec(
         "create table item(id int primary key, note text, amount float8);"
-        "insert into item select g, 'note ' || g, g / 7.0 from generate_series(1, {0}) g;"
+        "create table entry(place text, amount numeric(12,2))");
+    for (int from = 0; from < kRows; from += kRowsAtOnce) {
+        database().exec(fmt::format(
+            "insert into item select g, 'note ' || g, g / 7.0 from generate_series({0}, {1}) g;"
+            "insert into entry select 'place ' || (g % 1000), g / 100 from generate_series({0}, "
+            "{1}) g",
+            from + 1, from + kRowsAtOnce));
+    }
+    database().exec(
         "update item set note = '' where id = 1000; update item set amount = '-0' where id = 2000;"
-        "create table entry(place text, amount numeric(12,2));"
-        "insert into entry select 'place ' || (g % 1000), g / 100 from generate_series(1, {0}) g;"
-        "create publication shop for table item, entry",
-        kRows));
+        "create publication shop for table item, entry");
     replica().start();
-    ASSERT_TRUE(replica().catches_up());
-    Answer answer = verify();
+    ASSERT_TRUE(replica().catches_up(std::chrono::minutes(is_long_form() ? 30 : 1)));
+    const Instant began = now();
+    VerifyAnswer answer = verify();
+    const std::chrono::duration<double> took = now() - began;
+    RecordProperty("verify_seconds", fmt::format("{:.1f}", took.count()));
+    RecordProperty("verify_rss_mib", fmt::format("{}", answer.rss_kib_max / 1024));
     EXPECT_EQ(answer.code, 0) << answer.err;
     EXPECT_EQ(answer.outcome("public.item"), "equal");
     EXPECT_EQ(answer.outcome("public.entry"), "equal");
     EXPECT_EQ(answer.table("public.item").at("rows_at_source"), kRows);
+    // Whatever the number of rows is.
+    if (!kSanitized) {
+        EXPECT_LT(answer.rss_kib_max, 1024 * 1024);
+    }
 
     change_lake("UPDATE lake.public.item SET note = 'other' WHERE id = 77");
     change_lake("UPDATE lake.public.item SET note = NULL WHERE id = 1000");
@@ -153,7 +102,7 @@ TEST_P(Verify, PutsRightWhatDiffers) {
     change_lake("DELETE FROM lake.public.line WHERE place LIKE '%18'");
     change_lake("DELETE FROM lake.public.entry WHERE n = 5");
     change_lake("UPDATE lake.public.few SET n = 3");
-    Answer answer = verify({"--repair", "public.item", "public.line"});
+    VerifyAnswer answer = verify({"--repair", "public.item", "public.line"});
     EXPECT_EQ(answer.code, 0) << answer.err << answer.report.dump(2);
     EXPECT_EQ(answer.outcome("public.item"), "equal");
     EXPECT_EQ(answer.table("public.item").value("repaired_rows", 0), 713);
@@ -186,7 +135,7 @@ TEST_P(Verify, PutsRightWhileSourceAndLakeLive) {
     for (int i = 0; i < 3; ++i) {
         change_lake(fmt::format("DELETE FROM lake.public.item WHERE id % 10 = {}", 6 + i));
         bank.start();
-        const Answer answer = verify({"--repair"});
+        const VerifyAnswer answer = verify({"--repair"});
         EXPECT_EQ(answer.code, 0) << answer.err << answer.report.dump(2);
         EXPECT_EQ(answer.table("public.item").value("repaired_rows", 0), 100);
         // Two writers to one lake would be in each other's way.
@@ -202,7 +151,7 @@ TEST_P(Verify, SaysNothingWhileSourceAndLakeLive) {
     ASSERT_TRUE(replica().catches_up());
     bank.start();
     for (int i = 0; i < 5; ++i) {
-        const Answer answer = verify();
+        const VerifyAnswer answer = verify();
         EXPECT_EQ(answer.code, 0) << answer.err << answer.report.dump(2);
         for (const char* table : {"accounts", "branches", "tellers", "history"}) {
             EXPECT_EQ(answer.outcome(std::string("public.pgbench_") + table), "equal");
@@ -221,7 +170,7 @@ TEST_P(Verify, GoesOnToTheSourceWhenNoProcessRuns) {
     ASSERT_EQ(replica().run_until_caught_up().code, 0);
     database().exec(
         "update item set note = 'later' where id <= 10; delete from item where id = 11");
-    Answer answer = verify();
+    VerifyAnswer answer = verify();
     EXPECT_EQ(answer.code, 0) << answer.err;
     EXPECT_EQ(answer.outcome("public.item"), "equal");
     EXPECT_EQ(answer.table("public.item").at("rows_at_source"), 999);
@@ -244,7 +193,7 @@ TEST_P(Verify, TablesThatStandStillAreNotCompared) {
     ASSERT_EQ(replica().command({"pause", "public.other"}).code, 0);
     database().exec("insert into item values (2, 'two'); insert into other values (2, 'two')");
     ASSERT_TRUE(eventually([&] { return verify().outcome("public.other") == "not compared"; }));
-    const Answer answer = verify();
+    const VerifyAnswer answer = verify();
     EXPECT_EQ(answer.code, 65) << answer.err;
     EXPECT_EQ(answer.outcome("public.item"), "equal");
 }

@@ -1,0 +1,241 @@
+#include "cli/comparisons.h"
+
+#include "base/backoff.h"
+#include "base/clock.h"
+#include "cli/comparison.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+
+namespace walbrook {
+namespace {
+
+#ifdef WALBROOK_WITH_DUCKLAKE
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+constexpr milliseconds kLookInterval{1000};
+// After an error, twice as long after each further one.
+constexpr seconds kRetryFirst{10};
+constexpr seconds kRetryMax{3600};
+// While somebody else compares.
+constexpr seconds kRetryBusy{60};
+// Tables that are being copied are waited for, so that they are compared, too; not for ever.
+constexpr std::int64_t kCopiesAwaitedSecs = 3600;
+// Named of each table, in the log.
+constexpr std::size_t kRowsNamed = 10;
+// Beside a pipeline, which has divided what memory there is: little.
+constexpr std::uint64_t kMemoryMin = 64ULL << 20;
+constexpr std::uint64_t kMemoryMax = 256ULL << 20;
+constexpr std::uint64_t kMemoryShare = 8;
+constexpr std::uint64_t kRowsInMemory = 50'000;
+
+std::int64_t now_secs() { return unix_time_us() / 1'000'000; }
+
+// Written within the last day: results that are older are no news.
+bool is_recent(const std::string& path) {
+    std::error_code absent;
+    const auto written = std::filesystem::last_write_time(path, absent);
+    return !absent &&
+           std::filesystem::file_time_type::clock::now() - written < std::chrono::hours(24);
+}
+
+VerifiedTable verified_table(const verify::TableVerdict& table) {
+    return {table.schema,          table.name,     std::string(name_of(table.outcome)),
+            table.reason,          table.position, table.differing_rows,
+            table.is_copied_again, table.at_secs};
+}
+
+std::string described_rows(const verify::TableResult& table) {
+    std::vector<std::string> rows;
+    for (const verify::Difference& difference : table.differences) {
+        if (rows.size() == kRowsNamed) break;
+        rows.push_back(to_text(table, difference));
+    }
+    const bool is_all = !table.has_more && rows.size() == table.differing_rows;
+    return fmt::format("{}{}", fmt::join(rows, "; "), is_all ? "" : "; …");
+}
+
+void fill(VerifyStatus& status, const verify::History& history) {
+    status.began_at_secs = history.began_at_secs;
+    status.took_ms = history.took_ms;
+    status.position = history.position;
+    status.equal = history.count(verify::Outcome::equal);
+    status.different = history.count(verify::Outcome::different);
+    status.not_compared = history.count(verify::Outcome::not_compared);
+    for (const verify::TableVerdict& table : history.tables) {
+        if (table.outcome != verify::Outcome::equal) status.tables.push_back(verified_table(table));
+    }
+}
+
+// What an operator should look at.
+void add_problems(const VerifyStatus& status, std::vector<std::string>& problems) {
+    for (const VerifiedTable& table : status.tables) {
+        if (table.outcome != name_of(verify::Outcome::different)) continue;
+        problems.push_back(fmt::format(
+            "{}.{} differs from the source in {} rows, as compared at {}; {}", table.schema,
+            table.name, table.differing_rows, to_string(table.position),
+            table.copied_again
+                ? "it is copied again, and the next comparison will tell"
+                : "`walbrook verify` names them, `walbrook verify --repair` puts them right"));
+    }
+    if (status.error.empty()) return;
+    problems.push_back(
+        "the last comparison that verify.schedule asks for did not end, and is "
+        "tried again: " +
+        status.error);
+}
+
+#endif
+
+}  // namespace
+
+Comparisons::Comparisons(const ProgramConfig& config, verify::Cutter& pipeline, PipelineState state,
+                         Logger log)
+    : config_(config), pipeline_(pipeline), state_(std::move(state)), log_(std::move(log)) {}
+
+Comparisons::~Comparisons() { stop(); }
+
+#ifdef WALBROOK_WITH_DUCKLAKE
+
+void Comparisons::start() {
+    schedule_ = Schedule::parse(config_.verify.schedule);
+    if (schedule_) thread_ = std::jthread([this] { run(ending_.get_token()); });
+}
+
+// The file is read again only when it is another one.
+verify::History Comparisons::history() {
+    const std::lock_guard lock(mutex_);
+    std::error_code absent;
+    const auto written =
+        std::filesystem::last_write_time(verify::history_path(config_.pipeline.work_dir), absent);
+    if (absent) {
+        history_ = {};
+        read_at_ = {};
+    } else if (written != read_at_) {
+        history_ = verify::load_history(config_.pipeline.work_dir);
+        read_at_ = written;
+    }
+    return history_;
+}
+
+void Comparisons::add_to(StatusReport& report) {
+    VerifyStatus& status = report.verify;
+    fill(status, history());
+    {
+        const std::lock_guard lock(mutex_);
+        if (schedule_) status.schedule = config_.verify.schedule;
+        status.running = is_running_;
+        status.next_at_secs = next_at_;
+        status.failures = failures_;
+        status.error = error_;
+    }
+    add_problems(status, report.pipeline.problems);
+}
+
+// At an interval what was missed is made up for, and the first comes at once. Moments of the
+// calendar were chosen for what else is going on then: only those are taken.
+std::int64_t Comparisons::due_at(std::int64_t started_at) {
+    // The clock may have gone back.
+    const std::int64_t last = std::min(history().whole_at_secs, now_secs());
+    if (!schedule_->is_interval()) return schedule_->next_after(std::max(last, started_at));
+    return last == 0 ? started_at : schedule_->next_after(last);
+}
+
+bool Comparisons::is_ready(std::int64_t due) const {
+    const std::optional<PipelineStatus> pipeline = state_();
+    if (!pipeline || pipeline->state != "streaming") return false;
+    return copied_tables(*pipeline).empty() || now_secs() - due >= kCopiesAwaitedSecs;
+}
+
+void Comparisons::run(const std::stop_token& stop) {
+    const std::int64_t started_at = now_secs();
+    std::int64_t not_before = 0;
+    do {
+        const std::int64_t due = std::max(due_at(started_at), not_before);
+        {
+            const std::lock_guard lock(mutex_);
+            next_at_ = due;
+        }
+        if (now_secs() < due || !is_ready(due)) continue;
+        not_before = now_secs() + compare(stop).count();
+    } while (sleep_for(kLookInterval, stop));
+}
+
+seconds Comparisons::compare(const std::stop_token& stop) {
+    std::uint64_t memory = kMemoryMax;
+    if (const auto pipeline = state_(); pipeline && pipeline->memory_limit_bytes != 0) {
+        memory = std::clamp(pipeline->memory_limit_bytes / kMemoryShare, kMemoryMin, kMemoryMax);
+    }
+    ComparisonOptions how;
+    how.tables = config_.verify.tables;
+    how.rows_per_second_max = config_.verify.max_rows_per_second;
+    how.repair = config_.verify.repair;
+    how.memory_bytes_max = memory;
+    how.rows_in_memory_max = kRowsInMemory;
+    // Goes on with one that a stop or an error ended.
+    how.progress_file = "verify.scheduled";
+    how.resume = is_recent(config_.pipeline.work_dir + "/" + how.progress_file);
+    {
+        const std::lock_guard lock(mutex_);
+        is_running_ = true;
+    }
+    const auto report = run_comparison(config_, pipeline_, how, log_, stop);
+    const std::lock_guard lock(mutex_);
+    is_running_ = false;
+    if (report) {
+        tell(*report);
+        error_.clear();
+        failures_in_row_ = 0;
+        return seconds(0);
+    }
+    const ErrorCode code = report.error().code();
+    if (stop.stop_requested()) return seconds(0);
+    if (code == ErrorCode::conflict) {
+        log_.failed(LogLevel::info, "the scheduled comparison waits", report.error());
+        return kRetryBusy;
+    }
+    const seconds delay = std::min(kRetryMax, kRetryFirst * (1 << std::min(failures_in_row_, 9U)));
+    ++failures_in_row_;
+    ++failures_;
+    error_ = report.error().message();
+    log_.failed(LogLevel::warn, "the scheduled comparison did not end", report.error(),
+                {{"next_try_secs", delay.count()}});
+    return delay;
+}
+
+void Comparisons::tell(const verify::Report& report) const {
+    for (const verify::TableResult& table : report.tables) {
+        const std::string name = table.schema + "." + table.name;
+        if (table.outcome == verify::Outcome::not_compared) {
+            log_.info("not compared with the source", {{"table", name}, {"reason", table.reason}});
+        }
+        if (table.repaired_rows != 0) {
+            log_.error("rows differed from the source and were put right",
+                       {{"table", name}, {"rows", table.repaired_rows}});
+        }
+        if (table.outcome != verify::Outcome::different) continue;
+        log_.error("a table differs from the source", {{"table", name},
+                                                       {"position", table.position},
+                                                       {"differing_rows", table.differing_rows},
+                                                       {"copied_again", table.is_copied_again},
+                                                       {"rows", described_rows(table)}});
+    }
+    log_.info("compared with the source",
+              {{"equal", report.count(verify::Outcome::equal)},
+               {"different", report.count(verify::Outcome::different)},
+               {"not_compared", report.count(verify::Outcome::not_compared)}});
+}
+
+#else
+
+// There is nothing that could be compared.
+void Comparisons::start() {}
+void Comparisons::add_to(StatusReport&) {}
+
+#endif
+
+}  // namespace walbrook

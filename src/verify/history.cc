@@ -1,0 +1,113 @@
+#include "verify/history.h"
+
+#include "base/json_number.h"
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <fstream>
+#include <iterator>
+#include <set>
+
+namespace walbrook::verify {
+namespace {
+
+using nlohmann::json;
+
+json json_of(const TableVerdict& table) {
+    return {{"oid", table.table.oid},
+            {"schema", table.schema},
+            {"name", table.name},
+            {"outcome", name_of(table.outcome)},
+            {"reason", table.reason},
+            {"position", to_string(table.position)},
+            {"differing_rows", table.differing_rows},
+            {"copied_again", table.is_copied_again},
+            {"at_secs", table.at_secs}};
+}
+
+TableVerdict verdict_from(const json& in) {
+    TableVerdict table;
+    table.table.oid = number_of<std::uint32_t>(in.at("oid"));
+    table.schema = in.at("schema");
+    table.name = in.at("name");
+    for (const Outcome outcome : {Outcome::equal, Outcome::different}) {
+        if (in.at("outcome") == name_of(outcome)) table.outcome = outcome;
+    }
+    table.reason = in.at("reason");
+    table.position = parse_lsn(in.at("position").get<std::string>()).value_or(Lsn{});
+    table.differing_rows = number_of<std::uint64_t>(in.at("differing_rows"));
+    table.is_copied_again = in.at("copied_again");
+    table.at_secs = number_of<std::int64_t>(in.at("at_secs"));
+    return table;
+}
+
+}  // namespace
+
+void History::add(const Report& report, bool is_whole, std::int64_t began_at, std::int64_t ms) {
+    began_at_secs = began_at;
+    took_ms = ms;
+    if (is_whole) {
+        whole_at_secs = began_at;
+        tables.clear();
+    }
+    std::set<TableId> told;
+    for (const TableResult& result : report.tables) told.insert(result.table);
+    std::erase_if(tables, [&](const TableVerdict& old) { return told.contains(old.table); });
+    for (const TableResult& result : report.tables) {
+        position = std::max(position, result.position);
+        tables.push_back({result.table, result.schema, result.name, result.outcome, result.reason,
+                          result.position, result.differing_rows, result.is_copied_again,
+                          began_at});
+    }
+    std::sort(tables.begin(), tables.end(), [](const TableVerdict& a, const TableVerdict& b) {
+        return std::tie(a.schema, a.name) < std::tie(b.schema, b.name);
+    });
+}
+
+std::size_t History::count(Outcome outcome) const {
+    return static_cast<std::size_t>(std::count_if(
+        tables.begin(), tables.end(), [&](const TableVerdict& t) { return t.outcome == outcome; }));
+}
+
+std::string history_path(const std::string& work_dir) { return work_dir + "/verify.json"; }
+
+History load_history(const std::string& work_dir) {
+    std::ifstream file(history_path(work_dir), std::ios::binary);
+    const std::string text((std::istreambuf_iterator<char>(file)), {});
+    const json in = json::parse(text, nullptr, false);
+    try {
+        History history;
+        history.whole_at_secs = number_of<std::int64_t>(in.at("whole_at_secs"));
+        history.began_at_secs = number_of<std::int64_t>(in.at("began_at_secs"));
+        history.took_ms = number_of<std::int64_t>(in.at("took_ms"));
+        history.position = parse_lsn(in.at("position").get<std::string>()).value_or(Lsn{});
+        for (const json& table : in.at("tables")) history.tables.push_back(verdict_from(table));
+        return history;
+    } catch (const std::exception&) {
+        return {};
+    }
+}
+
+Status store_history(const std::string& work_dir, const History& history) {
+    json out = {{"whole_at_secs", history.whole_at_secs},
+                {"began_at_secs", history.began_at_secs},
+                {"took_ms", history.took_ms},
+                {"position", to_string(history.position)},
+                {"tables", json::array()}};
+    for (const TableVerdict& table : history.tables) out["tables"].push_back(json_of(table));
+    const std::string path = history_path(work_dir);
+    const std::string beside = path + ".new";
+    std::ofstream file(beside, std::ios::binary | std::ios::trunc);
+    file << out.dump(-1, ' ', false, json::error_handler_t::replace) << '\n';
+    file.close();
+    if (file && std::rename(beside.c_str(), path.c_str()) == 0) return {};
+    return Error(ErrorCode::unavailable,
+                 fmt::format("remember the comparison in {}: {}", path, std::strerror(errno)));
+}
+
+}  // namespace walbrook::verify

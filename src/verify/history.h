@@ -1,0 +1,43 @@
+#pragma once
+
+#include "verify/report.h"
+#include "walbrook/result.h"
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace walbrook::verify {
+
+// What the last comparison of a table said.
+struct TableVerdict {
+    TableId table;
+    std::string schema;
+    std::string name;
+    Outcome outcome = Outcome::not_compared;
+    std::string reason;
+    Lsn position;
+    std::uint64_t differing_rows = 0;
+    bool is_copied_again = false;
+    std::int64_t at_secs = 0;  // When that comparison began, since 1970.
+};
+
+// What is remembered of comparisons that ended, in a file of work_dir.
+struct History {
+    std::int64_t whole_at_secs = 0;  // When the last one of all tables began; 0: there was none.
+    std::int64_t began_at_secs = 0;  // The last one, of all or some.
+    std::int64_t took_ms = 0;
+    Lsn position;
+    std::vector<TableVerdict> tables;  // In order of name.
+
+    // One of all tables takes the place of everything before, one of some that of theirs.
+    void add(const Report& report, bool is_whole, std::int64_t began_at, std::int64_t ms);
+    std::size_t count(Outcome outcome) const;
+};
+
+std::string history_path(const std::string& work_dir);
+// Nothing when there is none, or none that this version understands: it is only to look at.
+History load_history(const std::string& work_dir);
+Status store_history(const std::string& work_dir, const History& history);
+
+}  // namespace walbrook::verify

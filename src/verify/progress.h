@@ -1,0 +1,43 @@
+#pragma once
+
+#include "verify/report.h"
+#include "walbrook/result.h"
+
+#include <fstream>
+#include <string>
+#include <vector>
+
+namespace walbrook::verify {
+
+// There is one comparison at a time in a work_dir, of whichever process: each holds what the
+// pipeline reads for a moment, and takes the other's position from it.
+class ComparisonLock {
+ public:
+    // ErrorCode::conflict: there is one.
+    static Result<ComparisonLock> take(const std::string& work_dir);
+    ~ComparisonLock();
+    ComparisonLock(ComparisonLock&& other) noexcept;
+    ComparisonLock& operator=(ComparisonLock&&) = delete;
+
+ private:
+    explicit ComparisonLock(int file) : file_(file) {}
+    int file_;
+};
+
+// What a comparison that did not end had found so far: a file with a line of JSON for each table.
+class Progress {
+ public:
+    explicit Progress(std::string path) : path_(std::move(path)) {}
+
+    std::vector<TableResult> load() const;
+    // Forgets what was there, except these.
+    void begin(const std::vector<TableResult>& done);
+    void add(const TableResult& table);
+    void end();
+
+ private:
+    const std::string path_;
+    std::ofstream out_;
+};
+
+}  // namespace walbrook::verify

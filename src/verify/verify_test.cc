@@ -1,0 +1,285 @@
+// What needs neither a server nor a lake: rows against rows, the report, what is remembered.
+
+#include "verify/compare.h"
+#include "verify/history.h"
+#include "verify/progress.h"
+#include "verify/report.h"
+#include "verify/row_pace.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+
+#include <filesystem>
+#include <fstream>
+
+namespace walbrook::verify {
+namespace {
+
+using std::chrono::milliseconds;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+ComparedTable table_with_key() {
+    ComparedTable table;
+    table.id = TableId{16384};
+    table.schema = "public";
+    table.name = "item";
+    for (const char* name : {"id", "note"}) {
+        ColumnSchema column;
+        column.name = name;
+        table.columns.push_back(column);
+    }
+    table.lake_columns = {"id", "note"};
+    table.key = {0};
+    return table;
+}
+
+// A row (id, note), as it stands for any digests.
+RowPrint print_of(const std::string& id, const std::string& note) {
+    const auto digits = [](const std::string& text) { return (text + "________").substr(0, 8); };
+    return {"key " + id, "row " + id + note, digits(id) + digits(note), {id}};
+}
+
+std::vector<std::string> found(const std::vector<RowPrint>& source,
+                               const std::vector<RowPrint>& destination) {
+    std::vector<std::string> all;
+    for (const Difference& one : compare_rows(table_with_key(), source, destination)) {
+        std::string text(name_of(one.kind));
+        text += " " + one.key.front() + " " + std::to_string(one.at_source) + ":" +
+                std::to_string(one.in_destination);
+        for (const std::string& column : one.columns) text += " " + column;
+        all.push_back(text);
+    }
+    return all;
+}
+
+TEST(CompareRows, TellsWhatBecameOfEachKey) {
+    const RowPrint a = print_of("1", "a");
+    const RowPrint b = print_of("2", "b");
+    EXPECT_THAT(found({a, b}, {b, a}), IsEmpty());
+    EXPECT_THAT(found({a, b}, {b}), ElementsAre("missing 1 1:0"));
+    EXPECT_THAT(found({a}, {b, a}), ElementsAre("extra 2 0:1"));
+    EXPECT_THAT(found({a}, {print_of("1", "A")}), ElementsAre("changed 1 1:1 note"));
+    // Twice, in the same form and in another one.
+    EXPECT_THAT(found({a}, {a, a}), ElementsAre("extra 1 1:2"));
+    EXPECT_THAT(found({a}, {a, print_of("1", "A")}), ElementsAre("extra 1 1:2"));
+    EXPECT_THAT(found({a, a}, {a, print_of("1", "A")}), ElementsAre("changed 1 2:2 note"));
+    EXPECT_THAT(found({a, a}, {a, a}), IsEmpty());
+}
+
+TEST(CompareRows, WithoutAKeyRowsAreCounted) {
+    ComparedTable table = table_with_key();
+    table.key.clear();
+    RowPrint one{"digest", "digest", "________________", {"(0,1)"}};
+    EXPECT_THAT(compare_rows(table, {one, one}, {one, one}), IsEmpty());
+    const std::vector<Difference> differences = compare_rows(table, {one, one, one}, {one});
+    ASSERT_EQ(differences.size(), 1U);
+    EXPECT_EQ(differences[0].kind, DifferenceKind::missing);
+    EXPECT_EQ(differences[0].at_source, 3U);
+    EXPECT_EQ(differences[0].row_digest, "digest");
+    EXPECT_THAT(differences[0].key, ElementsAre("(0,1)"));
+}
+
+TEST(Groups, DifferByNumberOrSum) {
+    const Digest source = {{1, 7}, {2, 8}, {0, 0}, {3, 3}};
+    EXPECT_THAT(differing_groups(source, source), IsEmpty());
+    EXPECT_THAT(differing_groups(source, {{1, 7}, {2, 9}, {1, 0}, {3, 3}}), ElementsAre(1U, 2U));
+}
+
+TEST(Groups, AreReadInPortionsThatFitIntoMemory) {
+    const Digest source = {{50, 0}, {50, 0}, {500, 0}, {1, 0}};
+    const Digest lake = {{50, 1}, {49, 1}, {500, 1}, {1, 1}};
+    const std::vector<unsigned> all = {0, 1, 2, 3};
+    EXPECT_THAT(next_groups(all, 0, source, lake, 200), ElementsAre(0U, 1U));
+    // One is read even if it is too large.
+    EXPECT_THAT(next_groups(all, 2, source, lake, 200), ElementsAre(2U));
+    EXPECT_THAT(next_groups(all, 3, source, lake, 200), ElementsAre(3U));
+    EXPECT_THAT(next_groups(all, 0, source, lake, 10'000), ElementsAre(0U, 1U, 2U, 3U));
+}
+
+TEST(Numbers, AreModuloTwoToThe64) {
+    EXPECT_EQ(number_modulo("0"), 0U);
+    EXPECT_EQ(number_modulo("18446744073709551615"), ~0ULL);
+    EXPECT_EQ(number_modulo("18446744073709551616"), 0U);
+    EXPECT_EQ(number_modulo("36893488147419103235"), 3U);
+}
+
+TableResult different() {
+    TableResult table;
+    table.table = TableId{16384};
+    table.schema = "public";
+    table.name = "item";
+    table.outcome = Outcome::different;
+    table.position = Lsn{0x100};
+    table.rows_at_source = 10;
+    table.rows_in_destination = 9;
+    table.key = {"id", "na\"me"};
+    Difference difference;
+    difference.kind = DifferenceKind::missing;
+    difference.at_source = 1;
+    difference.key = {"5", "plain"};
+    table.differences = {difference};
+    table.differing_rows = 1;
+    return table;
+}
+
+TEST(Report, ALineOfJsonComesBackAsItWas) {
+    TableResult table = different();
+    table.differences[0].key = {"line\nand \"quote\" \\ '; drop", std::string(5000, 'x') + "\t€"};
+    Difference changed;
+    changed.at_source = changed.in_destination = 1;
+    changed.key = {"", " "};
+    changed.columns = {"note", "a,b"};
+    table.differences.push_back(changed);
+    table.differing_rows = 2;
+    const std::string line = to_json(table);
+    EXPECT_EQ(std::count(line.begin(), line.end(), '\n'), 1);
+    const auto back = table_result_from_json(line);
+    ASSERT_TRUE(back);
+    EXPECT_EQ(to_json(*back), line);
+    EXPECT_EQ(back->differences[0].key, table.differences[0].key);
+    EXPECT_EQ(back->differences[1].columns, changed.columns);
+    for (std::size_t n = 0; n + 2 < line.size(); n += 7) {
+        EXPECT_FALSE(table_result_from_json(line.substr(0, n))) << n;
+    }
+}
+
+// What a key holds cannot look like another line, or another key, of the report.
+TEST(Report, HostileKeysStayInTheirPlace) {
+    TableResult table = different();
+    const auto line_for = [&](const std::string& a, const std::string& b) {
+        table.differences[0].key = {a, b};
+        return to_text(table, table.differences[0]);
+    };
+    EXPECT_EQ(line_for("5", "plain"), "id=5, na\"me=plain is missing in the destination");
+    EXPECT_EQ(line_for("-1.5", "it's\\é"), "id=-1.5, na\"me=it's\\é is missing in the destination");
+    EXPECT_EQ(line_for("a\nb", "x, y"), R"(id="a\nb", na"me="x, y" is missing in the destination)");
+    EXPECT_EQ(line_for("", " x"), R"(id="", na"me=" x" is missing in the destination)");
+    EXPECT_EQ(line_for("\x1b[31m", "q\"q"),
+              R"(id="\u001b[31m", na"me="q\"q" is missing in the destination)");
+    const std::string cut = line_for(std::string(199, 'x') + "€€", "1");
+    EXPECT_THAT(cut, HasSubstr("x\xEF\xBF\xBD… (205 bytes), na"));
+}
+
+TEST(Report, TextAndJsonNameSoManyDifferences) {
+    TableResult table = different();
+    for (int i = 0; i < 4; ++i) table.differences.push_back(table.differences.front());
+    table.differing_rows = 7;
+    const Report report{{table}};
+    EXPECT_FALSE(report.is_equal());
+    const std::string text = to_text(report, 2);
+    EXPECT_THAT(text, HasSubstr("DIFFERENT     7 of 10 rows at 0/100 (9 in the destination)"));
+    EXPECT_THAT(text, HasSubstr("… (--max-differences shows more)"));
+    EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 4);
+    const auto json = nlohmann::json::parse(to_json(report, 2));
+    EXPECT_EQ(json["equal"], false);
+    EXPECT_EQ(json["tables"][0]["differences"].size(), 2U);
+    EXPECT_EQ(json["tables"][0]["differing_rows"], 7);
+}
+
+TEST(RowPace, NoMoreRowsThanAllowedInAnySecond) {
+    RowPace pace(1000);
+    const Instant begin{};
+    Instant at = begin + milliseconds(10'000);
+    const Instant first = at;
+    std::uint64_t rows = 0;
+    for (const std::uint64_t some : {500, 1, 2500, 0, 499, 1000}) {
+        at += milliseconds(3);  // What reading takes.
+        rows += some;
+        at += pace.rest_after(some, at);
+        EXPECT_GE(at - first, milliseconds(rows));
+    }
+    EXPECT_EQ(rows, 4500U);
+    EXPECT_LE(at - first, milliseconds(rows + 6 * 4));
+    EXPECT_EQ(pace.statement_rows(), 500U);
+    // Idle time is not saved up.
+    at += milliseconds(60'000);
+    EXPECT_EQ(pace.rest_after(1000, at), milliseconds(1000));
+    EXPECT_EQ(RowPace(0).rest_after(1'000'000, at), milliseconds(0));
+    EXPECT_EQ(RowPace(1).statement_rows(), 1U);
+}
+
+class InWorkDir : public ::testing::Test {
+ protected:
+    void SetUp() override {
+        std::string name = (std::filesystem::temp_directory_path() / "walbrook.XXXXXX").string();
+        ASSERT_NE(mkdtemp(name.data()), nullptr);
+        folder_ = name;
+    }
+    void TearDown() override { std::filesystem::remove_all(folder_); }
+    std::string folder_;
+};
+
+TableResult result_of(std::uint32_t oid, const std::string& name, Outcome outcome) {
+    TableResult table = different();
+    table.table = TableId{oid};
+    table.name = name;
+    table.outcome = outcome;
+    return table;
+}
+
+std::vector<std::string> verdicts(const History& history) {
+    std::vector<std::string> all;
+    for (const TableVerdict& table : history.tables) {
+        all.push_back(table.name + " " + std::string(name_of(table.outcome)) + " " +
+                      std::to_string(table.at_secs));
+    }
+    return all;
+}
+
+TEST_F(InWorkDir, WhatIsRememberedOfEachTableIsTheLast) {
+    EXPECT_EQ(load_history(folder_).began_at_secs, 0);
+    History history;
+    history.add({{result_of(1, "a", Outcome::equal), result_of(2, "b", Outcome::different)}}, true,
+                100, 5);
+    // One of some tables leaves the others.
+    history.add({{result_of(2, "b", Outcome::equal)}}, false, 200, 7);
+    ASSERT_TRUE(store_history(folder_, history));
+    History back = load_history(folder_);
+    EXPECT_THAT(verdicts(back), ElementsAre("a equal 100", "b equal 200"));
+    EXPECT_EQ(back.whole_at_secs, 100);
+    EXPECT_EQ(back.began_at_secs, 200);
+    EXPECT_EQ(back.took_ms, 7);
+    EXPECT_EQ(back.position, Lsn{0x100});
+    // One of all forgets what is not there any more.
+    back.add({{result_of(3, "c", Outcome::not_compared)}}, true, 300, 1);
+    EXPECT_THAT(verdicts(back), ElementsAre("c not compared 300"));
+    ASSERT_TRUE(store_history(folder_, back));
+    EXPECT_THAT(verdicts(load_history(folder_)), ElementsAre("c not compared 300"));
+    std::ofstream(history_path(folder_)) << "{\"whole_at_secs\": 1";
+    EXPECT_THAT(verdicts(load_history(folder_)), IsEmpty());
+    EXPECT_FALSE(store_history(folder_ + "/absent", back));
+}
+
+TEST_F(InWorkDir, ProgressIsWhatWasWrittenWhole) {
+    Progress progress(folder_ + "/progress");
+    EXPECT_THAT(progress.load(), IsEmpty());
+    progress.begin({result_of(1, "a", Outcome::equal)});
+    progress.add(result_of(2, "b", Outcome::different));
+    progress.add(result_of(3, "c", Outcome::not_compared));
+    std::ofstream(folder_ + "/progress", std::ios::app) << "{\"oid\": 4, \"sch";
+    const std::vector<TableResult> tables = Progress(folder_ + "/progress").load();
+    ASSERT_EQ(tables.size(), 2U);
+    EXPECT_EQ(tables[0].name, "a");
+    EXPECT_EQ(tables[1].outcome, Outcome::different);
+    progress.end();
+    EXPECT_FALSE(std::filesystem::exists(folder_ + "/progress"));
+}
+
+TEST_F(InWorkDir, NoTwoComparisonsAtOnce) {
+    {
+        auto first = ComparisonLock::take(folder_);
+        ASSERT_TRUE(first);
+        const ComparisonLock moved = *std::move(first);
+        const auto second = ComparisonLock::take(folder_);
+        ASSERT_FALSE(second);
+        EXPECT_EQ(second.error().code(), ErrorCode::conflict);
+    }
+    EXPECT_TRUE(ComparisonLock::take(folder_));
+    EXPECT_FALSE(ComparisonLock::take(folder_ + "/absent"));
+}
+
+}  // namespace
+}  // namespace walbrook::verify

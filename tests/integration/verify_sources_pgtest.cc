@@ -1,0 +1,250 @@
+// `walbrook verify` of sources of every kind, and while they change: what is equal is called equal,
+// what differs is found, and neither schema changes nor resyncs make a difference where none is.
+
+#include "integration/bank.h"
+#include "integration/verify_fixture.h"
+#include "support/eventually.h"
+
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+
+#include <filesystem>
+#include <thread>
+
+namespace walbrook::testing {
+namespace {
+
+using ::testing::HasSubstr;
+
+class VerifySources : public VerifyTest {
+ protected:
+    // Equal as it is; then, with one statement in the lake for each, every table differs so.
+    void expect_found(const std::map<std::string, std::string>& changes,
+                      const std::map<std::string, std::set<std::string>>& differences) {
+        ASSERT_TRUE(replica().catches_up());
+        VerifyAnswer answer = verify();
+        EXPECT_EQ(answer.code, 0) << answer.err << answer.report.dump(2);
+        for (const auto& [table, sql] : changes) change_lake(sql);
+        answer = verify();
+        EXPECT_EQ(answer.code, 1) << answer.err;
+        for (const auto& [table, expected] : differences) {
+            EXPECT_EQ(answer.differences(table), expected) << table;
+        }
+    }
+};
+INSTANTIATE_TEST_SUITE_P(Pg, VerifySources, ::testing::ValuesIn(newest_pg_version()), version_name);
+
+// Column lists, generated, dropped and renamed columns, domains, row filters, leaves that are
+// tables of their own, keys that are hostile texts.
+TEST_P(VerifySources, TablesOfEveryKind) {
+    database().exec(R"(
+create domain sum_of_money as numeric(12,2);
+create domain label as text;
+create table listed(id int primary key, secret text, gone int, note label,
+                    total sum_of_money, doubled int generated always as (id * 2) stored);
+insert into listed(id, secret, note, total)
+  select g, 'hidden ' || g, 'note ' || g, g / 3.0 from generate_series(1, 100) g;
+alter table listed drop column gone;
+create table filtered(id int primary key, n int);
+insert into filtered select g, g % 10 from generate_series(1, 100) g;
+create table leaves(place text, day int, n int, primary key (place, day)) partition by list (day);
+create table leaves_1 partition of leaves for values in (1);
+create table leaves_2(n int, day int not null, gone text, place text not null);
+alter table leaves_2 drop column gone;
+alter table leaves attach partition leaves_2 for values in (2);
+insert into leaves select 'place ' || g, 1 + g % 2, g from generate_series(1, 100) g;
+create table "we""ird ; -- table"("the ""key""" text primary key, "na'me" text);
+insert into "we""ird ; -- table" values
+  (E'line\nbreak', 'a'), ('quote " and '' and \', 'b'), ('', 'empty'), (' ', 'blank'),
+  ('id=1, "x"', 'c'), (repeat('long ', 100), 'd'), (E'\x1b[31m', 'e'), ('é€', 'f');
+create publication shop for table listed(id, note, total),
+  filtered where (id < 80), leaves, "we""ird ; -- table")");
+    replica().start();
+    ASSERT_TRUE(replica().catches_up());
+    database().exec(
+        "alter table listed rename column note to remark;"
+        "update filtered set n = n + 3; insert into filtered values (0, 4), (200, 9);"
+        "update leaves set day = 3 - day where n < 10");
+    const std::string weird = "\"we\"\"ird ; -- table\"";
+    expect_found({{"listed", "DELETE FROM lake.public.listed WHERE id = 5"},
+                  {"filtered", "INSERT INTO lake.public.filtered VALUES (500, 1)"},
+                  {"leaves", "DELETE FROM lake.public.leaves WHERE n = 7"},
+                  {"weird", "UPDATE lake.public." + weird + " SET \"na'me\" = 'other'"}},
+                 {{"public.listed", {"missing id=5 1:0"}},
+                  {"public.filtered", {"extra id=500 0:1"}},
+                  {"public.leaves", {"missing day=1 place=place 7 1:0"}}});
+    VerifyAnswer answer = verify();
+    const std::set<std::string> named = answer.differences("public.we\"ird ; -- table");
+    EXPECT_EQ(named.size(), 8U);
+    EXPECT_TRUE(named.contains("changed the \"key\"=line\nbreak 1:1 na'me"));
+    EXPECT_TRUE(named.contains("changed the \"key\"=quote \" and ' and \\ 1:1 na'me"));
+    const Finished text = replica().run({"verify"});
+    EXPECT_THAT(text.output, HasSubstr("    the \"key\"=\"line\\nbreak\" differs in na'me\n"));
+    EXPECT_THAT(text.output, HasSubstr("    the \"key\"=\"\" differs in na'me\n"));
+    EXPECT_EQ(text.output.find('\x1b'), std::string::npos);
+    // What is named so is also found again by its name.
+    answer = verify({"--repair"});
+    EXPECT_EQ(answer.code, 0) << answer.err << answer.report.dump(2);
+    EXPECT_EQ(answer.table("public.we\"ird ; -- table").value("repaired_rows", 0), 8);
+    EXPECT_EQ(replica().stop().code, 0);
+}
+
+// Text is compared as what it says, not as the bytes of the source's encoding.
+TEST_P(VerifySources, ADatabaseInLatin1) {
+    const std::string name = database().name() + "_latin1";
+    database().exec("create database " + name + " template template0 encoding 'LATIN1' locale 'C'");
+    PgConnectionConfig at = database().connection();
+    at.name = name;
+    Connection source =
+        *Connection::open(at, {.application_name = "test"}, within(std::chrono::seconds(60)));
+    must_exec(source,
+              "set search_path = public;"
+              "create table item(id text primary key, note text, tags text[], j json);"
+              "insert into item select 'ä' || g, 'Größe ' || g, array['ü', null, g::text],"
+              "  '{\"é\": 1}' from generate_series(1, 1000) g;"
+              "create publication shop for table item");
+    replica().connect_with(
+        fmt::format("{{url: \"postgres://postgres@127.0.0.1:{}/{}\"}}", cluster().port(), name));
+    replica().start();
+    ASSERT_TRUE(replica().catches_up());
+    must_exec(source, "update item set note = 'ß' where id = 'ä7'");
+    ASSERT_TRUE(replica().catches_up());
+    VerifyAnswer answer = verify();
+    EXPECT_EQ(answer.code, 0) << answer.err << answer.report.dump(2);
+    EXPECT_EQ(answer.table("public.item").value("rows_at_source", 0), 1000);
+    change_lake("UPDATE lake.public.item SET note = 'ss' WHERE id = 'ä7'");
+    change_lake("UPDATE lake.public.item SET tags = ['u', NULL, '8'] WHERE id = 'ä8'");
+    answer = verify({"--repair"});
+    EXPECT_EQ(answer.code, 0) << answer.err << answer.report.dump(2);
+    EXPECT_EQ(answer.table("public.item").value("repaired_rows", 0), 2);
+    EXPECT_EQ(replica().stop().code, 0);
+    must_exec(source, fmt::format("select pg_drop_replication_slot('{}')", replica().slot()));
+    source = database().session();
+    database().exec("drop database " + name + " with (force)");
+}
+
+// Tables are altered, rewritten, truncated and copied again all the time: they are compared at
+// another position, or not, and never called different.
+TEST_P(VerifySources, SchemaChangesAndCopiesAreNoDifferences) {
+    Bank bank = Bank::small(database());
+    database().exec(
+        "create type mood as enum ('sad', 'glad');"
+        "create table item(id int primary key, note text, n numeric(8,2), m mood default 'sad');"
+        "insert into item select g, 'note ' || g, g / 3.0 from generate_series(1, 5000) g;"
+        "create table other(id int primary key, note text);"
+        "insert into other select g, 'note ' || g from generate_series(1, 1000) g;"
+        "alter publication shop add table item, other");
+    replica().start();
+    ASSERT_TRUE(replica().catches_up());
+    bank.start(2, 100);
+    const std::vector<std::string> changes = {
+        "alter table item add column more int default 7",
+        "alter table item alter n type numeric(8,3)",
+        "update item set n = n + 0.001 where id % 3 = 0",
+        "alter table item rename column note to remark",
+        "alter type mood rename value 'sad' to 'blue'",
+        "vacuum full item",
+        "alter table item alter more type int using more + 1",
+        "truncate other",
+        "insert into other select g, 'new ' || g from generate_series(1, 1000) g",
+        "alter table item drop column more",
+        "alter table item rename column remark to note",
+        "alter type mood rename value 'blue' to 'sad'",
+        "cluster item using item_pkey",
+        "alter table item alter n type numeric(8,2)",
+    };
+    std::jthread ddl([&](const std::stop_token& stop) {
+        Connection session = database().session();
+        for (std::size_t i = 0; !stop.stop_requested(); ++i) {
+            must_exec(session, changes[i % changes.size()]);
+            must_exec(session, "select pg_sleep(0.2)");
+        }
+    });
+    int compared = 0;
+    for (int i = 0; i < 4; ++i) {
+        if (i % 3 == 1) {
+            EXPECT_EQ(replica().command({"resync", "public.other"}).code, 0);
+        }
+        const VerifyAnswer answer = verify();
+        EXPECT_TRUE(answer.code == 0 || answer.code == 65) << answer.err << answer.report.dump(2);
+        for (const char* table : {"item", "other", "pgbench_accounts", "pgbench_history"}) {
+            const std::string name = std::string("public.") + table;
+            EXPECT_NE(answer.outcome(name), "different") << answer.table(name).dump();
+            compared += answer.outcome(name) == "equal" ? 1 : 0;
+        }
+    }
+    // The two of the bank each time.
+    EXPECT_GE(compared, 8);
+    ddl.request_stop();
+    ddl.join();
+    bank.stop();
+    ASSERT_TRUE(replica().catches_up());
+    ASSERT_TRUE(eventually([&] { return verify().code == 0; }));
+    bank.expect_nothing_lost(replica());
+}
+
+// Killed in the middle: nothing of it stays anywhere, and what was compared is not read again.
+TEST_P(VerifySources, AComparisonThatWasKilledGoesOn) {
+    database().exec(
+        "create table a(id int primary key, note text);"
+        "insert into a select g, 'note ' || g from generate_series(1, 1000) g;"
+        "create table b(id int primary key, note text);"
+        "insert into b select g, 'note ' || g from generate_series(1, 60000) g;"
+        "create publication shop for table a, b; analyze");
+    replica().start();
+    ASSERT_TRUE(replica().catches_up());
+    const std::string progress = replica().folder() + "/work/verify.progress";
+    {
+        const auto slow = start_verify({"--max-rows-per-second", "2000"});
+        ASSERT_TRUE(eventually([&] {
+            return std::filesystem::exists(progress) && std::filesystem::file_size(progress) > 0;
+        }));
+        // Beside it there is no other one.
+        const Finished second = replica().run({"verify"});
+        EXPECT_EQ(second.exit.code, 75) << second.output;
+        EXPECT_THAT(second.output, HasSubstr("another comparison"));
+        slow->kill();
+    }
+    EXPECT_TRUE(eventually([&] {
+        return database().value(fmt::format(
+                   "select (select count(*) from pg_stat_activity where application_name like "
+                   "'walbrook:{0}:verify%') + (select count(*) from pg_replication_slots where "
+                   "slot_name like '{1}_tmp%')",
+                   replica().id(), replica().slot())) == "0";
+    }));
+    // Whoever compared it again would see this.
+    change_lake("DELETE FROM lake.public.a WHERE id = 5");
+    change_lake("DELETE FROM lake.public.b WHERE id = 6");
+    VerifyAnswer answer = verify({"--resume"});
+    EXPECT_EQ(answer.outcome("public.a"), "equal");
+    EXPECT_EQ(answer.differences("public.b"), std::set<std::string>{"missing id=6 1:0"});
+    EXPECT_FALSE(std::filesystem::exists(progress));
+    EXPECT_FALSE(std::filesystem::exists(replica().folder() + "/work/verify-temp"));
+    // There is nothing any more with which it could go on.
+    answer = verify({"--resume"});
+    EXPECT_EQ(answer.differences("public.a"), std::set<std::string>{"missing id=5 1:0"});
+    EXPECT_EQ(replica().stop().code, 0);
+    EXPECT_EQ(replica().leftovers_at_source(), "");
+}
+
+// More than is put right row by row is copied again, which the report says.
+TEST_P(VerifySources, WhatIsTooMuchIsCopiedAgain) {
+    database().exec(
+        "create table many(id int primary key, note text);"
+        "insert into many select g, 'note ' || g from generate_series(1, 12000) g;"
+        "create table few(id int primary key, note text); insert into few values (1, 'one');"
+        "create publication shop for table many, few");
+    replica().start();
+    ASSERT_TRUE(replica().catches_up());
+    change_lake("UPDATE lake.public.many SET note = 'other' WHERE id <= 10001");
+    change_lake("UPDATE lake.public.few SET note = 'other'");
+    VerifyAnswer answer = verify({"--repair"});
+    EXPECT_EQ(answer.code, 1) << answer.err;
+    EXPECT_EQ(answer.outcome("public.few"), "equal");
+    EXPECT_TRUE(answer.table("public.many").value("copied_again", false));
+    ASSERT_TRUE(eventually([&] { return verify().code == 0; }));
+    EXPECT_EQ(replica().stop().code, 0);
+}
+
+}  // namespace
+}  // namespace walbrook::testing
