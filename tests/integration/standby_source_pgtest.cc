@@ -125,6 +125,16 @@ TEST_P(StandbySource, IsCopiedAndFollowedUnderLoad) {
         database().exec("alter table late rename column t to u; delete from late where id < 10");
         ASSERT_TRUE(replica().catches_up());
         EXPECT_EQ(replica().difference_of("late"), "");
+        // Source and destination at one position of the standby, while the primary is written to.
+        const Finished compared = replica().run({"verify"});
+        EXPECT_EQ(compared.exit.code, 0) << compared.output;
+        bank.stop();
+        ASSERT_TRUE(replica().catches_up());
+        replica().change_lake("DELETE FROM lake.public.late WHERE id = 10");
+        const Finished found = replica().run({"verify", "public.late"});
+        EXPECT_EQ(found.exit.code, 1) << found.output;
+        EXPECT_THAT(found.output, HasSubstr("id=10 is missing in the destination"));
+        EXPECT_EQ(replica().run({"verify", "--repair", "public.late"}).exit.code, 0);
     }
     bank.expect_nothing_lost(replica(), 10);
 }
