@@ -14,7 +14,7 @@ namespace walbrook {
 // with its key, so that an operator mends a file in one round.
 
 struct TlsConfig {
-    // disable, allow, prefer, require, verify-ca, verify-full (libpq's sslmode).
+    // disable … verify-full (libpq's sslmode); prefer is verify-full beside certificates.
     std::string mode = "prefer";
     // PEM text or a path; empty: libpq's defaults.
     std::string trusted_root_certs{};

@@ -65,11 +65,23 @@ void check_connection(Problems& problems, const PgConnectionConfig& connection) 
                !connection.url.starts_with("postgresql://")) {
         problems.add(key + ".url", "must begin with postgres:// or postgresql://");
     }
+    // A url or a connection string may hold a password, which host would show to everybody.
+    if (connection.host.find("://") != std::string::npos ||
+        connection.host.find('=') != std::string::npos) {
+        problems.add(key + ".host", "must be a name, an address or a folder; a url goes into url");
+    }
     if (std::find(kTlsModes.begin(), kTlsModes.end(), connection.tls.mode) == kTlsModes.end()) {
         problems.add(key + ".tls.mode",
                      fmt::format("must be one of disable, allow, prefer, require, verify-ca, "
                                  "verify-full, not \"{}\"",
                                  connection.tls.mode));
+    }
+    const bool is_never_verified =
+        connection.tls.mode == "disable" || connection.tls.mode == "allow";
+    if (is_never_verified && !connection.tls.trusted_root_certs.empty()) {
+        problems.add(
+            key + ".tls.trusted_root_certs",
+            fmt::format("has no effect with tls.mode {}; use verify-full", connection.tls.mode));
     }
     if (connection.tls.client_cert.empty() != connection.tls.client_key.empty()) {
         const bool key_missing = connection.tls.client_key.empty();

@@ -1,13 +1,11 @@
 #include "pipeline/source_check.h"
 
+#include "base/private_files.h"
 #include "batch/spill.h"
 #include "decode/value.h"
 #include "pipeline/pooler_check.h"
 
 #include <fmt/format.h>
-
-#include <filesystem>
-#include <sys/stat.h>
 
 namespace walbrook {
 namespace {
@@ -87,12 +85,8 @@ Result<SourceFacts> check_source(const PipelineConfig& config) {
 }
 
 Status prepare_work_dir(const std::string& directory) {
-    std::error_code problem;
-    std::filesystem::create_directories(directory, problem);
-    if (problem || chmod(directory.c_str(), 0700) != 0) {
-        return Error(ErrorCode::config,
-                     fmt::format("pipeline.work_dir: cannot make {} for this user alone: {}",
-                                 directory, problem ? problem.message() : "chmod failed"));
+    if (Status made = make_private_folder(directory); !made) {
+        return std::move(made).error().with_context("pipeline.work_dir");
     }
     return sweep_spill_files(directory);
 }

@@ -8,6 +8,7 @@
 #include "pipeline/remedies.h"
 #include "pipeline/source_check.h"
 #include "pipeline/table_selection.h"
+#include "postgres/missing_rights.h"
 #include "postgres/slots.h"
 #include "postgres/table_content.h"
 #include "postgres/writers.h"
@@ -52,12 +53,27 @@ Status TableCopy::run(const std::stop_token& stop) {
         if (in_ranges_ && status.error().code() == ErrorCode::aborted) {
             parts_.tables.lose_ranges(id_, false);
         }
+        Error error = with_missing_rights(std::move(status).error(), stop);
         clean_up();
-        return Error(std::move(status).error()).with_context("copy " + display_name_);
+        return std::move(error).with_context("copy " + display_name_);
     }
     parts_.copy_events.close(id_);
     parts_.inbox.wake();  // It may have stopped meanwhile.
     return {};
+}
+
+// The server says what is denied, and not what would allow it.
+Error TableCopy::with_missing_rights(Error error, const std::stop_token& stop) const {
+    if (error.code() != ErrorCode::permission) return error;
+    std::vector<std::uint32_t> oids = partitions();
+    oids.push_back(id_.oid);
+    auto connection = connect("rights", stop);
+    if (!connection) return error;
+    const auto missing = missing_rights(*connection, within(kQueryDeadline, stop), oids);
+    if (!missing || missing->empty()) return error;
+    return Error(error.code(),
+                 fmt::format("{}; as the owner or a superuser: {}", error.message(), *missing))
+        .with_sqlstate(error.sqlstate());
 }
 
 Status TableCopy::copy(const std::stop_token& stop) {

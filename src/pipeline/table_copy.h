@@ -31,6 +31,7 @@ class TableCopy {
     Status run(const std::stop_token& stop);
 
  private:
+    Error with_missing_rights(Error error, const std::stop_token& stop) const;
     Status copy(const std::stop_token& stop);
     Status read_table(const std::stop_token& stop);
     Status check_beside_others(const std::vector<PublishedTable>& published) const;

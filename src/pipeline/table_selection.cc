@@ -9,7 +9,8 @@ bool is_named(const std::vector<std::string>& patterns, const std::string& schem
               const std::string& name) {
     const std::string full = schema + "." + name;
     return std::any_of(patterns.begin(), patterns.end(), [&](const std::string& pattern) {
-        return fnmatch(pattern.c_str(), full.c_str(), 0) == 0;
+        // A name may hold what a pattern means something by.
+        return pattern == full || fnmatch(pattern.c_str(), full.c_str(), 0) == 0;
     });
 }
 

@@ -84,6 +84,14 @@ std::vector<std::pair<std::string, std::string>> session_settings(const Purpose&
             {"lock_timeout", std::to_string(purpose.lock_timeout.count())}};
 }
 
+std::string tls_mode_of(const PgConnectionConfig& config) {
+    const bool is_wanted =
+        !config.tls.trusted_root_certs.empty() || !config.tls.client_cert.empty();
+    const bool is_default =
+        config.tls.mode == "prefer" && config.url.find("sslmode=") == std::string::npos;
+    return is_wanted && is_default ? "verify-full" : config.tls.mode;
+}
+
 Result<std::unique_ptr<PemFile>> PemFile::create(std::string_view pem) {
     const char* folder = std::getenv("TMPDIR");
     std::string path = fmt::format("{}/walbrook-pem-XXXXXX",
@@ -151,8 +159,9 @@ Status ConnectOptions::add_certificate(std::string_view keyword, const std::stri
 }
 
 Status ConnectOptions::add_tls(const PgConnectionConfig& config) {
+    const std::string mode = tls_mode_of(config);
     // "prefer" is libpq's default too: beside a url it must not override the url's mode.
-    if (config.url.empty() || config.tls.mode != "prefer") add_given("sslmode", config.tls.mode);
+    if (config.url.empty() || mode != "prefer") add_given("sslmode", mode);
     WALBROOK_RETURN_IF_ERROR(add_certificate("sslrootcert", config.tls.trusted_root_certs));
     WALBROOK_RETURN_IF_ERROR(add_certificate("sslcert", config.tls.client_cert));
     return add_certificate("sslkey", config.tls.client_key);
@@ -211,7 +220,7 @@ std::vector<const char*> ConnectOptions::values() const {
     return out;
 }
 
-Error connect_error(std::string_view libpq_text, std::string_view password) {
+Error connect_error(std::string_view libpq_text, std::string_view password, const Login& login) {
     std::string text = without_locations(libpq_text);
     std::string sqlstate;
     for (std::size_t at = text.find(":  "); at != std::string::npos;
@@ -225,7 +234,7 @@ Error connect_error(std::string_view libpq_text, std::string_view password) {
         if (at == std::string::npos) break;
         text.replace(at, password.size(), "***");
     }
-    const ConnectRemedy remedy = connect_remedy(sqlstate, text);
+    const ConnectRemedy remedy = connect_remedy(sqlstate, text, login);
     if (!remedy.text.empty()) text += fmt::format(" ({})", remedy.text);
     return Error(remedy.code.value_or(error_code_of_sqlstate(sqlstate)),
                  text.empty() ? "no reason given" : text)

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "postgres/connect_remedy.h"
 #include "postgres/connection.h"
 
 #include <memory>
@@ -13,6 +14,10 @@ namespace walbrook {
 // The settings that every session of ours gets, names and values as SET takes them.
 // transaction_timeout (17 and newer) comes later, when the version is known.
 std::vector<std::pair<std::string, std::string>> session_settings(const Purpose& purpose);
+
+// The mode that is in effect: whoever gives certificates wants the server verified, unless
+// another mode is given, too.
+std::string tls_mode_of(const PgConnectionConfig& config);
 
 // PEM text in a file of mode 0600 (libpq takes certificates only from files), removed
 // when this is destroyed.
@@ -61,6 +66,7 @@ class ConnectOptions {
 // The error of a session that could not be opened, from PQerrorMessage under
 // PQERRORS_VERBOSE: "… FATAL:  28P01: password …\nLOCATION: …". The SQLSTATE that
 // came last counts (libpq tries several hosts and TLS modes).
-Error connect_error(std::string_view libpq_text, std::string_view password);
+Error connect_error(std::string_view libpq_text, std::string_view password,
+                    const Login& login = {});
 
 }  // namespace walbrook

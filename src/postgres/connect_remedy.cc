@@ -1,6 +1,9 @@
 #include "postgres/connect_remedy.h"
 
+#include "postgres/quote.h"
+
 #include <array>
+#include <utility>
 
 namespace walbrook {
 namespace {
@@ -8,7 +11,7 @@ namespace {
 struct Rule {
     std::string_view sqlstate;  // Empty: any.
     std::string_view said;      // A part of the text; empty: any.
-    std::string_view remedy;
+    std::string_view remedy;    // With {role} and {database}, as SQL writes them.
     std::optional<ErrorCode> code = {};
 };
 
@@ -60,27 +63,40 @@ constexpr auto kRules = std::to_array<Rule>({
     {"28000", "requires a valid client certificate", "give tls.client_cert and tls.client_key"},
     {"28000", "certificate authentication failed",
      "the common name of tls.client_cert must be the role, or be mapped to it in pg_ident.conf"},
-    {"28000", "is not permitted to log in", "alter role … login"},
+    {"28000", "is not permitted to log in", "alter role {role} login"},
     {"28000", "",
      "pg_hba.conf of the server must allow this role, database and address, encrypted or not as "
      "tls.mode says; where it asks for a certificate, the common name of tls.client_cert must be "
      "the role"},
-    {"42501", "start walsender", "alter role … replication"},
-    {"42501", "start WAL sender", "alter role … replication"},
+    {"42501", "start walsender", "alter role {role} replication"},
+    {"42501", "start WAL sender", "alter role {role} replication"},
+    {"42501", "for database", "grant connect on database {database} to {role}"},
     {"42501", "",
-     "the role needs the REPLICATION attribute, and CONNECT on the database: alter role … "
-     "replication; grant connect on database … to …"},
+     "the role needs the REPLICATION attribute, and CONNECT on the database: alter role {role} "
+     "replication; grant connect on database {database} to {role}"},
     {"53300", "", "raise max_connections or max_wal_senders, or end sessions that nobody needs"},
     {"3D000", "", "check pg_connection.name"},
 });
 
+void put_name(std::string& text, std::string_view place, std::string_view name) {
+    const std::string written = name.empty() ? "…" : quote_identifier(name);
+    for (std::size_t at = 0; (at = text.find(place, at)) != std::string::npos;
+         at += written.size()) {
+        text.replace(at, place.size(), written);
+    }
+}
+
 }  // namespace
 
-ConnectRemedy connect_remedy(std::string_view sqlstate, std::string_view text) {
+ConnectRemedy connect_remedy(std::string_view sqlstate, std::string_view text, const Login& login) {
     for (const Rule& rule : kRules) {
         const bool fits = (rule.sqlstate.empty() || rule.sqlstate == sqlstate) &&
                           text.find(rule.said) != std::string_view::npos;
-        if (fits) return {rule.remedy, rule.code};
+        if (!fits) continue;
+        std::string remedy(rule.remedy);
+        put_name(remedy, "{role}", login.role);
+        put_name(remedy, "{database}", login.database);
+        return {std::move(remedy), rule.code};
     }
     return {};
 }

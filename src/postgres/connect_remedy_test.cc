@@ -40,6 +40,14 @@ TEST(ConnectRemedy, SaysWhatToDo) {
     }
 }
 
+TEST(ConnectRemedy, GivesTheExactStatement) {
+    const Login login{"w \"x\"", "d"};
+    EXPECT_EQ(connect_remedy("42501", "permission denied for database \"d\"", login).text,
+              "grant connect on database \"d\" to \"w \"\"x\"\"\"");
+    EXPECT_EQ(connect_remedy("42501", "permission denied to start WAL sender", login).text,
+              "alter role \"w \"\"x\"\"\" replication");
+}
+
 TEST(ConnectRemedy, WhatHealsByItselfStaysUnavailable) {
     for (const char* said :
          {"could not connect to server: Connection refused", "SSL SYSCALL error: EOF detected",

@@ -104,7 +104,9 @@ Status Connection::finish_connecting(const Deadline& deadline, std::string_view 
         next = PQconnectPoll(handle_.get());
     }
     if (next == PGRES_POLLING_OK) return {};
-    return connect_error(PQerrorMessage(handle_.get()), password);
+    const auto known = [](const char* text) { return std::string_view(text ? text : ""); };
+    return connect_error(PQerrorMessage(handle_.get()), password,
+                         {known(PQuser(handle_.get())), known(PQdb(handle_.get()))});
 }
 
 Status Connection::pin_settings(const Purpose& purpose, const Deadline& deadline) {

@@ -82,6 +82,22 @@ TEST(ConnectOptions, ABadUrlIsNotRepeated) {
     }
 }
 
+TEST(ConnectOptions, CertificatesMakeTheServerVerified) {
+    PgConnectionConfig config;
+    config.tls.trusted_root_certs = "-----BEGIN CERTIFICATE-----";
+    const auto mode = [&] {
+        const auto options = ConnectOptions::create(config, {.application_name = "a"});
+        return options ? option(*options, "sslmode") : options.error().message();
+    };
+    EXPECT_EQ(mode(), "verify-full");
+    config.url = "postgres://u@h/d";
+    EXPECT_EQ(mode(), "verify-full");
+    config.url = "postgres://u@h/d?sslmode=verify-ca";
+    EXPECT_EQ(mode(), "(none)");  // The url's.
+    config.tls.mode = "require";
+    EXPECT_EQ(mode(), "require");
+}
+
 TEST(ConnectOptions, PemTextGoesToAPrivateFileThatIsRemoved) {
     const std::string pem = "-----BEGIN CERTIFICATE-----\nabc\n-----END CERTIFICATE-----\n";
     PgConnectionConfig config;

@@ -112,6 +112,7 @@ class PostgresStore final : public Store {
     Status apply_migrations();
     Status migrate();
     Status check_writable();
+    Error with_grants(Error error);
     // Runs one statement whose first two parameters are the scope; once more on a new
     // session if this one was lost.
     template <class... Params>
@@ -174,8 +175,12 @@ Status PostgresStore::apply_migrations() {
     WALBROOK_TRY(const std::int64_t found, stored_version());  // Again, behind the lock.
     std::string sql;
     if (found < 0) {
-        sql =
-            "create schema if not exists walbrook;"
+        // Not "if not exists": that needs CREATE on the database although the schema is there.
+        WALBROOK_TRY(
+            const Rows schema,
+            connection_->query(within(kCallTimeout), "select to_regnamespace('walbrook') is null"));
+        if (schema.text(0, 0) == "t") sql = "create schema walbrook;";
+        sql +=
             "create table walbrook.migrations(version int8 primary key,"
             " applied_at timestamptz not null default now());";
     }
@@ -221,7 +226,24 @@ Status PostgresStore::open(const StoreScope& scope) {
     if (ready) ready = migrate();
     if (ready) return {};
     connection_.reset();
-    return std::move(ready).error().with_context("open the store in Postgres");
+    Error error = std::move(ready).error();
+    if (error.sqlstate() == "42501") error = with_grants(std::move(error));
+    return std::move(error).with_context("open the store in Postgres");
+}
+
+// What lets this role make the tables and use them, or those of another role.
+Error PostgresStore::with_grants(Error error) {
+    if (!connect()) return error;
+    const auto asked = connection_->query(
+        within(kCallTimeout),
+        "select format('create schema if not exists walbrook; grant usage, create on schema "
+        "walbrook to %1$I; grant select, insert, update, delete on all tables in schema walbrook "
+        "to %1$I', current_user)");
+    connection_.reset();
+    if (!asked) return error;
+    return Error(error.code(),
+                 fmt::format("{}; as the database's owner: {}", error.message(), asked->text(0, 0)))
+        .with_sqlstate(error.sqlstate());
 }
 
 Result<std::optional<Lineage>> PostgresStore::load_lineage() {

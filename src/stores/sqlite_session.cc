@@ -1,14 +1,11 @@
 #include "stores/sqlite_session.h"
 
 #include "base/narrow.h"
+#include "base/private_files.h"
 
 #include <fmt/format.h>
 #include <sqlite3.h>
 
-#include <cerrno>
-#include <fcntl.h>
-#include <system_error>
-#include <unistd.h>
 #include <utility>
 
 namespace walbrook {
@@ -51,12 +48,10 @@ void SqliteStatement::Finalize::operator()(sqlite3_stmt* statement) const {
 
 Result<SqliteSession> SqliteSession::open(const std::string& path) {
     // SQLite would make the file with the umask's mode; the WAL beside it copies ours.
-    const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    if (fd < 0) {
-        return Error(ErrorCode::permission, fmt::format("open the state file {}: {}", path,
-                                                        std::generic_category().message(errno)));
+    if (Status made = make_private_file(path); !made) {
+        return Error(ErrorCode::permission, std::move(made).error().message())
+            .with_context("open the state file");
     }
-    close(fd);
     sqlite3* handle = nullptr;
     const int code = sqlite3_open_v2(path.c_str(), &handle, SQLITE_OPEN_READWRITE, nullptr);
     SqliteSession session(handle, path);

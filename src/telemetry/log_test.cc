@@ -102,6 +102,18 @@ TEST(WithoutSecrets, MasksPasswordsAndNothingElse) {
     for (const auto& [text, masked] : cases) EXPECT_EQ(without_secrets(text), masked);
 }
 
+TEST(Secrets, AreMaskedInUrlsThatAreTheWholeText) {
+    const std::pair<const char*, const char*> cases[] = {
+        {"postgres://u:two words@h/d", "postgres://u:***@h/d"},
+        {"postgres://u:quo\"te'<@h/d", "postgres://u:***@h/d"},
+        {"postgres://u:a/b@c@h:1/d?x=1", "postgres://u:***@h:1/d?x=1"},
+        {"postgres://u@h/d?password=p", "postgres://u@h/d?password=***"},
+        {"postgres://u@h:1/d", "postgres://u@h:1/d"},
+        {"postgres://h:1/d", "postgres://h:1/d"},
+    };
+    for (const auto& [text, masked] : cases) EXPECT_EQ(url_without_secrets(text), masked);
+}
+
 TEST(Logger, MasksSecretsInMessagesAndFields) {
     LogRecord last;
     const Logger log([&](const LogRecord& line) { last = line; });

@@ -119,6 +119,8 @@ TEST_P(Tls, EveryModeReplicates) {
         connection("tls_role", "      mode: require\n"),
         connection("tls_role", "      mode: verify-ca\n      trusted_root_certs: " + root + "\n"),
         connection("tls_role", "      mode: verify-full\n      trusted_root_certs: " + block(root)),
+        // Whoever gives certificates wants them to be used.
+        connection("tls_role", "      trusted_root_certs: " + root + "\n"),
         connection("cert_role", client_by_path("w")),
         connection("cert_role",
                    "      mode: verify-full\n      trusted_root_certs: " + block(root) +
@@ -159,6 +161,25 @@ TEST_P(Tls, RefusalsSayWhatToDo) {
                        "    tls:\n      mode: verify-full\n      trusted_root_certs: {}\n",
                        server_->port(), source_->name(), root),
            78, "connect by a name that stands in the server's certificate");
+    // Verified without being asked to.
+    refuse(connection("tls_role", "      trusted_root_certs: " + authority_.file("ca.crt") + "\n"),
+           78, "tls.trusted_root_certs does not hold its issuer");
+    refuse(connection("tls_role", "      mode: require\n      trusted_root_certs: " +
+                                      authority_.file("ca.crt") + "\n"),
+           78, "tls.trusted_root_certs does not hold its issuer");
+    refuse(fmt::format("\n    url: \"postgres://tls_role@wrong.example:{}/{}?hostaddr=127.0.0.1\"\n"
+                       "    tls:\n      trusted_root_certs: {}\n",
+                       server_->port(), source_->name(), root),
+           78, "connect by a name that stands in the server's certificate");
+    refuse(
+        connection("tls_role", "      trusted_root_certs: " + root + "\n") +
+            "\n  store: {type: postgres}\n  store_pg_connection:" +
+            connection("tls_role", "      trusted_root_certs: " + authority_.file("ca.crt") + "\n"),
+        78, "tls.trusted_root_certs does not hold its issuer");
+    refuse(connection("tls_role", client_by_path("w").substr(client_by_path("w").find('\n') + 1)),
+           78, "set tls.trusted_root_certs");
+    refuse(connection("cert_role", "      mode: require\n"), 77,
+           "the server's certificate is not checked");
     refuse(connection("cert_role", "      mode: require\n"), 77,
            "give tls.client_cert and tls.client_key");
     refuse(connection("cert_role", client_by_path("stranger")), 77,
