@@ -44,7 +44,7 @@ bool die_at(std::string_view name, Database& source, Bank& bank) {
     EXPECT_TRUE(
         eventually([&] { return !replica.is_running() || transactions(source) > before + 300; }));
     must_exec(writer, "commit");
-    const auto exit = replica.process().wait(std::chrono::seconds(20));
+    const auto exit = replica.process().wait(std::chrono::seconds(60));
     if (!exit) {
         replica.kill();
         drop_slot(source, replica);
