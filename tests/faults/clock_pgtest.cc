@@ -22,11 +22,11 @@ INSTANTIATE_TEST_SUITE_P(Pg, Clock, ::testing::ValuesIn(newest_pg_version()), ve
 
 // Each line begins with it, as ISO 8601 says it.
 bool has_a_time_before_its_first(const std::string& log) {
-    constexpr std::string_view begin = "{\"time\":\"20YY-MM";
+    constexpr std::string_view kBegin = "{\"time\":\"20YY-MM";
     std::istringstream lines(log);
     std::string first;
     for (std::string line; std::getline(lines, line);) {
-        line.resize(begin.size());
+        line.resize(kBegin.size());
         if (first.empty()) first = line;
         if (line < first) return true;
     }
