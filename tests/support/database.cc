@@ -67,7 +67,7 @@ TextRows must_query(Connection& session, const std::string& sql) {
     if (!rows) throw std::runtime_error(sql + ": " + rows.error().message());
     TextRows out;
     for (std::size_t row = 0; row < rows->size(); ++row) {
-        TextRow& line = out.emplace_back();
+        std::vector<std::string>& line = out.emplace_back();
         for (std::size_t column = 0; column < rows->columns(); ++column) {
             line.push_back(copy_text(*rows, row, column));
         }
@@ -95,7 +95,7 @@ Database::~Database() {
 
 // DROP DATABASE … FORCE ends sessions, but refuses slots and prepared transactions.
 void Database::drop_leftovers() {
-    for (const TextRow& row :
+    for (const std::vector<std::string>& row :
          query("select gid from pg_prepared_xacts where database = current_database()")) {
         exec("rollback prepared " + quote_literal(row[0]));
     }
@@ -166,7 +166,7 @@ std::vector<std::string> table_rows(Connection& session, const TableQuery& query
     };
     for (const std::string& name : query.columns) add(name);
     if (query.columns.empty()) {
-        for (const TextRow& row : must_query(
+        for (const std::vector<std::string>& row : must_query(
                  session,
                  "select attname from pg_attribute where attrelid = " + quote_literal(table) +
                      "::regclass and attnum > 0 and not attisdropped"
@@ -176,7 +176,8 @@ std::vector<std::string> table_rows(Connection& session, const TableQuery& query
     }
     const std::string where = query.where.empty() ? "" : " where " + query.where;
     std::vector<std::string> lines;
-    for (const TextRow& row : must_query(session, "select " + columns + " from " + table + where)) {
+    for (const std::vector<std::string>& row :
+         must_query(session, "select " + columns + " from " + table + where)) {
         lines.push_back(fmt::format("{}", fmt::join(row, "\t")));
     }
     std::sort(lines.begin(), lines.end());

@@ -11,8 +11,7 @@ namespace walbrook::testing {
 
 // Values of rows as COPY's text format writes them: \N for null, backslash, tab and
 // newline escaped. So null and the text "null" differ.
-using TextRow = std::vector<std::string>;
-using TextRows = std::vector<TextRow>;
+using TextRows = std::vector<std::vector<std::string>>;
 std::string copy_escaped(std::string_view text);
 
 // A fresh database on a cluster, dropped at the end together with its slots, prepared
