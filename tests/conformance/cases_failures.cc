@@ -227,7 +227,7 @@ void unknown_outcomes(World& world) {
         for (FlushItem& item : kind.items) {
             std::visit([&](auto& it) { flush.add(std::move(it)); }, item);
         }
-        flush.fail_at_end(Error(ErrorCode::unavailable, "planned by the test"));
+        flush.fail_at_end(Error(ErrorCode::internal, "planned by the test"));
         EXPECT_FALSE(world.destination().apply(flush, Ack::durable, {}));
         world.expect_position(before);
         world.expect_rows(kind.before, kind.rows_before);
@@ -268,7 +268,7 @@ class Replay {
         for (std::size_t i = first; i <= last; ++i) add_transaction(flush, i);
         // Some fail on the way and are sent again as they are.
         if (fails_first) {
-            flush.fail_at_end(Error(ErrorCode::unavailable, "planned by the test"));
+            flush.fail_at_end(Error(ErrorCode::internal, "planned by the test"));
             EXPECT_FALSE(world_.destination().apply(flush, Ack::durable, {}));
             flush.rewind();
         }

@@ -81,11 +81,12 @@ void names_that_differ_in_case(World& world) {
     const TableSchemaPtr lower = TableMaker(16384, "cased").key("id").column("a").make();
     const TableSchemaPtr upper = TableMaker(16385, "Cased").key("id").column("a").make();
     const TableSchemaPtr columns = TableMaker(16386, "c").key("id").column("ID").make();
-    const auto in_schema = [](std::uint32_t oid, const std::string& schema) {
-        return TableMaker(oid, "sold").in_schema(schema).key("id").column("a").make();
+    const auto in_schema = [](std::uint32_t oid, const std::string& schema,
+                              const std::string& name) {
+        return TableMaker(oid, name).in_schema(schema).key("id").column("a").make();
     };
-    const TableSchemaPtr sales = in_schema(16387, "sales");
-    const TableSchemaPtr shouted = in_schema(16388, "SALES");
+    const TableSchemaPtr sales = in_schema(16387, "sales", "sold");
+    const TableSchemaPtr shouted = in_schema(16388, "SALES", "bought");
     if (!world.capabilities().case_sensitive_names) {
         EXPECT_EQ(world.destination().refusals({lower, upper}).size(), 1U);
         EXPECT_EQ(world.destination().refusals({columns}).size(), 1U);
