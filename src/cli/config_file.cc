@@ -1,5 +1,7 @@
 #include "cli/config_file.h"
 
+#include "telemetry/log.h"
+
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -8,13 +10,15 @@
 
 namespace walbrook {
 
-void complain(const std::string& text) { std::fprintf(stderr, "walbrook: %s\n", text.c_str()); }
+void complain(const std::string& text) {
+    std::fprintf(stderr, "walbrook: %s\n", without_secrets(text).c_str());
+}
 
 ExitCode report_problems(const LoadedConfig& loaded) {
     if (loaded.problems.size() > 1) {
         complain(fmt::format("the configuration has {} problems:", loaded.problems.size()));
         for (const ConfigProblem& problem : loaded.problems) {
-            std::fprintf(stderr, "  %s\n", to_string(problem).c_str());
+            std::fprintf(stderr, "  %s\n", without_secrets(to_string(problem)).c_str());
         }
     } else {
         for (const ConfigProblem& problem : loaded.problems) complain(to_string(problem));

@@ -2,6 +2,7 @@
 
 #include "base/check.h"
 #include "telemetry/log.h"
+#include "telemetry/masked_url.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -83,8 +84,10 @@ std::vector<Key> transport_keys(Access at) {
         {.name = "tls.mode",
          .place = text_choice([at](auto& c) -> auto& { return at(c).tls.mode; }, modes),
          .doc = "Whether the connection is encrypted and the server's certificate checked, as "
-                "libpq's sslmode.",
+                "libpq's sslmode: prefer, allow and require (without trusted_root_certs) check "
+                "nothing.",
          .example = "verify-full",
+         .fallback = "prefer; verify-full beside certificates",
          .choices = modes},
         {.name = "tls.trusted_root_certs",
          .place =
@@ -371,9 +374,28 @@ void add_program_keys(std::vector<Key>& keys) {
          .path_rule = PathRule::path_or_url});
     keys.push_back({.name = "server.listen",
                     .place = place<std::string>([](auto& c) -> auto& { return c.server.listen; }),
-                    .doc = "Address of /livez, /readyz, /metrics and /api/v1, or off. It asks for "
-                           "no password: keep it on a private address.",
+                    .doc = "Address of /livez, /readyz, /metrics and /api/v1, or off. One that "
+                           "other machines can reach needs the token and tls, too.",
                     .example = "\"127.0.0.1:9090\""});
+    keys.push_back({.name = "server.token",
+                    .place = place<std::string>([](auto& c) -> auto& { return c.server.token; }),
+                    .doc = "Asked for over TCP as `Authorization: Bearer …`, except by /livez and "
+                           "/readyz. At least 16 visible characters; `openssl rand -hex 32` makes "
+                           "one. Better from a file (`token_file`) or a variable.",
+                    .example = "\"${WALBROOK_TOKEN}\"",
+                    .secrecy = Secrecy::whole});
+    keys.push_back({.name = "server.tls.cert",
+                    .place = place<std::string>([](auto& c) -> auto& { return c.server.tls_cert; }),
+                    .doc = "Makes the address speak https (TLS 1.2 or newer): its certificate and "
+                           "the issuers behind it, as PEM text or a path. Read at the start.",
+                    .example = "server.crt",
+                    .path_rule = PathRule::path_or_pem});
+    keys.push_back({.name = "server.tls.key",
+                    .place = place<std::string>([](auto& c) -> auto& { return c.server.tls_key; }),
+                    .doc = "Its private key, as PEM text or a path.",
+                    .example = "server.key",
+                    .path_rule = PathRule::path_or_pem,
+                    .secrecy = Secrecy::inside});
     keys.push_back(
         {.name = "verify.schedule",
          .place = place<std::string>([](auto& c) -> auto& { return c.verify.schedule; }),
@@ -438,7 +460,8 @@ std::string masked(const std::string& value, Secrecy secrecy) {
         case Secrecy::none:
             return value;
         case Secrecy::inside:
-            return value.find("-----BEGIN") == std::string::npos ? without_secrets(value) : "***";
+            return value.find("-----BEGIN") == std::string::npos ? url_without_secrets(value)
+                                                                 : "***";
         case Secrecy::whole:
             return "***";
     }
@@ -497,8 +520,7 @@ const std::vector<PlannedKey>& planned_keys() {
     static const std::vector<PlannedKey> planned = {
         {"pipeline.tables"},        {"destination.iceberg"},   {"destination.bigquery"},
         {"destination.clickhouse"}, {"destination.snowflake"}, {"destination.kafka"},
-        {"destination.postgres"},   {"destination.parquet"},   {"server.tls"},
-        {"server.token_file"},
+        {"destination.postgres"},   {"destination.parquet"},
     };
     return planned;
 }

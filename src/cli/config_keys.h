@@ -26,6 +26,9 @@ struct StoreConfig {
 
 struct ServerConfig {
     std::string listen = "127.0.0.1:9090";  // Or "off".
+    std::string token;
+    std::string tls_cert;  // These two: PEM text or a path.
+    std::string tls_key;
 };
 
 // The comparisons that `run` does by itself (cli/schedule.h).

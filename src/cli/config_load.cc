@@ -1,6 +1,7 @@
 #include "cli/config_load.h"
 
 #include "cli/schedule.h"
+#include "postgres/connect_options.h"
 #include "server/control_server.h"
 
 #include <fmt/format.h>
@@ -26,6 +27,7 @@ namespace {
 
 constexpr std::size_t kFileBytesMax = 1 << 20;
 constexpr std::size_t kSecretBytesMax = 64 << 10;
+constexpr std::size_t kTokenBytesMin = 16;
 constexpr std::string_view kVariablePrefix = "WALBROOK__";
 
 // A value as it was written, before anybody asked what it means.
@@ -57,6 +59,22 @@ std::string variable_for(std::string_view key) {
         }
     }
     return name;
+}
+
+// What may be repeated of a name that is not known: in `{password:secret}`, where a space is
+// missing, all of it is one.
+std::string printable_name(const std::string& name) {
+    const auto is_of_name = [](unsigned char c) {
+        return std::isalnum(c) != 0 || c == '_' || c == '-' || c == '.';
+    };
+    const auto end = std::find_if_not(name.begin(), name.end(), is_of_name);
+    return std::string(name.begin(), end) + (end == name.end() ? "" : "…");
+}
+
+bool is_variable_name(std::string_view name) {
+    return !name.empty() && std::isdigit(static_cast<unsigned char>(name[0])) == 0 &&
+           std::all_of(name.begin(), name.end(),
+                       [](unsigned char c) { return std::isalnum(c) != 0 || c == '_'; });
 }
 
 // Words that people bring from elsewhere and that no spelling distance finds.
@@ -127,11 +145,13 @@ class Loader {
     bool must_be(const Key& key, const RawValue& raw);
     std::string resolve(const Key& key, const std::string& text) const;
     std::string absolute(const std::string& path) const;
+    void fill_tls_mode(const std::string& section, PgConnectionConfig& connection);
     void fill_defaults();
     void check_whole();
     void check_destination();
     void check_store();
     void check_verify();
+    void check_server();
     void add_library_problems(const std::vector<std::string>& found);
     std::string where_of(const std::string& key) const;
 
@@ -176,6 +196,11 @@ std::string Loader::expand(const std::string& key, const std::string& at, const 
             out += *value;
         } else if (colon != std::string::npos) {
             out += inside.substr(colon + 2);
+        } else if (!is_variable_name(name)) {
+            // It may be part of a password.
+            problem(key, at,
+                    "${…} does not name an environment variable; write $${ for the two characters "
+                    "themselves");
         } else {
             problem(key, at,
                     fmt::format("the environment variable {} is not set; set it, or write "
@@ -242,8 +267,10 @@ void Loader::read_yaml(std::string_view text) {
         }
         read_map(document, "");
     } catch (const YAML::Exception& error) {
+        // After a colon yaml-cpp repeats a piece of the file.
         problem("", where(error.mark),
-                fmt::format("is not valid YAML: {}; mend the line", error.msg));
+                fmt::format("is not valid YAML: {}; mend the line",
+                            error.msg.substr(0, error.msg.find(": "))));
     }
 }
 
@@ -254,7 +281,7 @@ void Loader::read_map(const YAML::Node& node, const std::string& section) {
         if (name.empty()) {
             problem(section, where(entry.first.Mark()), "has a key that is not a word; remove it");
         } else if (!seen.insert(name).second) {
-            problem(join_key(section, name), where(entry.first.Mark()),
+            problem(join_key(section, printable_name(name)), where(entry.first.Mark()),
                     "stands here twice; remove one");
         } else {
             read_entry(entry.first, entry.second, section);
@@ -271,7 +298,10 @@ void Loader::read_entry(const YAML::Node& name, const YAML::Node& value,
     } else if (find_key(key) != nullptr || secret_of_file_key(key) != nullptr) {
         read_value(value, key, at);
     } else if (!is_section(key)) {
-        problem(key, at, unknown_key_text(key, section, name.Scalar()));
+        const std::string printable = printable_name(name.Scalar());
+        std::string text = unknown_key_text(key, section, printable);
+        if (printable != name.Scalar()) text = "is not a key; does a space after a colon miss?";
+        problem(join_key(section, printable), at, text);
     } else if (value.IsNull()) {
         raw_.sections[key] = {at, {}, false, true};
     } else if (value.IsMap()) {
@@ -550,8 +580,24 @@ void Loader::apply_values() {
     }
 }
 
+// Says what is in effect, so that `config show` shows it.
+void Loader::fill_tls_mode(const std::string& section, PgConnectionConfig& connection) {
+    const std::string effective = tls_mode_of(connection);
+    const std::string key = section + ".tls.mode";
+    if (effective != connection.tls.mode && out_.origins.contains(key)) {
+        problem(key, where_of(key),
+                "prefer does not check the server's certificate, which those given beside it are "
+                "for; use verify-full, or remove them");
+    }
+    connection.tls.mode = effective;
+}
+
 void Loader::fill_defaults() {
     ProgramConfig& config = out_.config;
+    fill_tls_mode("pipeline.pg_connection", config.pipeline.pg_connection);
+    if (config.store_pg_connection) {
+        fill_tls_mode("pipeline.store_pg_connection", *config.store_pg_connection);
+    }
     if (config.pipeline.work_dir.empty() && config.pipeline.id != 0) {
         config.pipeline.work_dir = absolute(fmt::format("walbrook-{}", config.pipeline.id));
     }
@@ -674,15 +720,42 @@ void Loader::check_verify() {
     }
 }
 
-void Loader::check_whole() {
-    add_library_problems(out_.config.pipeline.problems());
+void Loader::check_server() {
+    const ServerConfig& server = out_.config.server;
+    std::vector<std::string> found;
     std::string host;
     int port = 0;
-    if (const std::string& listen = out_.config.server.listen;
-        listen != "off" && !split_address(listen, host, port)) {
-        add_library_problems({fmt::format(
-            "server.listen: must be host:port, [address]:port or off, not \"{}\"", listen)});
+    if (server.listen != "off" && !split_address(server.listen, host, port)) {
+        found.push_back(fmt::format(
+            "server.listen: must be host:port, [address]:port or off, not \"{}\"", server.listen));
     }
+    for (const char* key : {"server.token", "server.tls.cert", "server.tls.key"}) {
+        if (server.listen == "off" && out_.origins.contains(key)) {
+            found.push_back(
+                fmt::format("{}: has no effect while server.listen is off; remove it", key));
+        }
+    }
+    const bool is_visible = std::all_of(server.token.begin(), server.token.end(),
+                                        [](char c) { return c > ' ' && c <= '~'; });
+    if (!server.token.empty() && (server.token.size() < kTokenBytesMin || !is_visible)) {
+        found.push_back(
+            "server.token: must have 16 characters or more, without spaces; openssl rand -hex 32 "
+            "makes one");
+    }
+    if (server.tls_cert.empty() != server.tls_key.empty()) {
+        found.push_back(server.tls_key.empty() ? "server.tls.cert: needs server.tls.key, too"
+                                               : "server.tls.key: needs server.tls.cert, too");
+    } else if (const std::string problem = exposure_problem(
+                   {"", server.listen, server.token, server.tls_cert, server.tls_key});
+               !problem.empty()) {
+        found.push_back("server.listen: " + problem);
+    }
+    add_library_problems(found);
+}
+
+void Loader::check_whole() {
+    add_library_problems(out_.config.pipeline.problems());
+    check_server();
     check_store();
     check_destination();
     check_verify();

@@ -1,6 +1,7 @@
 #include "cli/config_load.h"
 #include "cli/config_print.h"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
@@ -170,6 +171,11 @@ std::vector<Effect> all_effects() {
         {"destination.ducklake.data_path", "s3://b/p",
          [](C c) { return c.ducklake.data_path == "s3://b/p"; }},
         {"server.listen", "off", [](C c) { return c.server.listen == "off"; }},
+        {"server.token", "0123456789abcdef",
+         [](C c) { return c.server.token == "0123456789abcdef"; }},
+        {"server.tls.cert", "a.crt",
+         [](C c) { return c.server.tls_cert == "/etc/walbrook/a.crt"; }},
+        {"server.tls.key", "a.key", [](C c) { return c.server.tls_key == "/etc/walbrook/a.key"; }},
         {"verify.schedule", "24h", [](C c) { return c.verify.schedule == "24h"; }},
         {"verify.tables", "[a.b, 'c.*']",
          [](C c) { return c.verify.tables == std::vector<std::string>{"a.b", "c.*"}; }},
@@ -401,6 +407,32 @@ TEST(Config, TheStoreConnectionObeysTheSameRules) {
     EXPECT_THAT(check("{url: x}"), ElementsAre(HasSubstr("must begin with postgres://")));
 }
 
+TEST(Config, CertificatesMakeTheServerVerified) {
+    const auto load = [](const std::string& connection) {
+        return parse(
+            with_pipeline("store: {type: postgres}\n  store_pg_connection: " + connection));
+    };
+    const auto mode = [&](const std::string& connection) {
+        const LoadedConfig loaded = load(connection);
+        EXPECT_THAT(problems_of(loaded), IsEmpty());
+        return loaded.config.store_pg_connection->tls.mode;
+    };
+    EXPECT_EQ(mode("{url: 'postgres://h/d'}"), "prefer");
+    EXPECT_EQ(mode("{url: 'postgres://h/d', tls: {trusted_root_certs: r}}"), "verify-full");
+    EXPECT_EQ(mode("{url: 'postgres://h/d', tls: {client_cert: c, client_key: k}}"), "verify-full");
+    EXPECT_EQ(mode("{url: 'postgres://h/d', tls: {mode: require, trusted_root_certs: r}}"),
+              "require");
+    // The url's own word counts.
+    EXPECT_EQ(mode("{url: 'postgres://h/d?sslmode=verify-ca', tls: {trusted_root_certs: r}}"),
+              "prefer");
+    for (const char* blind : {"disable", "allow", "prefer"}) {
+        EXPECT_THAT(
+            problems_of(load(fmt::format(
+                "{{url: 'postgres://h/d', tls: {{mode: {}, trusted_root_certs: r}}}}", blind))),
+            ElementsAre(HasSubstr("use verify-full")));
+    }
+}
+
 TEST(Config, TheAddressToListenOnMustBeOne) {
     const auto check = [](const std::string& listen) {
         return problems_of(parse(with_pipeline("") + "server: {listen: " + listen + "}"));
@@ -430,6 +462,40 @@ TEST(Config, ComparisonsNeedASchedule) {
                     HasSubstr("verify.repair: has no effect without verify.schedule; remove it")));
     EXPECT_THAT(problems_of(parse(with_pipeline("") + "verify: {schedule: 24h}")),
                 ElementsAre(HasSubstr("6: verify.schedule: has no effect with this destination")));
+}
+
+TEST(Config, WhatOthersCanReachAsksForATokenAndIsEncrypted) {
+    const auto check = [](const std::string& server) {
+        return problems_of(parse(with_pipeline("") + "server: {" + server + "}"));
+    };
+    const std::string token = "token: 0123456789abcdef";
+    const std::string tls = "tls: {cert: a, key: b}";
+    for (const char* open : {"'0.0.0.0:9'", "'[::]:9'", "10.0.0.1:9", "metrics.example:9",
+                             "'[::ffff:127.0.0.1]:9'", "127.0.0.1.example:9", "128.0.0.1:9"}) {
+        const std::string listen = fmt::format("listen: {}", open);
+        EXPECT_THAT(check(listen),
+                    ElementsAre(HasSubstr("server.listen: other machines can reach this address, "
+                                          "so it needs server.token_file, server.tls.cert and "
+                                          "server.tls.key; or listen on 127.0.0.1")));
+        EXPECT_THAT(check(listen + ", " + token),
+                    ElementsAre(HasSubstr("so it needs server.tls.cert and server.tls.key;")));
+        EXPECT_THAT(check(listen + ", " + tls),
+                    ElementsAre(HasSubstr("so it needs server.token_file;")));
+        EXPECT_THAT(check(listen + ", " + token + ", " + tls), IsEmpty());
+    }
+    for (const char* own : {"127.1.2.3:9", "'[::1]:9'", "localhost:9"}) {
+        EXPECT_THAT(check(fmt::format("listen: {}", own)), IsEmpty());
+        EXPECT_THAT(check(fmt::format("listen: {}, {}", own, token)), IsEmpty());
+        EXPECT_THAT(check(fmt::format("listen: {}, {}", own, tls)), IsEmpty());
+    }
+    EXPECT_THAT(check("tls: {cert: a}"), ElementsAre(HasSubstr("needs server.tls.key, too")));
+    EXPECT_THAT(check("tls: {key: a}"), ElementsAre(HasSubstr("needs server.tls.cert, too")));
+    EXPECT_THAT(check("listen: off, " + token), ElementsAre(HasSubstr("has no effect")));
+    for (const char* bad : {"fifteen-letters", "'two words are not one'", "sechzehn-Zeichen-ä"}) {
+        const auto problems = check(fmt::format("token: {}", bad));
+        EXPECT_THAT(problems, ElementsAre(HasSubstr("must have 16 characters or more")));
+        EXPECT_THAT(problems, testing::Not(testing::Contains(HasSubstr(bad))));
+    }
 }
 
 TEST(Config, TakesExactlyOneDestination) {
@@ -476,12 +542,12 @@ TEST(Config, UnknownVariablesAreErrorsToo) {
     EXPECT_THAT(
         problems_of(parse(kContract,
                           {"WALBROOK__PIPELINE__BACH__MAX_FILL_MS=1", "WALBROOK__PIPELINE__BATCH=1",
-                           "WALBROOK__SERVER__TLS=1", "WALBROOK__LOG__LEVL=debug"})),
+                           "WALBROOK__DESTINATION__KAFKA=1", "WALBROOK__LOG__LEVL=debug"})),
         ElementsAre(HasSubstr("environment WALBROOK__PIPELINE__BACH__MAX_FILL_MS: "
                               "pipeline.bach.max_fill_ms: there is no such key"),
                     HasSubstr("pipeline.batch: is a map; set its keys one by one, for "
                               "example WALBROOK__PIPELINE__BATCH__MAX_FILL_MS"),
-                    HasSubstr("server.tls: is not supported yet; unset it"),
+                    HasSubstr("destination.kafka: is not supported yet; unset it"),
                     HasSubstr("log.levl: there is no such key; did you mean level?")));
 }
 
@@ -606,6 +672,9 @@ TEST(ConfigShow, PrintsOriginsAndHidesSecrets) {
     EXPECT_THAT(shown, HasSubstr("url: \"postgres://u:***@h/d\""));
     EXPECT_THAT(shown, HasSubstr("password: \"***\""));
     EXPECT_THAT(shown, HasSubstr("memory_backpressure: null"));
+    EXPECT_THAT(config_as_yaml(parse("server: {token: 'hunter2-and-more-of-it', tls: {key: "
+                                     "'-----BEGIN hunter2'}}")),
+                Not(HasSubstr("hunter2")));
     EXPECT_THAT(shown, HasSubstr("# environment WALBROOK__LOG__LEVEL"));
     EXPECT_THAT(shown, HasSubstr("# walbrook.yaml:2"));
     EXPECT_THAT(shown, HasSubstr("# default"));

@@ -1,5 +1,6 @@
 #include "base/backoff.h"
 #include "base/clock.h"
+#include "base/private_files.h"
 #include "cli/commands.h"
 #include "cli/comparison.h"
 #include "cli/comparisons.h"
@@ -8,17 +9,16 @@
 #include "cli/make_parts.h"
 #include "cli/signals.h"
 #include "server/control_server.h"
+#include "telemetry/masked_url.h"
 
 #include <fmt/format.h>
 
 #include <atomic>
-#include <cerrno>
 #include <condition_variable>
 #include <cstring>
 #include <memory>
 #include <mutex>
 #include <signal.h>
-#include <sys/stat.h>
 #include <thread>
 #include <unistd.h>
 
@@ -34,22 +34,9 @@ std::string_view destination_name(const ProgramConfig& config) {
 
 // Where the source is, without secrets.
 std::string source_name(const PgConnectionConfig& connection) {
-    if (!connection.url.empty()) return without_secrets(connection.url);
+    if (!connection.url.empty()) return url_without_secrets(connection.url);
     return fmt::format("{}@{}:{}/{}", connection.username, connection.host,
                        connection.port == 0 ? 5432 : connection.port, connection.name);
-}
-
-Status make_work_dir(const std::string& path) {
-    // Parents are made for convenience, the folder itself is private.
-    for (std::size_t slash = path.find('/', 1); slash != std::string::npos;
-         slash = path.find('/', slash + 1)) {
-        mkdir(path.substr(0, slash).c_str(), 0755);
-    }
-    if (mkdir(path.c_str(), 0700) == 0) return {};
-    struct stat found{};
-    if (errno == EEXIST && stat(path.c_str(), &found) == 0 && S_ISDIR(found.st_mode)) return {};
-    return Error(errno == EACCES || errno == EROFS ? ErrorCode::permission : ErrorCode::config,
-                 fmt::format("make pipeline.work_dir {}: {}", path, std::strerror(errno)));
 }
 
 // One `walbrook run`, from a good configuration to its end.
@@ -93,6 +80,7 @@ class Run final : public verify::Cutter {
 
  private:
     void on_signal(int signal, int count);
+    void warn_of_unverified_server(const ProgramConfig& config) const;
     StatusReport status() const;
     std::optional<PipelineStatus> running_status() const;
     Result<std::unique_ptr<ControlServer>> serve();
@@ -135,6 +123,21 @@ void Run::on_signal(int signal, int count) {
     } else {
         // Nothing has been changed anywhere, and a connection attempt may take long.
         _exit(static_cast<int>(ExitCode::done));
+    }
+}
+
+// Who asks for encryption expects more than it gives alone.
+void Run::warn_of_unverified_server(const ProgramConfig& config) const {
+    const auto check = [&](const char* key, const PgConnectionConfig& connection) {
+        if (connection.tls.mode != "require" || !connection.tls.trusted_root_certs.empty()) return;
+        log_.warn(
+            "the server's certificate is not checked: whoever is in between can read "
+            "everything; set tls.mode verify-full",
+            {{"connection", key}});
+    };
+    check("pipeline.pg_connection", config.pipeline.pg_connection);
+    if (config.store_pg_connection) {
+        check("pipeline.store_pg_connection", *config.store_pg_connection);
     }
 }
 
@@ -192,8 +195,10 @@ Result<std::unique_ptr<ControlServer>> Run::serve() {
         return running->command(what, names);
     };
     const ControlCommands commands{tables, this};
-    auto made = ControlServer::create({config.pipeline.work_dir, config.server.listen}, source,
-                                      log_, commands);
+    auto made =
+        ControlServer::create({config.pipeline.work_dir, config.server.listen, config.server.token,
+                               config.server.tls_cert, config.server.tls_key},
+                              source, log_, commands);
     const bool chosen = loaded_.origins.contains("server.listen");
     if (made || chosen || made.error().code() != ErrorCode::config) return made;
     // Nobody asked for the default address, so it is no reason not to run.
@@ -299,8 +304,11 @@ ExitCode Run::execute() {
                                   {"source", source_name(config.pipeline.pg_connection)},
                                   {"publication", config.pipeline.publication_name},
                                   {"destination", destination_name(config)}});
-    if (const Status made = make_work_dir(config.pipeline.work_dir); !made)
-        return fail(made.error());
+    // Before there is anything in it.
+    if (Status made = make_private_folder(config.pipeline.work_dir); !made) {
+        return fail(std::move(made).error().with_context("pipeline.work_dir"));
+    }
+    warn_of_unverified_server(config);
     const auto server = serve();
     if (!server) return fail(server.error());
     // What ends by itself need not come back to it.

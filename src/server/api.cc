@@ -1,10 +1,12 @@
 #include "server/api.h"
 
 #include "base/json_number.h"
+#include "telemetry/log.h"
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include <algorithm>
 #include <optional>
 
 namespace walbrook {
@@ -108,7 +110,7 @@ ApiAnswer answer_verify(std::string_view what, const std::string& body, verify::
 ApiAnswer readiness(const PipelineStatus& status) {
     const bool ready = status.state == "streaming";
     std::string body = status.state + "\n";
-    for (const std::string& problem : status.problems) body += problem + "\n";
+    for (const std::string& problem : status.problems) body += without_secrets(problem) + "\n";
     return {ready ? 200 : 503, "text/plain; charset=utf-8", std::move(body)};
 }
 
@@ -126,6 +128,15 @@ ApiAnswer answer(std::string_view path, const StatusSource& source) {
     }
     if (path == "/api/v1/status") return {200, "application/json", to_json(source())};
     return {404, "application/json", "{\"error\": \"there is nothing at this path\"}\n"};
+}
+
+ApiAnswer answer_without_token(std::string_view path, const StatusSource& source) {
+    if (path != "/livez" && path != "/readyz") {
+        return problem(401, "the header Authorization: Bearer <server.token> is needed here");
+    }
+    ApiAnswer made = answer(path, source);
+    made.body.resize(std::min(made.body.find('\n') + 1, made.body.size()));
+    return made;
 }
 
 ApiAnswer answer_command(std::string_view path, const std::string& body,

@@ -24,6 +24,9 @@ struct ApiAnswer {
 //   /api/v1/status  the status report
 // Anything else is 404 with a JSON {"error": …}.
 ApiAnswer answer(std::string_view path, const StatusSource& source);
+// The same for somebody who does not have the token: /livez, and /readyz without its reasons (so
+// that a probe needs no secret); 401 for all else.
+ApiAnswer answer_without_token(std::string_view path, const StatusSource& source);
 
 // Called from the server's threads: Pipeline::command.
 using TableCommands =

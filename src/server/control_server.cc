@@ -1,10 +1,15 @@
 #include "server/control_server.h"
 
 #include "base/clock.h"
+#include "server/bounded_server.h"
 
 #include <fmt/format.h>
 #include <httplib.h>
+#include <openssl/crypto.h>
+#include <openssl/sha.h>
 
+#include <arpa/inet.h>
+#include <array>
 #include <charconv>
 #include <chrono>
 #include <cstring>
@@ -24,8 +29,7 @@ namespace {
 // keys.
 constexpr std::size_t kRequestBytesMax = 64 << 10;
 constexpr std::size_t kCommandBytesMax = 16 << 20;
-constexpr int kRequestSeconds = 5;
-constexpr std::size_t kThreads = 4;  // For each of the two listeners.
+constexpr int kRequestSeconds = 5;  // As a client of the control socket.
 constexpr std::chrono::seconds kStartLimit{5};
 constexpr int kUnixPort = 80;  // httplib wants one, and does not use it.
 
@@ -75,14 +79,31 @@ void give(const ApiAnswer& made, httplib::Response& response) {
     response.set_header("X-Content-Type-Options", "nosniff");
 }
 
-void set_up(httplib::Server& server, const StatusSource& source, const ControlCommands& commands) {
-    server.new_task_queue = [] { return new httplib::ThreadPool(kThreads); };  // It takes over.
+// In a time that tells nothing of how much of it was right.
+bool is_same_secret(const std::string& given, const std::string& wanted) {
+    std::array<unsigned char, SHA256_DIGEST_LENGTH> a{};
+    std::array<unsigned char, SHA256_DIGEST_LENGTH> b{};
+    SHA256(reinterpret_cast<const unsigned char*>(given.data()), given.size(), a.data());
+    SHA256(reinterpret_cast<const unsigned char*>(wanted.data()), wanted.size(), b.data());
+    return CRYPTO_memcmp(a.data(), b.data(), a.size()) == 0;
+}
+
+bool has_token(const httplib::Request& request, const std::string& token) {
+    return token.empty() ||
+           is_same_secret(request.get_header_value("Authorization"), "Bearer " + token);
+}
+
+ApiAnswer answer_to(const httplib::Request& request, const StatusSource& source,
+                    const std::string& token, httplib::Response& response) {
+    if (has_token(request, token)) return answer(request.path, source);
+    const ApiAnswer without = answer_without_token(request.path, source);
+    if (without.status == 401) response.set_header("WWW-Authenticate", "Bearer");
+    return without;
+}
+
+void set_up(httplib::Server& server, const StatusSource& source, const ControlCommands& commands,
+            const std::string& token) {
     server.set_payload_max_length(commands.tables ? kCommandBytesMax : kRequestBytesMax);
-    server.set_read_timeout(kRequestSeconds);
-    server.set_write_timeout(kRequestSeconds);
-    // A kept connection would keep a thread, and there are few.
-    server.set_keep_alive_max_count(1);
-    server.set_keep_alive_timeout(kRequestSeconds);
     // Not the library's default, which sets SO_REUSEPORT: two pipelines with the same
     // address would then both listen and each answer half of the questions.
     server.set_socket_options([](socket_t fd) {
@@ -92,10 +113,10 @@ void set_up(httplib::Server& server, const StatusSource& source, const ControlCo
     // Before the library's routing, which matches paths with regular expressions. A body is
     // read only after it.
     const bool has_commands = static_cast<bool>(commands.tables);
-    server.set_pre_routing_handler([source, has_commands](const httplib::Request& request,
-                                                          httplib::Response& response) {
+    server.set_pre_routing_handler([source, has_commands, token](const httplib::Request& request,
+                                                                 httplib::Response& response) {
         if (request.method == "GET" || request.method == "HEAD") {
-            give(answer(request.path, source), response);
+            give(answer_to(request, source, token, response), response);
         } else if (request.method == "POST" && has_commands) {
             return httplib::Server::HandlerResponse::Unhandled;
         } else {
@@ -113,11 +134,14 @@ void set_up(httplib::Server& server, const StatusSource& source, const ControlCo
 // A listener with its thread.
 class Listener {
  public:
-    Listener(const StatusSource& source, const ControlCommands& commands) {
-        set_up(server_, source, commands);
+    Listener(const StatusSource& source, const ControlCommands& commands,
+             const ServerLimits& limits, const std::string& token = {}, TlsContext tls = nullptr)
+        : server_(limits, std::move(tls)) {
+        set_up(server_, source, commands, token);
     }
     ~Listener() {
         if (!thread_.joinable()) return;
+        server_.give_up();
         server_.stop();
         thread_.join();
     }
@@ -134,7 +158,7 @@ class Listener {
     }
 
  private:
-    httplib::Server server_;
+    BoundedServer server_;
     std::thread thread_;
 };
 
@@ -171,13 +195,15 @@ struct ControlServer::State {
         unix_listener.reset();
         if (!socket_path.empty()) unlink(socket_path.c_str());
     }
-    Status listen_unix(const std::string& work_dir, const StatusSource& source,
+    Status listen_unix(const ControlServerOptions& options, const StatusSource& source,
                        const ControlCommands& commands);
-    Status listen_tcp(const std::string& listen, const StatusSource& source);
+    Status listen_tcp(const ControlServerOptions& options, const StatusSource& source);
 };
 
-Status ControlServer::State::listen_unix(const std::string& work_dir, const StatusSource& source,
+Status ControlServer::State::listen_unix(const ControlServerOptions& options,
+                                         const StatusSource& source,
                                          const ControlCommands& commands) {
+    const std::string& work_dir = options.work_dir;
     WALBROOK_TRY(Descriptor taken, lock_folder(work_dir));
     lock = std::move(taken);
     WALBROOK_TRY(SocketPath path, short_path(work_dir));
@@ -185,7 +211,10 @@ Status ControlServer::State::listen_unix(const std::string& work_dir, const Stat
     socket_folder = std::move(path.folder);
     // We hold the lock, so whatever is there was left by a process that is gone.
     unlink(socket_path.c_str());
-    unix_listener = std::make_unique<Listener>(source, commands);
+    const std::size_t bytes_max = commands.tables ? 2 * kCommandBytesMax : kRequestBytesMax;
+    unix_listener = std::make_unique<Listener>(
+        source, commands,
+        ServerLimits{.request_bytes = bytes_max, .request_time = options.request_time});
     unix_listener->server().set_address_family(AF_UNIX);
     if (!unix_listener->server().bind_to_port(socket_path, kUnixPort) ||
         chmod(socket_path.c_str(), 0600) != 0 || !unix_listener->start()) {
@@ -196,14 +225,26 @@ Status ControlServer::State::listen_unix(const std::string& work_dir, const Stat
     return {};
 }
 
-Status ControlServer::State::listen_tcp(const std::string& listen, const StatusSource& source) {
+Status ControlServer::State::listen_tcp(const ControlServerOptions& options,
+                                        const StatusSource& source) {
+    const std::string& listen = options.listen;
     std::string host;
     int port = 0;
     if (!split_address(listen, host, port)) {
         return Error(ErrorCode::config,
                      fmt::format("listen on {}: must be host:port, or off", listen));
     }
-    tcp_listener = std::make_unique<Listener>(source, ControlCommands());
+    if (const std::string problem = exposure_problem(options); !problem.empty()) {
+        return Error(ErrorCode::config, fmt::format("listen on {}: {}", listen, problem));
+    }
+    TlsContext tls;
+    if (!options.tls_cert.empty()) {
+        WALBROOK_TRY(tls, make_tls_context(options.tls_cert, options.tls_key));
+    }
+    tcp_listener = std::make_unique<Listener>(
+        source, ControlCommands(),
+        ServerLimits{.request_bytes = kRequestBytesMax, .request_time = options.request_time},
+        options.token, std::move(tls));
     bool bound = false;
     if (port == 0) {
         port = tcp_listener->server().bind_to_any_port(host);
@@ -228,10 +269,12 @@ Result<std::unique_ptr<ControlServer>> ControlServer::create(const ControlServer
                                                              const Logger& log,
                                                              const ControlCommands& commands) {
     auto state = std::make_unique<State>();
-    WALBROOK_RETURN_IF_ERROR(state->listen_unix(options.work_dir, source, commands));
+    WALBROOK_RETURN_IF_ERROR(state->listen_unix(options, source, commands));
     if (options.listen != "off") {
-        WALBROOK_RETURN_IF_ERROR(state->listen_tcp(options.listen, source));
-        log.info("listening", {{"address", state->address}});
+        WALBROOK_RETURN_IF_ERROR(state->listen_tcp(options, source));
+        log.info("listening", {{"address", state->address},
+                               {"tls", !options.tls_cert.empty()},
+                               {"token", !options.token.empty()}});
     }
     return std::unique_ptr<ControlServer>(new ControlServer(std::move(state)));
 }
@@ -252,6 +295,33 @@ bool split_address(const std::string& listen, std::string& host, int& port) {
     const char* end = listen.data() + listen.size();
     const auto [stop, error] = std::from_chars(listen.data() + colon + 1, end, port);
     return error == std::errc() && stop == end && port >= 0 && port <= 65535;
+}
+
+namespace {
+
+// Reached by processes of this machine alone.
+bool is_loopback(const std::string& host) {
+    in_addr v4{};
+    if (inet_pton(AF_INET, host.c_str(), &v4) == 1) return ntohl(v4.s_addr) >> 24 == 127;
+    in6_addr v6{};
+    if (inet_pton(AF_INET6, host.c_str(), &v6) == 1) return IN6_IS_ADDR_LOOPBACK(&v6) != 0;
+    return host == "localhost";
+}
+
+}  // namespace
+
+std::string exposure_problem(const ControlServerOptions& options) {
+    std::string host;
+    int port = 0;
+    if (!split_address(options.listen, host, port) || is_loopback(host)) return "";
+    const bool has_token = !options.token.empty();
+    const bool has_tls = !options.tls_cert.empty() && !options.tls_key.empty();
+    if (has_token && has_tls) return "";
+    return fmt::format(
+        "other machines can reach this address, so it needs {}; or listen on 127.0.0.1",
+        has_tls     ? "server.token_file"
+        : has_token ? "server.tls.cert and server.tls.key"
+                    : "server.token_file, server.tls.cert and server.tls.key");
 }
 
 namespace {

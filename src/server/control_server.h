@@ -13,17 +13,28 @@ namespace walbrook {
 struct ControlServerOptions {
     std::string work_dir;  // Exists; the control socket is made in it.
     std::string listen;    // host:port, [address]:port, or "off".
+    // Over TCP only. Whoever has no token learns no more than that the process lives and is ready.
+    std::string token = {};
+    // PEM text or paths, both or neither.
+    std::string tls_cert = {};
+    std::string tls_key = {};
+    std::chrono::milliseconds request_time{10'000};
 };
 
+// Why the address must not be listened on; empty if it may: what others than this machine's
+// users can reach asks for a token and is encrypted.
+std::string exposure_problem(const ControlServerOptions& options);
+
 // Serves the API on the Unix socket work_dir/control.sock (0600) and, unless off, on a
-// TCP address, from a few threads of its own. Requests are bounded in size and time.
+// TCP address, from a few threads of its own. Connections are bounded in number, and
+// requests in size and time.
 //
 // Holds a lock on work_dir for as long as it lives, so that two processes cannot use
 // one folder; a socket that a dead process left is replaced.
 class ControlServer {
  public:
     // ErrorCode::conflict when another process uses work_dir, ErrorCode::config when
-    // the address cannot be listened on.
+    // the address cannot, or must not, be listened on.
     static Result<std::unique_ptr<ControlServer>> create(const ControlServerOptions& options,
                                                          const StatusSource& source,
                                                          const Logger& log,

@@ -1,17 +1,21 @@
 #include "server/control_server.h"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <httplib.h>
 #include <nlohmann/json.hpp>
 
 #include <arpa/inet.h>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <functional>
+#include <iterator>
+#include <poll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
-#include <thread>
 #include <unistd.h>
 
 namespace walbrook {
@@ -71,7 +75,58 @@ class ControlServerTest : public testing::Test {
     Result<std::unique_ptr<ControlServer>> serve(const std::string& listen = "off") const {
         return ControlServer::create({folder_, listen}, sample, Logger());
     }
+    // Over TCP, at a port that is free.
+    Result<std::unique_ptr<ControlServer>> serve_tcp(
+        const std::function<void(ControlServerOptions&)>& change) const {
+        ControlServerOptions options{folder_, "127.0.0.1:0"};
+        change(options);
+        return ControlServer::create(options, sample, Logger());
+    }
     std::string folder_;
+};
+
+int port_of(const ControlServer& server) {
+    std::string host;
+    int port = 0;
+    EXPECT_TRUE(split_address(server.address(), host, port));
+    return port;
+}
+
+// A plain connection, as of somebody who does not hold to the protocol.
+class RawClient {
+ public:
+    explicit RawClient(int port) : fd_(socket(AF_INET, SOCK_STREAM, 0)) {
+        sockaddr_in address{};
+        address.sin_family = AF_INET;
+        address.sin_port = htons(static_cast<std::uint16_t>(port));
+        inet_pton(AF_INET, "127.0.0.1", &address.sin_addr);
+        EXPECT_EQ(connect(fd_, reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
+    }
+    ~RawClient() { close(fd_); }
+    RawClient(const RawClient&) = delete;
+    RawClient& operator=(const RawClient&) = delete;
+    // False once the server has closed.
+    bool say(std::string_view text) const {
+        return send(fd_, text.data(), text.size(), MSG_NOSIGNAL) ==
+               static_cast<ssize_t>(text.size());
+    }
+    // Or that the server has closed.
+    bool hears_something_in(int ms) const {
+        pollfd one{fd_, POLLIN, 0};
+        return poll(&one, 1, ms) > 0;
+    }
+    // All that the server says until it closes.
+    std::string hear() const {
+        std::string all;
+        char piece[4096];
+        for (ssize_t n = 0; (n = recv(fd_, piece, sizeof piece, 0)) > 0;) {
+            all.append(piece, static_cast<std::size_t>(n));
+        }
+        return all;
+    }
+
+ private:
+    const int fd_;
 };
 
 TEST(StatusReport, SurvivesJson) {
@@ -270,25 +325,186 @@ TEST_F(ControlServerTest, ServesTcpAndKeepsThePortToItself) {
 TEST_F(ControlServerTest, RefusesLargeRequestsAndOutlivesSilentClients) {
     const auto server = serve("127.0.0.1:0");
     ASSERT_TRUE(server) << server.error().message();
-    std::string host;
-    int port = 0;
-    ASSERT_TRUE(split_address((*server)->address(), host, port));
-    httplib::Client client(host, port);
+    httplib::Client client("127.0.0.1", port_of(**server));
     const auto large = client.Post("/livez", std::string(1 << 20, 'x'), "text/plain");
     EXPECT_TRUE(!large || large->status >= 400);
     const auto long_header = client.Get("/livez", {{"X", std::string(100'000, 'x')}});
     EXPECT_TRUE(!long_header || long_header->status >= 400);
     // A connection that says nothing takes a thread for a while, not for ever, and
     // the socket's threads are others.
-    const int silent = socket(AF_INET, SOCK_STREAM, 0);
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_port = htons(static_cast<std::uint16_t>(port));
-    inet_pton(AF_INET, host.c_str(), &address.sin_addr);
-    ASSERT_EQ(connect(silent, reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
+    const RawClient silent(port_of(**server));
     EXPECT_TRUE(ask_control_socket(folder_, "/livez"));
     EXPECT_EQ(client.Get("/livez")->status, 200);
-    close(silent);
+}
+
+// Each header is short enough, and they never end.
+TEST_F(ControlServerTest, EndsARequestOfManyHeaders) {
+    const auto server = serve("127.0.0.1:0");
+    ASSERT_TRUE(server);
+    const RawClient client(port_of(**server));
+    ASSERT_TRUE(client.say("GET /livez HTTP/1.1\r\n"));
+    std::size_t sent = 0;
+    while (sent < (64 << 20) && client.say("X-Header: " + std::string(1000, 'x') + "\r\n")) {
+        sent += 1012;
+    }
+    EXPECT_LT(sent, 64U << 20);
+    httplib::Client other("127.0.0.1", port_of(**server));
+    EXPECT_EQ(other.Get("/livez")->status, 200);
+}
+
+// A byte now and then is within every single time limit.
+TEST_F(ControlServerTest, EndsARequestThatTrickles) {
+    const auto server = serve_tcp([](auto& o) { o.request_time = std::chrono::milliseconds(200); });
+    ASSERT_TRUE(server);
+    std::vector<std::unique_ptr<RawClient>> clients;
+    for (int i = 0; i < 8; ++i) {
+        clients.push_back(std::make_unique<RawClient>(port_of(**server)));
+        ASSERT_TRUE(clients.back()->say("GET /livez HTTP/1.1\r\nX: "));
+    }
+    for (const auto& client : clients) {
+        while (client->say("x") && !client->hears_something_in(20)) {
+        }
+    }
+    httplib::Client other("127.0.0.1", port_of(**server));
+    EXPECT_EQ(other.Get("/livez")->status, 200);
+}
+
+// Those for whom there is no thread, and no room to wait for one, are sent away at once; a stop
+// does not wait for the others.
+TEST_F(ControlServerTest, HasOnlySoManyConnections) {
+    std::vector<std::unique_ptr<RawClient>> clients;
+    {
+        const auto server = serve_tcp([](auto& o) { o.request_time = std::chrono::hours(1); });
+        ASSERT_TRUE(server);
+        for (int i = 0; i < 24; ++i) {
+            clients.push_back(std::make_unique<RawClient>(port_of(**server)));
+        }
+        EXPECT_EQ(clients.back()->hear(), "");
+        EXPECT_TRUE(ask_control_socket(folder_, "/livez"));
+    }
+    EXPECT_EQ(clients.front()->hear(), "");
+}
+
+TEST_F(ControlServerTest, AsksForTheTokenButForTheProbes) {
+    const std::string token = "0123456789abcdef";
+    const auto server = serve_tcp([&](auto& o) { o.token = token; });
+    ASSERT_TRUE(server);
+    httplib::Client client("127.0.0.1", port_of(**server));
+    const httplib::Headers good = {{"Authorization", "Bearer " + token}};
+    for (const char* path : {"/metrics", "/api/v1/status", "/nothing"}) {
+        for (const std::string& bad : std::vector<std::string>{
+                 "", "Bearer ", token, "Bearer " + token + "x", "Bearer 0123456789abcdeX"}) {
+            const auto refused = client.Get(path, {{"Authorization", bad}});
+            EXPECT_EQ(refused->status, 401);
+            EXPECT_EQ(refused->get_header_value("WWW-Authenticate"), "Bearer");
+            EXPECT_THAT(refused->body, HasSubstr("Authorization: Bearer"));
+            EXPECT_THAT(refused->body, testing::Not(HasSubstr(token)));
+        }
+    }
+    EXPECT_EQ(client.Get("/metrics", good)->body, to_prometheus(sample()));
+    EXPECT_EQ(client.Get("/api/v1/status", good)->body, to_json(sample()));
+    EXPECT_EQ(client.Get("/nothing", good)->status, 404);
+    // The reasons name tables.
+    EXPECT_EQ(client.Get("/livez")->body, "ok\n");
+    EXPECT_EQ(client.Get("/readyz")->body, "streaming\n");
+    EXPECT_EQ(client.Get("/readyz", good)->body, "streaming\nslot is far behind\n");
+    // The socket is its owner's, who could read the token anyway.
+    EXPECT_TRUE(ask_control_socket(folder_, "/api/v1/status"));
+}
+
+class ControlServerTls : public ControlServerTest {
+ protected:
+    void SetUp() override {
+        ControlServerTest::SetUp();
+        make_certificate("a");
+    }
+    void make_certificate(const std::string& name) const {
+        const std::string command = fmt::format(
+            "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 30 "
+            "-subj /CN=localhost -addext "
+            "subjectAltName=IP:127.0.0.1 -keyout {0}/{1}.key -out {0}/{1}.crt 2>/dev/null",
+            folder_, name);
+        ASSERT_EQ(std::system(command.c_str()), 0);
+    }
+    std::string text_of(const std::string& name) const {
+        std::ifstream in(folder_ + "/" + name);
+        return {std::istreambuf_iterator<char>(in), {}};
+    }
+    auto serve_tls(const std::string& cert, const std::string& key) const {
+        return serve_tcp([&](auto& o) {
+            o.tls_cert = cert;
+            o.tls_key = key;
+        });
+    }
+};
+
+TEST_F(ControlServerTls, SpeaksHttpsAndNothingElse) {
+    for (const bool is_text : {false, true}) {
+        const auto server = serve_tls(is_text ? text_of("a.crt") : folder_ + "/a.crt",
+                                      is_text ? text_of("a.key") : folder_ + "/a.key");
+        ASSERT_TRUE(server) << server.error().message();
+        httplib::SSLClient client("127.0.0.1", port_of(**server));
+        client.set_ca_cert_path((folder_ + "/a.crt").c_str());
+        client.enable_server_certificate_verification(true);
+        const auto answer = client.Get("/metrics");
+        ASSERT_TRUE(answer) << to_string(answer.error());
+        EXPECT_EQ(answer->body, to_prometheus(sample()));
+        httplib::Client plain("127.0.0.1", port_of(**server));
+        EXPECT_FALSE(plain.Get("/livez"));
+        const std::string old =
+            fmt::format("openssl s_client -connect 127.0.0.1:{} -tls1_1 </dev/null >/dev/null 2>&1",
+                        port_of(**server));
+        EXPECT_NE(std::system(old.c_str()), 0);
+    }
+}
+
+// Before the request there is the handshake, which is bounded, too.
+TEST_F(ControlServerTls, EndsAHandshakeThatDoesNotGoOn) {
+    const auto server = serve_tcp([&](auto& o) {
+        o.tls_cert = folder_ + "/a.crt";
+        o.tls_key = folder_ + "/a.key";
+        o.request_time = std::chrono::milliseconds(500);
+    });
+    ASSERT_TRUE(server);
+    const RawClient silent(port_of(**server));
+    const RawClient half(port_of(**server));
+    ASSERT_TRUE(half.say("\x16\x03\x01"));
+    EXPECT_EQ(silent.hear(), "");
+    EXPECT_EQ(half.hear(), "");
+}
+
+TEST_F(ControlServerTls, RefusesFilesThatDoNotFit) {
+    make_certificate("b");
+    const auto refused = [&](const std::string& cert, const std::string& key) {
+        const auto server = serve_tls(cert, key);
+        EXPECT_FALSE(server);
+        if (server) return std::string();
+        EXPECT_EQ(server.error().code(), ErrorCode::config);
+        return server.error().message();
+    };
+    const std::string cert = folder_ + "/a.crt";
+    const std::string key = folder_ + "/a.key";
+    EXPECT_THAT(refused(folder_ + "/none", key), HasSubstr("read server.tls.cert: "));
+    EXPECT_THAT(refused(cert, folder_ + "/none"), HasSubstr("read server.tls.key: "));
+    EXPECT_THAT(refused(key, key), HasSubstr("server.tls.cert must be a certificate"));
+    EXPECT_THAT(refused(cert, cert), HasSubstr("server.tls.key must be the private key"));
+    EXPECT_THAT(refused(cert, folder_ + "/b.key"), HasSubstr("must be the private key of"));
+}
+
+TEST_F(ControlServerTls, IsNeededWhereOthersCanListenIn) {
+    const auto open = [&](const std::string& token, bool has_tls) {
+        return serve_tcp([&](auto& o) {
+            o.listen = "0.0.0.0:0";
+            o.token = token;
+            if (!has_tls) return;
+            o.tls_cert = folder_ + "/a.crt";
+            o.tls_key = folder_ + "/a.key";
+        });
+    };
+    EXPECT_FALSE(open("", false));
+    EXPECT_FALSE(open("0123456789abcdef", false));
+    EXPECT_FALSE(open("", true));
+    EXPECT_TRUE(open("0123456789abcdef", true));
 }
 
 TEST(SplitAddress, TakesHostAndPortOnly) {

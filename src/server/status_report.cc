@@ -1,6 +1,7 @@
 #include "server/status_report.h"
 
 #include "base/json_number.h"
+#include "telemetry/log.h"
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
@@ -9,6 +10,12 @@ namespace walbrook {
 namespace {
 
 using Json = nlohmann::ordered_json;
+
+// Texts of servers and libraries come through here as they do through the log.
+std::vector<std::string> masked(std::vector<std::string> texts) {
+    for (std::string& text : texts) text = without_secrets(text);
+    return texts;
+}
 
 Json json_of(const TableStatus& table) {
     return {{"oid", table.table.oid},
@@ -20,15 +27,15 @@ Json json_of(const TableStatus& table) {
             {"changes_applied", table.changes_applied},
             {"held_bytes", table.held_bytes},
             {"paused", table.paused},
-            {"reason", table.reason},
-            {"remedy", table.remedy}};
+            {"reason", without_secrets(table.reason)},
+            {"remedy", without_secrets(table.remedy)}};
 }
 
 Json json_of(const VerifiedTable& table) {
     return {{"schema", table.schema},
             {"name", table.name},
             {"outcome", table.outcome},
-            {"reason", table.reason},
+            {"reason", without_secrets(table.reason)},
             {"position", to_string(table.position)},
             {"differing_rows", table.differing_rows},
             {"copied_again", table.copied_again},
@@ -42,7 +49,7 @@ Json json_of(const VerifyStatus& verify) {
             {"running", verify.running},
             {"next_at_secs", verify.next_at_secs},
             {"failures", verify.failures},
-            {"error", verify.error},
+            {"error", without_secrets(verify.error)},
             {"began_at_secs", verify.began_at_secs},
             {"took_ms", verify.took_ms},
             {"position", to_string(verify.position)},
@@ -296,7 +303,7 @@ std::string to_json(const StatusReport& report) {
                       {"memory_used_bytes", status.memory_used_bytes},
                       {"memory_short_ms", status.memory_short_ms},
                       {"memory_short_times", status.memory_short_times},
-                      {"problems", status.problems},
+                      {"problems", masked(status.problems)},
                       {"verify", json_of(report.verify)},
                       {"tables", std::move(tables)}};
     // Names of tables may be bytes that are no UTF-8 (SQL_ASCII databases).

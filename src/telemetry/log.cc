@@ -84,17 +84,6 @@ std::string without_secrets(std::string_view text) {
     return masked;
 }
 
-std::string url_without_secrets(std::string_view url) {
-    std::string masked(url);
-    const std::size_t scheme = masked.find("://");
-    const std::size_t host = masked.rfind('@');
-    if (scheme != std::string::npos && host != std::string::npos) {
-        const std::size_t colon = masked.find(':', scheme + 3);
-        if (colon < host) masked.replace(colon + 1, host - colon - 1, "***");
-    }
-    return without_secrets(masked);
-}
-
 struct Logger::Shared {
     LogSink sink;
     LogLevel least = LogLevel::debug;

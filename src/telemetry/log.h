@@ -71,7 +71,5 @@ class Logger {
 // below the rule that no secret is put into a message in the first place: texts of
 // servers and libraries pass through here too.
 std::string without_secrets(std::string_view text);
-// The same of a url that is the whole text: its password may hold what would end it in another.
-std::string url_without_secrets(std::string_view url);
 
 }  // namespace walbrook

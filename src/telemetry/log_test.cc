@@ -1,5 +1,7 @@
 #include "telemetry/log.h"
 
+#include "telemetry/masked_url.h"
+
 #include <gtest/gtest.h>
 
 #include <thread>

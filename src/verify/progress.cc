@@ -1,5 +1,7 @@
 #include "verify/progress.h"
 
+#include "base/private_files.h"
+
 #include <fmt/format.h>
 
 #include <cerrno>
@@ -45,6 +47,7 @@ std::vector<TableResult> Progress::load() const {
 }
 
 void Progress::begin(const std::vector<TableResult>& done) {
+    make_private_file(path_).ignore();  // It names keys of rows. Without it nothing is lost.
     out_.open(path_, std::ios::trunc);
     for (const TableResult& table : done) add(table);
 }

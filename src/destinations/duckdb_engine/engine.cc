@@ -71,10 +71,7 @@ ErrorCode code_of(duckdb_error_type type, std::string_view message) {
 }
 
 // The first line only: what follows quotes the statement.
-std::string first_line(const char* message) {
-    const std::string_view all = message == nullptr ? "no message" : message;
-    return std::string(all.substr(0, all.find('\n')));
-}
+std::string first_line(std::string_view all) { return std::string(all.substr(0, all.find('\n'))); }
 
 class ConfigHandle {
  public:
@@ -161,8 +158,10 @@ Result<QueryResult> Connection::query(std::string_view sql, std::stop_token stop
     ResultHandle handle;
     const std::string text(sql);
     if (duckdb_query(handle_->connection, text.c_str(), handle.get()) != DuckDBSuccess) {
+        const char* said = duckdb_result_error(handle.get());
+        // In this order: half a secret would not be found.
         const std::string message =
-            without(*handle_->secrets, first_line(duckdb_result_error(handle.get())));
+            first_line(without(*handle_->secrets, said == nullptr ? "no message" : said));
         return Error(code_of(duckdb_result_error_type(handle.get()), message),
                      fmt::format("duckdb: {}{}", message, advice_for(message)));
     }
@@ -224,7 +223,8 @@ Result<std::unique_ptr<Database>> Database::create(const DatabaseOptions& option
     auto handle = std::make_unique<Handle>();
     char* message = nullptr;
     if (duckdb_open_ext(nullptr, &handle->database, config.get(), &message) != DuckDBSuccess) {
-        Error error(ErrorCode::config, "open duckdb: " + first_line(message));
+        Error error(ErrorCode::config,
+                    "open duckdb: " + first_line(message == nullptr ? "no message" : message));
         duckdb_free(message);
         return error;
     }

@@ -231,6 +231,16 @@ std::vector<std::string> Catalog::secrets() const {
     }
     std::vector<std::string> all{target};
     if (!password.empty()) all.push_back(password);
+    // As libpq sends it: without quotes and percent signs.
+    if (PQconninfoOption* options = PQconninfoParse(target.c_str(), nullptr); options != nullptr) {
+        for (const PQconninfoOption* option = options; option->keyword != nullptr; ++option) {
+            const bool is_secret = std::string_view(option->keyword).ends_with("password");
+            if (is_secret && option->val != nullptr && *option->val != '\0') {
+                all.emplace_back(option->val);
+            }
+        }
+        PQconninfoFree(options);
+    }
     for (std::size_t begin = 0; begin < password.size();) {
         const std::size_t end = std::min(password.find_first_of(" '@:/?", begin), password.size());
         if (end - begin >= 3) all.push_back(password.substr(begin, end - begin));
