@@ -166,13 +166,13 @@ std::vector<std::string> table_rows(Connection& session, const TableQuery& query
     };
     for (const std::string& name : query.columns) add(name);
     if (query.columns.empty()) {
-        for (const std::vector<std::string>& row : must_query(
-                 session,
-                 "select attname from pg_attribute where attrelid = " + quote_literal(table) +
-                     "::regclass and attnum > 0 and not attisdropped"
-                     " order by attnum")) {
-            add(row[0]);
-        }
+        // As it is, not as COPY writes it.
+        const auto names = session.query(
+            within(kLimit),
+            "select attname from pg_attribute where attrelid = " + quote_literal(table) +
+                "::regclass and attnum > 0 and not attisdropped order by attnum");
+        if (!names) throw std::runtime_error(names.error().message());
+        for (std::size_t i = 0; i < names->size(); ++i) add(std::string(names->text(i, 0)));
     }
     const std::string where = query.where.empty() ? "" : " where " + query.where;
     std::vector<std::string> lines;

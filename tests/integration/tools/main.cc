@@ -16,9 +16,9 @@
 
 namespace {
 
-// What a publication sends, how rows and types are sent, and what triggers tell.
+// What a publication sends, how rows and types are sent, what triggers tell, and what roles may.
 constexpr std::array kOnAllVersions = std::to_array<std::string_view>(
-    {"Pg/Publications", "Pg/Identity", "Pg/Types", "Pg/DdlTriggers", "Pg/Line"});
+    {"Pg/Publications", "Pg/Identity", "Pg/Types", "Pg/DdlTriggers", "Pg/Line", "Pg/SourceRole"});
 
 // "Suite.Case/Pg15:Suite.Case/Pg17:…".
 std::string what_others_have() {

@@ -1,0 +1,195 @@
+// Secrets of a pipeline that runs, and of one that is refused: nobody but the server it is for sees
+// any of them.
+
+#include "integration/replica.h"
+#include "server/control_server.h"
+#include "support/eventually.h"
+#include "support/pg_test.h"
+
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+
+#include <filesystem>
+
+namespace walbrook::testing {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+constexpr const char* kMark = "Pl4nted";
+
+// Names of what holds the mark.
+class Finder {
+ public:
+    void look(const std::string& where, const std::string& text) {
+        if (text.find(kMark) != std::string::npos) found_.push_back(where + ": " + around(text));
+    }
+    void look_in_folder(const std::filesystem::path& folder) {
+        for (const auto& entry : std::filesystem::recursive_directory_iterator(folder)) {
+            look("a name", entry.path().string());
+            if (entry.is_regular_file()) look(entry.path().string(), read_file(entry.path()));
+        }
+    }
+    void look_at_process(pid_t pid) {
+        const std::string proc = fmt::format("/proc/{}/", pid);
+        for (const char* file : {"cmdline", "comm", "environ"}) {
+            look(file, read_file(proc + file));
+        }
+        for (const auto& thread : std::filesystem::directory_iterator(proc + "task")) {
+            std::error_code gone;
+            if (std::filesystem::exists(thread.path() / "comm", gone)) {
+                look("a thread", read_file(thread.path() / "comm"));
+            }
+        }
+    }
+    const std::vector<std::string>& found() const { return found_; }
+
+ private:
+    static std::string around(const std::string& text) {
+        const std::size_t at = text.find(kMark);
+        return text.substr(at < 100 ? 0 : at - 100, 200);
+    }
+    std::vector<std::string> found_;
+};
+
+// Three logins with passwords, and databases for what each is for.
+class Secrets : public ::testing::TestWithParam<int> {
+ protected:
+    void SetUp() override {
+        server_ = std::make_unique<PgCluster>(PgClusterOptions{
+            .version = GetParam(), .hba = {"host all source_w,store_w,lake_w all scram-sha-256"}});
+        source_ = std::make_unique<Database>(*server_);
+        store_ = std::make_unique<Database>(*server_);
+        lake_ = std::make_unique<Database>(*server_);
+        source_->exec(
+            fmt::format("create role source_w superuser login password 'Pl4nted source''s pass';"
+                        "create role store_w login password 'Pl4nted@store'; "
+                        "create role lake_w login password 'Pl4nted lake''s \\ pass';"
+                        "alter database {} owner to store_w; alter database {} owner to lake_w;"
+                        "create table item(id int primary key, note text);"
+                        "insert into item select g, 'x' from generate_series(1, 100) g;"
+                        "create publication shop for table item",
+                        store_->name(), lake_->name()));
+        source_->exec("alter role source_w set log_statement = 'all'");
+        TempDir& files = files_;
+        write_file(files.file("pg"), "Pl4nted source's pass\n");
+        write_file(files.file("token"), "Pl4nted-token-of-the-server\n");
+        const Finished made = run_program(
+            "openssl", {.args = {"req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "30",
+                                 "-subj", "/CN=localhost", "-keyout", files.file("Pl4nted.key"),
+                                 "-out", files.file("server.crt")}});
+        ASSERT_TRUE(made.exit.ok()) << made.output;
+        std::filesystem::rename(files.file("Pl4nted.key"), files.file("server.key"));
+    }
+    // With the passwords that are right, or some that are not.
+    std::unique_ptr<Replica> replica(const std::string& source, const std::string& store,
+                                     const std::string& lake) {
+        write_file(files_.file("pg"), source + "\n");
+        auto made = std::make_unique<Replica>(*source_);
+        made->connect_with(fmt::format(
+            "{{host: 127.0.0.1, port: {}, name: {}, username: source_w, password_file: '{}'}}",
+            server_->port(), source_->name(), files_.file("pg")));
+        made->configure("store: {type: postgres}");
+        made->configure(
+            fmt::format("store_pg_connection: {{url: 'postgres://store_w:{}@127.0.0.1:{}/{}'}}",
+                        store, server_->port(), store_->name()));
+        // In libpq's quotes, within YAML's.
+        made->use_catalog(
+            fmt::format("postgres:host=127.0.0.1 port={} user=lake_w password='{}' dbname={}",
+                        server_->port(), lake, lake_->name()));
+        made->set_environment("WALBROOK__LOG__LEVEL", "debug");
+        made->set_environment("WALBROOK__SERVER__LISTEN", "127.0.0.1:0");
+        made->set_environment("WALBROOK__SERVER__TOKEN_FILE", files_.file("token"));
+        made->set_environment("WALBROOK__SERVER__TLS__CERT", files_.file("server.crt"));
+        made->set_environment("WALBROOK__SERVER__TLS__KEY", files_.file("server.key"));
+        return made;
+    }
+    static void look_at_commands(Finder& finder, Replica& replica) {
+        const std::vector<std::vector<std::string>> commands = {
+            {"config", "show"},
+            {"status"},
+            {"status", "--json"},
+            {"verify"},
+            {"init"},
+            {"resync", "public.none"},
+            {"resync", "public.item"},
+        };
+        for (const auto& args : commands) finder.look(args[0], replica.run(args).output);
+    }
+
+    TempDir files_{"secrets"};
+    std::unique_ptr<PgCluster> server_;
+    std::unique_ptr<Database> source_;
+    std::unique_ptr<Database> store_;
+    std::unique_ptr<Database> lake_;
+};
+INSTANTIATE_TEST_SUITE_P(Pg, Secrets, ::testing::ValuesIn(newest_pg_version()), version_name);
+
+constexpr const char* kSourcePassword = "Pl4nted source's pass";
+constexpr const char* kStorePassword = "Pl4nted%40store";
+constexpr const char* kLakePassword = "Pl4nted lake\\\\'s \\\\\\\\ pass";
+
+TEST_P(Secrets, OfAPipelineThatRunsStayWithIt) {
+    auto running = replica(kSourcePassword, kStorePassword, kLakePassword);
+    Finder finder;
+    running->start();
+    ASSERT_TRUE(running->catches_up());
+    ASSERT_TRUE(running->is_running()) << running->log();
+    source_->exec("update item set note = 'y'");
+    ASSERT_TRUE(running->catches_up());
+    look_at_commands(finder, *running);
+    const std::string work = running->folder() + "/work";
+    for (const char* path : {"/metrics", "/api/v1/status", "/readyz"}) {
+        const auto answer = ask_control_socket(work, path);
+        ASSERT_TRUE(answer) << path;
+        finder.look(path, *answer);
+    }
+    finder.look_at_process(running->process().pid());
+    for (const auto& row : source_->query("select application_name, query from pg_stat_activity "
+                                          "where pid <> pg_backend_pid()")) {
+        finder.look("pg_stat_activity", row[0] + row[1]);
+    }
+    finder.look_in_folder(work);
+    EXPECT_EQ(running->stop().code, 0);
+    finder.look("the log", running->log());
+    EXPECT_THAT(running->log(), HasSubstr("\"tls\":\"true\""));
+    for (Database* database : {lake_.get(), store_.get()}) {
+        for (const auto& table : database->query(
+                 "select format('%I.%I', schemaname, relname) from pg_stat_user_tables")) {
+            for (const auto& row : database->query("select t::text from " + table[0] + " t")) {
+                finder.look(table[0], row[0]);
+            }
+        }
+    }
+    EXPECT_THAT(finder.found(), IsEmpty());
+}
+
+TEST_P(Secrets, AreNotInWhatIsSaidOfARefusal) {
+    Finder finder;
+    const auto refuse = [&](const std::string& source, const std::string& store,
+                            const std::string& lake, const std::string& says) {
+        SCOPED_TRACE(says);
+        auto refused = replica(source, store, lake);
+        refused->start({"--timeout", "0.5"});
+        ASSERT_TRUE(refused->process().wait().has_value());
+        EXPECT_THAT(refused->log(), HasSubstr(says));
+        finder.look("the log", refused->log());
+        look_at_commands(finder, *refused);
+        // Until it is stopped it says why it has not begun.
+        finder.look_in_folder(refused->folder() + "/work");
+    };
+    refuse("Pl4nted wrong", kStorePassword, kLakePassword,
+           "password authentication failed for user \\\"source_w\\\"");
+    refuse(kSourcePassword, "Pl4nted%40wrong", kLakePassword,
+           "password authentication failed for user \\\"store_w\\\"");
+    refuse(kSourcePassword, kStorePassword, "Pl4nted wrong",
+           "password authentication failed for user \\\"lake_w\\\"");
+    refuse(kSourcePassword, kStorePassword, "Pl4nted' dbname='no such' options='",
+           "destination.ducklake.catalog");
+    refuse(kSourcePassword, kStorePassword, "Pl4nted' host='no.such.host' port='1", "attach");
+    EXPECT_THAT(finder.found(), IsEmpty());
+}
+
+}  // namespace
+}  // namespace walbrook::testing
