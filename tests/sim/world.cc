@@ -1,19 +1,15 @@
 #include "sim/world.h"
 
 #include "batch/change_log.h"
-#include "pipeline/flush_apply.h"
 #include "pipeline/slot_check.h"
 #include "pipeline/start_plan.h"
-#include "sim/catalog.h"
-#include "sim/copier.h"
+#include "sim/process.h"
 #include "source/timeline.h"
 #include "walbrook/testing/rows.h"
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <cstdio>
-#include <map>
 #include <utility>
 
 namespace walbrook::sim {
@@ -26,21 +22,6 @@ const PipelineIdentity& identity() {
     return who;
 }
 
-std::int64_t number(const std::optional<std::string>& text) {
-    std::int64_t value = 0;
-    if (text) std::from_chars(text->data(), text->data() + text->size(), value);
-    return value;
-}
-
-std::string print(const std::vector<MemoryDestination::Row>& rows) {
-    std::string out;
-    for (const auto& row : rows) {
-        out += "\n   ";
-        for (const auto& value : row) out += " " + value.value_or("NULL");
-    }
-    return out;
-}
-
 void expect(const Status& status, const char* what) {
     if (!status) throw Violation(fmt::format("{}: {}", what, status.error().message()));
 }
@@ -48,46 +29,6 @@ void expect(const Status& status, const char* what) {
 TableId id_of(std::size_t table) { return {static_cast<std::uint32_t>(16'384 + table)}; }
 
 }  // namespace
-
-// The parts of PipelineImpl and what StreamThread keeps.
-struct World::Process {
-    Process(World& world, std::unique_ptr<FaultyLake> opened, std::vector<ReadyTable> ready,
-            CoreOptions options, Lineage known, Lsn bound)
-        : lake(std::move(opened)),
-          gate(world.store_),
-          tables(gate, {std::chrono::milliseconds(300), 4},
-                 {[&world] { return Instant(std::chrono::milliseconds(world.now_ms_)); },
-                  [&world] { return world.now_ms_ + 1; }}),
-          catalog(*world.source_, tables, inbox, options.copies_again_on_change),
-          copier({world.random_, *world.source_, *lake, tables, events, catalog, inbox,
-                  world.options_.bug, [this] { return !flush || flush->has_landed(); }}),
-          lineage(std::move(known)),
-          confirm_bound(bound),
-          received(options.position),
-          durable(options.position),
-          applied(options.position) {
-        core = std::make_unique<ApplyCore>(std::move(options), std::move(ready));
-    }
-    const std::unique_ptr<FaultyLake> lake;
-    StoreGate gate;
-    TableRegistry tables;
-    CopyEvents events;
-    std::deque<CoreInput> inbox;
-    std::deque<CoreInput> waiting;  // Behind a hold.
-    Catalog catalog;
-    Copier copier;
-    Logger log;
-    std::unique_ptr<ApplyCore> core;
-    std::optional<FlushApply> flush;          // In flight.
-    std::deque<action::NewVersion> versions;  // To be stored first,
-    std::deque<action::SubmitFlush> flushes;  // and what waits for that.
-    std::vector<action::TableStopped> stopped;
-    Lineage lineage;
-    Lsn confirm_bound;
-    Lsn received;
-    Lsn durable;
-    Lsn applied;
-};
 
 World::World(const WorldOptions& options)
     : options_(options), random_(options.seed), store_(random_, rates_.store_per_mille) {
@@ -900,165 +841,6 @@ void World::settle() {
                                 to_string(process_->core->received()),
                                 to_string(process_->core->durable()),
                                 to_string(source_->insert_position()), state));
-}
-
-// ---------------------------------------------------------------- the auditor
-
-std::vector<MemoryDestination::Row> World::lake_rows(std::size_t table) const {
-    const TableSchemaPtr& schema = view_.tables[table].schema;
-    return schema ? process_->lake->rows(*schema) : std::vector<MemoryDestination::Row>();
-}
-
-// All tables that are ready stand at the position of the lake, the others where their
-// record says.
-void World::check_lake() {
-    // What came from a server that is gone is told apart when the process connects.
-    if (has_foreign_) return;
-    while (next_commit_ < source_->commits().size()) {
-        const Tx& tx = source_->txs()[source_->commits()[next_commit_]];
-        if (tx.end_lsn > view_.position) break;
-        if (tx.commit_lsn >= last_cut_at_ && tx.end_lsn <= last_cut_) {
-            throw Violation("a transaction behind a cut is said to be before it");
-        }
-        for (const Op* op : tx.ops) {
-            for (std::size_t t = 0; t < kTables; ++t) Source::apply(*op, t, rows_[t]);
-        }
-        ++next_commit_;
-    }
-    if (!process_) return;
-    for (std::size_t t = 0; t < kTables; ++t) {
-        const LakeTable& table = view_.tables[t];
-        if (!table.is_visible) continue;
-        if (table.phase == TablePhase::ready) {
-            check_table(t, rows_[t], *source_->version_at(t, view_.position), view_.position);
-        } else {
-            check_table(t, source_->rows_at(t, table.frozen_at),
-                        *source_->version_at(t, table.frozen_at), table.frozen_at);
-        }
-    }
-    check_bank();
-}
-
-// Columns that the lake has not been told of are not compared, nor those whose rows the source has
-// rewritten for another type: a new copy brings them.
-void World::check_table(std::size_t table, const Rows& rows, const Version& version, Lsn position) {
-    std::vector<std::pair<std::size_t, std::size_t>> shared;  // Of the source, of the lake.
-    const TableSchemaPtr& schema = view_.tables[table].schema;
-    for (std::size_t l = 0; l < schema->columns.size(); ++l) {
-        const ColumnSchema& there = schema->columns[l];
-        for (std::size_t s = 0; s < version.schema->columns.size(); ++s) {
-            const ColumnSchema& here = version.schema->columns[s];
-            if (here.attnum == there.attnum && here.type_oid == there.type_oid) {
-                shared.emplace_back(s, l);
-            }
-        }
-    }
-    std::vector<MemoryDestination::Row> source;
-    std::vector<MemoryDestination::Row> lake;
-    for (const auto& [row, values] : rows) {
-        auto& out = source.emplace_back();
-        for (const auto& [s, l] : shared) out.push_back(values[s]);
-    }
-    for (MemoryDestination::Row& row : lake_rows(table)) {
-        auto& out = lake.emplace_back();
-        for (const auto& [s, l] : shared) out.push_back(std::move(row[l]));
-    }
-    std::sort(source.begin(), source.end());
-    std::sort(lake.begin(), lake.end());
-    if (source == lake) return;
-    throw Violation(fmt::format("table {} differs at {}: the source has{}\nthe lake has{}", table,
-                                to_string(position), print(source), print(lake)));
-}
-
-// At the end nothing is left to be told of.
-void World::check_whole(std::size_t table) {
-    const TableSchema& lake = *view_.tables[table].schema;
-    const VersionPtr version = source_->version_now(table);
-    const TableSchema& source = *version->schema;
-    const bool is_same =
-        lake.name == source.name &&
-        std::equal(lake.columns.begin(), lake.columns.end(), source.columns.begin(),
-                   source.columns.end(), [](const ColumnSchema& a, const ColumnSchema& b) {
-                       return a.attnum == b.attnum && a.name == b.name &&
-                              a.type_oid == b.type_oid && a.typmod == b.typmod;
-                   });
-    if (!is_same) {
-        throw Violation(fmt::format("the lake has table {} as {}\nthe source as {}", table,
-                                    to_json(lake), to_json(source)));
-    }
-    const Lsn end = source_->insert_position();
-    check_table(table, source_->rows_at(table, end), *version, end);
-}
-
-// The lake has now what the source had at the cut.
-void World::check_cut(Lsn position) {
-    const Lsn cut = std::exchange(cut_at_, std::nullopt).value();
-    if (position < cut) throw Violation("a cut was reached before it");
-    for (std::size_t t = 0; t < kTables; ++t) {
-        if (view_.tables[t].phase == TablePhase::ready) {
-            check_table(t, source_->rows_at(t, cut), *source_->version_at(t, cut), cut);
-        }
-    }
-    last_cut_at_ = cut;
-    last_cut_ = position;
-}
-
-// Said once more in the words of a user, without the model of the rows.
-void World::check_bank() {
-    for (const std::size_t t : {kChecking, kSavings, kLedger}) {
-        if (view_.tables[t].phase != TablePhase::ready) return;
-    }
-    std::int64_t sum = 0;
-    for (const std::size_t t : {kChecking, kSavings}) {
-        for (const auto& row : lake_rows(t)) sum += number(row[1]);
-    }
-    if (sum != kBankTotal) throw Violation(fmt::format("the bank holds {}", sum));
-    std::map<std::int64_t, std::vector<std::int64_t>> entries;
-    for (const auto& row : lake_rows(kLedger)) entries[number(row[0])].push_back(number(row[1]));
-    for (auto& [client, numbers] : entries) {
-        std::sort(numbers.begin(), numbers.end());
-        for (std::size_t i = 0; i < numbers.size(); ++i) {
-            if (numbers[i] == static_cast<std::int64_t>(i) + 1) continue;
-            throw Violation(fmt::format("the ledger of client {} has {} as its entry {}", client,
-                                        numbers[i], i + 1));
-        }
-    }
-}
-
-// After a crash now, the stream would go on from here: nothing that a visible table
-// lacks may lie before.
-void World::check_confirmed() {
-    if (has_foreign_) return;
-    const auto& commits = source_->commits();
-    for (std::size_t i = next_commit_; i < commits.size(); ++i) {
-        const Tx& tx = source_->txs()[commits[i]];
-        if (tx.commit_lsn >= slot_.confirmed) break;
-        for (const Op* op : tx.ops) {
-            if (op->kind == OpKind::alter) continue;
-            std::vector<std::size_t> tables;
-            for (const Step& step : op->steps) tables.push_back(step.table);
-            if (tables.empty()) tables.push_back(op->table);
-            for (const std::size_t t : tables) {
-                if (view_.tables[t].phase != TablePhase::ready) continue;
-                throw Violation(
-                    fmt::format("{} is confirmed, but the lake stands at {} and table {} lacks {}",
-                                to_string(slot_.confirmed), to_string(view_.position), t,
-                                to_string(tx.end_lsn)));
-            }
-        }
-    }
-}
-
-void World::check_positions() {
-    Process& process = *process_;
-    if (process.core->received() < process.received || process.core->durable() < process.durable) {
-        throw Violation("a position went back");
-    }
-    if (process.core->durable() > std::max(view_.position, process.durable)) {
-        throw Violation("the core calls durable what the lake does not have");
-    }
-    process.received = process.core->received();
-    process.durable = process.core->durable();
 }
 
 }  // namespace walbrook::sim

@@ -1,0 +1,57 @@
+#pragma once
+
+#include "pipeline/flush_apply.h"
+#include "sim/catalog.h"
+#include "sim/copier.h"
+#include "sim/world.h"
+
+#include <chrono>
+#include <deque>
+#include <memory>
+#include <optional>
+#include <utility>
+#include <vector>
+
+namespace walbrook::sim {
+
+// The parts of PipelineImpl and what StreamThread keeps.
+struct World::Process {
+    Process(World& world, std::unique_ptr<FaultyLake> opened, std::vector<ReadyTable> ready,
+            CoreOptions options, Lineage known, Lsn bound)
+        : lake(std::move(opened)),
+          gate(world.store_),
+          tables(gate, {std::chrono::milliseconds(300), 4},
+                 {[&world] { return Instant(std::chrono::milliseconds(world.now_ms_)); },
+                  [&world] { return world.now_ms_ + 1; }}),
+          catalog(*world.source_, tables, inbox, options.copies_again_on_change),
+          copier({world.random_, *world.source_, *lake, tables, events, catalog, inbox,
+                  world.options_.bug, [this] { return !flush || flush->has_landed(); }}),
+          lineage(std::move(known)),
+          confirm_bound(bound),
+          received(options.position),
+          durable(options.position),
+          applied(options.position) {
+        core = std::make_unique<ApplyCore>(std::move(options), std::move(ready));
+    }
+    const std::unique_ptr<FaultyLake> lake;
+    StoreGate gate;
+    TableRegistry tables;
+    CopyEvents events;
+    std::deque<CoreInput> inbox;
+    std::deque<CoreInput> waiting;  // Behind a hold.
+    Catalog catalog;
+    Copier copier;
+    Logger log;
+    std::unique_ptr<ApplyCore> core;
+    std::optional<FlushApply> flush;          // In flight.
+    std::deque<action::NewVersion> versions;  // To be stored first,
+    std::deque<action::SubmitFlush> flushes;  // and what waits for that.
+    std::vector<action::TableStopped> stopped;
+    Lineage lineage;
+    Lsn confirm_bound;
+    Lsn received;
+    Lsn durable;
+    Lsn applied;
+};
+
+}  // namespace walbrook::sim
