@@ -54,19 +54,10 @@ walbrook_plant(7 pipeline/slot_check.cc
 walbrook_plant(8 pipeline/schema_follow.cc
     [[if (!now.other_rows.empty()) return lost(now.other_rows);]]
     [[if (!(BUG) && !now.other_rows.empty()) return lost(now.other_rows);]])
-# Publishes a copy in ranges of which one snapshot shows a truncate and another does not.
-walbrook_plant(9 pipeline/apply_core_copies.cc
-    [[if (!table.copy || !table.snapshot->are_in_ranges()) return;]]
-    [[if ((BUG) || !table.copy || !table.snapshot->are_in_ranges()) return;]])
 # Goes on with a server that lacks transactions of the destination.
-walbrook_plant(10 source/timeline.cc
+walbrook_plant(9 source/timeline.cc
     [[position <= left->switch_point) return {};]]
     [[((BUG) || position <= left->switch_point)) return {};]])
-# Applies news of the catalog before the stream is there.
-walbrook_plant(11 pipeline/apply_core_copies.cc
-    [[if (received_ < news.position) return false;]]
-    [[if (!(BUG) && received_ < news.position) return false;]])
-
 get_property(files GLOBAL PROPERTY sim_bugs_files)
 set(sim_bugs_sources)
 foreach(name ${files})

@@ -37,7 +37,7 @@ INSTANTIATE_TEST_SUITE_P(
                     std::pair{"TakesRepetitionsForNew", 4}, std::pair{"KeepsAbortedRows", 5},
                     std::pair{"KeepsCopiesOverAFailover", 6}, std::pair{"TrustsAMovedSlot", 7},
                     std::pair{"FollowsARewrite", 8}, std::pair{"PublishesTornCopies", 9},
-                    std::pair{"GoesOnWithAnotherServer", 10}, std::pair{"HeedsNewsTooEarly", 11}),
+                    std::pair{"GoesOnWithAnotherServer", 9}, std::pair{"HeedsNewsTooEarly", 10}),
     [](const auto& param) { return std::string(param.param.first); });
 
 }  // namespace

@@ -355,7 +355,8 @@ void World::harm_server() {
         return;
     }
     ++coverage_.failovers;
-    const Lsn has = std::max(process_->core->received(), view_.position);
+    // Keepalives may tell of more: of transactions that say nothing of our tables.
+    const Lsn has = std::max(process_->core->continues_from(), view_.position);
     std::vector<Lsn> ends;
     for (const std::size_t tx : source_->commits()) ends.push_back(source_->txs()[tx].end_lsn);
     source_->promote(standby_);
