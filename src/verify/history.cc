@@ -18,6 +18,8 @@ namespace {
 
 using nlohmann::json;
 
+constexpr int kHistoryFormat = 1;
+
 json json_of(const TableVerdict& table) {
     return {{"oid", table.table.oid},
             {"schema", table.schema},
@@ -81,6 +83,7 @@ History load_history(const std::string& work_dir) {
     const std::string text((std::istreambuf_iterator<char>(file)), {});
     const json in = json::parse(text, nullptr, false);
     try {
+        if (number_of<int>(in.at("format")) != kHistoryFormat) return {};
         History history;
         history.whole_at_secs = number_of<std::int64_t>(in.at("whole_at_secs"));
         history.began_at_secs = number_of<std::int64_t>(in.at("began_at_secs"));
@@ -94,7 +97,8 @@ History load_history(const std::string& work_dir) {
 }
 
 Status store_history(const std::string& work_dir, const History& history) {
-    json out = {{"whole_at_secs", history.whole_at_secs},
+    json out = {{"format", kHistoryFormat},
+                {"whole_at_secs", history.whole_at_secs},
                 {"began_at_secs", history.began_at_secs},
                 {"took_ms", history.took_ms},
                 {"position", to_string(history.position)},

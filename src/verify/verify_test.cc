@@ -248,7 +248,12 @@ TEST_F(InWorkDir, WhatIsRememberedOfEachTableIsTheLast) {
     EXPECT_THAT(verdicts(back), ElementsAre("c not compared 300"));
     ASSERT_TRUE(store_history(folder_, back));
     EXPECT_THAT(verdicts(load_history(folder_)), ElementsAre("c not compared 300"));
-    std::ofstream(history_path(folder_)) << "{\"whole_at_secs\": 1";
+    std::ifstream file(history_path(folder_));
+    auto of_newer = nlohmann::json::parse(file);
+    of_newer["format"] = 2;
+    std::ofstream(history_path(folder_)) << of_newer;
+    EXPECT_THAT(verdicts(load_history(folder_)), IsEmpty());
+    std::ofstream(history_path(folder_)) << "{\"format\": 1, \"whole_at_secs\": 1";
     EXPECT_THAT(verdicts(load_history(folder_)), IsEmpty());
     EXPECT_FALSE(store_history(folder_ + "/absent", back));
 }
