@@ -288,7 +288,9 @@ void CatalogWatch::add(const CatalogLook::Table& table) {
 
 void CatalogWatch::heed(const TableState& state, CatalogLook::Table& table, std::uint64_t) {
     const TableId id = state.table;
-    const std::string name = state.schema + "." + state.name;
+    const std::string name = table.published.schema + "." + table.published.name;
+    // Where the store could not be written the next look tries again.
+    parts_.tables.rename(id, table.published.schema, table.published.name).ignore();
     if (state.membership != table.membership) {
         parts_.log.warn("a table is published in another way: it is copied again",
                         {{"table", name}});

@@ -136,6 +136,17 @@ TableRegistry::Contents TableRegistry::contents(TableId table) const {
     return entry == nullptr ? Contents{} : Contents{entry->state.content, entry->copy_content};
 }
 
+Status TableRegistry::rename(TableId table, const std::string& schema, const std::string& name) {
+    const std::lock_guard lock(mutex_);
+    Entry* entry = find(table);
+    if (entry == nullptr) return {};
+    TableState next = entry->state;
+    if (next.schema == schema && next.name == name) return {};
+    next.schema = schema;
+    next.name = name;
+    return store_entry(*entry, std::move(next));
+}
+
 Status TableRegistry::set_content(TableId table, const std::string& content) {
     const std::lock_guard lock(mutex_);
     Entry* entry = find(table);

@@ -80,6 +80,9 @@ class TableRegistry {
     // The same after its visible content has stopped, or its copy was lost.
     Status copy_again(TableId table, const std::string& reason);
 
+    // What people call it now: it is known by its oid.
+    Status rename(TableId table, const std::string& schema, const std::string& name);
+
     // TableState::content of what is visible, and of the copy that is under way.
     struct Contents {
         std::string visible;

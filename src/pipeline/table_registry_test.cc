@@ -1,10 +1,10 @@
 #include "pipeline/table_registry.h"
 
+#include "walbrook/stores.h"
+
 #include <gtest/gtest.h>
 
 #include <chrono>
-
-#include "walbrook/stores.h"
 
 namespace walbrook {
 namespace {
@@ -49,6 +49,16 @@ TEST_F(TableRegistryTest, EveryMoveIsStoredBeforeItIsSeen) {
     EXPECT_EQ(stored(1), tables.get({1}));
     EXPECT_EQ(tables.get({1}).phase, TablePhase::ready);
     EXPECT_TRUE(tables.is_settled());
+}
+
+// People ask for a table by what it is called now, also when nobody runs.
+TEST_F(TableRegistryTest, ANewNameIsStored) {
+    TableRegistry tables(gate_, {});
+    ASSERT_TRUE(tables.begin_with({state(1)}));
+    ASSERT_TRUE(tables.rename({1}, "archive", "old"));
+    EXPECT_EQ(tables.get({1}).schema, "archive");
+    EXPECT_EQ(tables.get({1}).name, "old");
+    EXPECT_EQ(stored(1), tables.get({1}));
 }
 
 TEST_F(TableRegistryTest, AttemptsGrowWithEveryCopy) {

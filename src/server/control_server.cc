@@ -29,7 +29,7 @@ namespace {
 // keys.
 constexpr std::size_t kRequestBytesMax = 64 << 10;
 constexpr std::size_t kCommandBytesMax = 16 << 20;
-constexpr int kRequestSeconds = 5;  // As a client of the control socket.
+constexpr int kRequestSeconds = 15;  // As a client of the control socket.
 constexpr std::chrono::seconds kStartLimit{5};
 constexpr int kUnixPort = 80;  // httplib wants one, and does not use it.
 

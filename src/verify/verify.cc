@@ -29,6 +29,8 @@ constexpr seconds kStandbySlotDeadline{120};
 constexpr seconds kKeptFor{300};
 constexpr seconds kKeepInterval{60};
 constexpr seconds kQueryDeadline{30};
+// How long a source or a pipeline that does not answer is asked again.
+constexpr seconds kReachableMax{60};
 // A table that changes its columns while it is compared is left to a later position so often.
 constexpr int kRounds = 5;
 constexpr milliseconds kRoundInterval{1000};
@@ -264,13 +266,16 @@ Status Verification::wait_for_xids() {
 
 Result<Moment> Verification::take_moment(const std::vector<RowRepair>& repairs) {
     const Instant until = now() + options_.patience;
+    const Instant reachable_until = now() + kReachableMax;
     Backoff backoff({milliseconds(100), milliseconds(5'000)});
     for (;;) {
         auto moment = try_moment(repairs);
         if (moment) return moment;
         const ErrorCode code = moment.error().code();
+        // A source or a pipeline that starts again is there soon.
         const bool is_passing = code == ErrorCode::aborted || code == ErrorCode::conflict ||
-                                code == ErrorCode::timed_out;
+                                code == ErrorCode::timed_out ||
+                                (code == ErrorCode::unavailable && now() < reachable_until);
         if (!is_passing || now() >= until) {
             return std::move(moment).error().with_context(
                 "bring source and destination to one position");

@@ -152,6 +152,19 @@ TEST_P(SchemaChanges, ARenamedTableIsFollowed) {
     expect_followed_in_place({"u"});
 }
 
+// The second name comes after a column has changed, and has to wait for the lake's next
+// transaction.
+TEST_P(SchemaChanges, ARenamedTableIsFollowedWithoutARowAndCommandedByItsNewName) {
+    follow();
+    database().exec("alter table t rename to u");
+    ASSERT_TRUE(becomes_equal("u")) << replica_->log();
+    database().exec("alter table u rename a to aa; alter table u rename to w");
+    ASSERT_TRUE(becomes_equal("w")) << replica_->log();
+    EXPECT_TRUE(eventually([&] { return replica_->command({"pause", "public.w"}).code == 0; }));
+    EXPECT_EQ(replica_->command({"resume", "public.w"}).code, 0);
+    EXPECT_EQ(replica_->stop().code, 0);
+}
+
 TEST_P(SchemaChanges, ATableThatMovesToAnotherSchemaIsCopiedThere) {
     follow();
     database().exec(
