@@ -7,6 +7,7 @@
 
 #include <cstdlib>
 #include <filesystem>
+#include <set>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -30,6 +31,7 @@ class NoPipeline final : public verify::Cutter {
     }
     Status resync(const std::vector<std::string>&) override { return {}; }
     Status keep_readable(Lsn, std::chrono::milliseconds) override { return {}; }
+    Result<std::set<TableId>> tables_in_copy() override { return std::set<TableId>(); }
 };
 
 class Served {
