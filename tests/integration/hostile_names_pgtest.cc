@@ -139,7 +139,7 @@ TEST_P(HostileNames, GoEndToEnd) {
     const Finished found = replica.run({"verify"});
     EXPECT_EQ(found.exit.code, 1);
     EXPECT_THAT(found.output, HasSubstr(key_ + "=3 is missing"));
-    EXPECT_THAT(found.output, HasSubstr("k'\" 5 differs in " + column_));
+    EXPECT_THAT(found.output, HasSubstr(key_ + "=\"k'\\\" 5\" differs in " + column_));
     const Finished repaired = replica.run({"verify", "--repair"});
     EXPECT_EQ(repaired.exit.code, 0) << repaired.output;
     ASSERT_EQ(replica.difference_of_tables({renamed, other_}, schema_), "");
