@@ -78,7 +78,7 @@ void expect_whole_transactions(Database& source, Replica& replica) {
             }
             return queries >= (kSanitized ? 80 : 300) && upkeeps(reader) >= (kSanitized ? 4 : 15);
         },
-        seconds(300));
+        seconds(600));
     EXPECT_TRUE(was_tidied) << queries << " queries";
     EXPECT_GE(balances.size(), kSanitized ? 10U : 50U);
     bank.expect_nothing_lost(replica);
