@@ -76,9 +76,9 @@ class FailingCalls : public PgTest {
             auto has_struck = std::make_shared<std::atomic<bool>>(false);
             Scenario::Parts parts = in_a_lake();
             parts.has_struck = [has_struck] { return has_struck->load(); };
-            parts.store = [=](const std::string& folder) -> std::unique_ptr<Store> {
-                return std::make_unique<FaultyStore>(store_in(folder), *has_struck ? 0 : nth, kind,
-                                                     has_struck);
+            parts.store = [=](const std::string& work_dir) -> std::unique_ptr<Store> {
+                return std::make_unique<FaultyStore>(store_in(work_dir), *has_struck ? 0 : nth,
+                                                     kind, has_struck);
             };
             scenario.run(parts, std::nullopt, trial);
             if (!*has_struck || HasFailure()) break;
@@ -87,8 +87,8 @@ class FailingCalls : public PgTest {
     }
 
  private:
-    static std::unique_ptr<Store> store_in(const std::string& folder) {
-        return make_sqlite_store(folder + "/work/state.db");
+    static std::unique_ptr<Store> store_in(const std::string& work_dir) {
+        return make_sqlite_store(work_dir + "/state.db");
     }
 
     std::map<std::string, std::shared_ptr<MemoryLake>> lakes_;

@@ -113,7 +113,8 @@ bool Scenario::start(Running& running) {
     if (running.fault) faulty->add(*running.fault);
     running.is_over = false;
     running.end = {};
-    auto made = Pipeline::create(running.config, running.parts.store(folder), std::move(faulty));
+    auto made = Pipeline::create(running.config, running.parts.store(running.config.work_dir),
+                                 std::move(faulty));
     Status status = made.status();
     if (made) {
         running.pipeline = *std::move(made);
@@ -174,7 +175,7 @@ Scenario::Outcome Scenario::run(const Parts& parts, const std::optional<Fault>& 
     running.config.id = running.replica.id();
     running.config.publication_name = "shop";
     running.config.pg_connection = source_.connection();
-    running.config.work_dir = running.replica.folder() + "/work";
+    running.config.work_dir = running.replica.work_dir();
     running.config.batch.max_fill_ms = 10;
     running.config.table_error_retry_delay_ms = 100;
     if (start(running)) {

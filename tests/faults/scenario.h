@@ -25,7 +25,7 @@ class Scenario {
     // the run's own, laid out as a Replica's.
     struct Parts {
         std::function<std::unique_ptr<Destination>(const std::string& folder)> destination;
-        std::function<std::unique_ptr<Store>(const std::string& folder)> store;
+        std::function<std::unique_ptr<Store>(const std::string& work_dir)> store;
         // Whether a fault of these parts has struck; none: only that of the destination counts.
         std::function<bool()> has_struck;
         // At lake/ in the folder: `walbrook verify` can compare. A process of it each time costs as

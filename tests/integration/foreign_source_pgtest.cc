@@ -56,11 +56,11 @@ TEST_P(ForeignSource, ARestoredDumpIsRefused) {
     replica.connect_with(url(there));
     expect_refused(replica, "the store belongs to another source");
     // The lake knows it, too: a new store does not help.
-    std::filesystem::remove_all(replica.folder() + "/work");
+    std::filesystem::remove_all(replica.work_dir());
     expect_refused(replica, "another source");
     EXPECT_EQ(there.value("select count(*) from pg_replication_slots"), "0");
 
-    std::filesystem::remove_all(replica.folder() + "/work");
+    std::filesystem::remove_all(replica.work_dir());
     replica.connect_with("");
     source.exec("insert into item values (101, 'here')");
     EXPECT_EQ(replica.run_until_caught_up().code, 0);

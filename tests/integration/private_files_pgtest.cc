@@ -54,7 +54,7 @@ TEST_P(PrivateFiles, AreSoUnderAnyUmask) {
         "insert into item select g, 'x' from generate_series(1, 2000) g;"
         "create publication shop for table item");
     Replica replica(database());
-    const std::string work = replica.folder() + "/work";
+    const std::string work = replica.work_dir();
     std::filesystem::create_directory(work);
     write_file(work + "/state.db", "");
     ASSERT_EQ(mode_of(work), 0777U);
@@ -86,7 +86,7 @@ TEST_P(PrivateFiles, AFolderForEverybodyIsRefused) {
     database().exec(
         "create table item(id int primary key); create publication shop for table item");
     Replica replica(database());
-    const std::string work = replica.folder() + "/work";
+    const std::string work = replica.work_dir();
     std::filesystem::create_directory(work);
     ASSERT_EQ(chmod(work.c_str(), 01777), 0);
     EXPECT_EQ(replica.run_until_caught_up().code, 78);

@@ -140,7 +140,7 @@ int Replica::snapshots() {
 std::optional<PipelineStatus> Replica::status() {
     // Over the socket that `walbrook status` uses; a process for each question would be most of
     // what the tests do.
-    const auto answer = ask_control_socket(folder_.file("work"), "/api/v1/status");
+    const auto answer = ask_control_socket(work_dir(), "/api/v1/status");
     if (!answer) return std::nullopt;
     auto report = status_report_from_json(*answer);
     if (!report) return std::nullopt;

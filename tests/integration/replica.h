@@ -109,6 +109,7 @@ class Replica {
         return catalog_.empty() ? folder_.file("lake/catalog.sqlite") : catalog_;
     }
     std::string folder() const { return folder_.path().string(); }
+    std::string work_dir() const { return folder_.file("work"); }
     // What is left at the source after the pipeline: slots other than ours, sessions (and
     // so transactions), advisory locks, prepared transactions. Empty when nothing is.
     std::string leftovers_at_source();

@@ -139,7 +139,7 @@ TEST_P(Secrets, OfAPipelineThatRunsStayWithIt) {
     source_->exec("update item set note = 'y'");
     ASSERT_TRUE(running->catches_up());
     look_at_commands(finder, *running);
-    const std::string work = running->folder() + "/work";
+    const std::string work = running->work_dir();
     for (const char* path : {"/metrics", "/api/v1/status", "/readyz"}) {
         const auto answer = ask_control_socket(work, path);
         ASSERT_TRUE(answer) << path;
@@ -177,7 +177,7 @@ TEST_P(Secrets, AreNotInWhatIsSaidOfARefusal) {
         finder.look("the log", refused->log());
         look_at_commands(finder, *refused);
         // Until it is stopped it says why it has not begun.
-        finder.look_in_folder(refused->folder() + "/work");
+        finder.look_in_folder(refused->work_dir());
     };
     refuse("Pl4nted wrong", kStorePassword, kLakePassword,
            "password authentication failed for user \\\"source_w\\\"");

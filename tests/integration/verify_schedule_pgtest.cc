@@ -21,12 +21,12 @@ class VerifySchedule : public VerifyTest {
     }
     // What status says of comparisons.
     VerifyStatus comparisons() {
-        const auto answer = ask_control_socket(replica().folder() + "/work", "/api/v1/status");
+        const auto answer = ask_control_socket(replica().work_dir(), "/api/v1/status");
         const auto report = answer ? status_report_from_json(*answer) : answer.error();
         return report ? report->verify : VerifyStatus{};
     }
     std::string metrics() {
-        const auto answer = ask_control_socket(replica().folder() + "/work", "/metrics");
+        const auto answer = ask_control_socket(replica().work_dir(), "/metrics");
         return answer ? *answer : "";
     }
     bool has_problem(const std::string& text) {

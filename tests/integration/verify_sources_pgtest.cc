@@ -193,7 +193,7 @@ TEST_P(VerifySources, AComparisonThatWasKilledGoesOn) {
         "create publication shop for table a, b; analyze");
     replica().start();
     ASSERT_TRUE(replica().catches_up());
-    const std::string progress = replica().folder() + "/work/verify.progress";
+    const std::string progress = replica().work_dir() + "/verify.progress";
     {
         const auto slow = start_verify({"--max-rows-per-second", "2000"});
         ASSERT_TRUE(eventually([&] {
@@ -219,7 +219,7 @@ TEST_P(VerifySources, AComparisonThatWasKilledGoesOn) {
     EXPECT_EQ(answer.outcome("public.a"), "equal");
     EXPECT_EQ(answer.differences("public.b"), std::set<std::string>{"missing id=6 1:0"});
     EXPECT_FALSE(std::filesystem::exists(progress));
-    EXPECT_FALSE(std::filesystem::exists(replica().folder() + "/work/verify-temp"));
+    EXPECT_FALSE(std::filesystem::exists(replica().work_dir() + "/verify-temp"));
     // There is nothing any more with which it could go on.
     answer = verify({"--resume"});
     EXPECT_EQ(answer.differences("public.a"), std::set<std::string>{"missing id=5 1:0"});
