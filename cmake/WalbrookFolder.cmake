@@ -1,9 +1,9 @@
-# walbrook_test_sources(FILES...)
+# walbrook_release_tests(TARGETS...)
 #
-# What only tests are made of is compiled plainly: it is most of the build, runs for moments, and
-# what sanitizers are to look at is the product. Addresses are still watched.
-function(walbrook_test_sources)
-    set_source_files_properties(${ARGN} PROPERTIES COMPILE_OPTIONS "-O0;-fno-sanitize=undefined")
+# What `make test` builds of the release build, too: of the rest, the build with sanitizers is enough.
+add_custom_target(release_tests)
+function(walbrook_release_tests)
+    add_dependencies(release_tests ${ARGN})
 endfunction()
 
 # walbrook_long_test(NAME PROGRAM SHARDS LABELS)
@@ -42,7 +42,6 @@ function(walbrook_folder name)
     list(FILTER sources EXCLUDE REGEX "_(pg)?test\\.cc$")
     list(FILTER tests INCLUDE REGEX "_test\\.cc$")
     list(FILTER pgtests INCLUDE REGEX "_pgtest\\.cc$")
-    walbrook_test_sources(${tests} ${pgtests})
     if(NOT sources)
         return()
     endif()
@@ -54,7 +53,7 @@ function(walbrook_folder name)
     if(WALBROOK_DEVELOPER AND tests)
         add_executable(${name}_test ${tests})
         target_link_libraries(${name}_test PRIVATE
-            walbrook_${name} ${arg_TEST_LIBS} GTest::gmock GTest::gtest_main walbrook_flags)
+            walbrook_${name} ${arg_TEST_LIBS} GTest::gmock GTest::gtest_main walbrook_test_flags)
         add_test(NAME unit.${name} COMMAND ${name}_test)
         set_tests_properties(unit.${name} PROPERTIES LABELS unit TIMEOUT 300)
     endif()
@@ -62,7 +61,8 @@ function(walbrook_folder name)
         add_executable(${name}_pgtest ${pgtests})
         target_link_libraries(${name}_pgtest PRIVATE
             walbrook_${name} ${arg_TEST_LIBS} walbrook_test_support
-            GTest::gmock GTest::gtest_main walbrook_flags)
+            GTest::gmock GTest::gtest_main walbrook_test_flags)
+        walbrook_release_tests(${name}_pgtest)
         add_test(NAME pg.${name} COMMAND ${name}_pgtest)
         set_tests_properties(pg.${name} PROPERTIES LABELS pg TIMEOUT 900)
     endif()

@@ -1,27 +1,52 @@
 # Flags of every target of ours: warnings, debug information, sanitizers, linker.
+#
+#   walbrook_flags        the product
+#   walbrook_test_flags   what only tests are made of
 
-add_library(walbrook_flags INTERFACE)
-target_compile_options(walbrook_flags INTERFACE
+add_library(walbrook_common_flags INTERFACE)
+target_compile_options(walbrook_common_flags INTERFACE
     -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wnon-virtual-dtor -Wold-style-cast
     -Wunused-result -Werror=switch)
 # g++ 12 sees through std::optional and then believes that it reads an empty one.
-target_compile_options(walbrook_flags INTERFACE -Wno-maybe-uninitialized)
-target_compile_definitions(walbrook_flags INTERFACE _GLIBCXX_ASSERTIONS)
+target_compile_options(walbrook_common_flags INTERFACE -Wno-maybe-uninitialized)
+target_compile_definitions(walbrook_common_flags INTERFACE _GLIBCXX_ASSERTIONS)
 if(WALBROOK_DEVELOPER)
-    target_compile_definitions(walbrook_flags INTERFACE WALBROOK_FAILPOINTS=1)
+    target_compile_definitions(walbrook_common_flags INTERFACE WALBROOK_FAILPOINTS=1)
+endif()
+# A source among others in one file is included, as a header is: but it is still no header.
+if(CMAKE_UNITY_BUILD)
+    target_compile_options(walbrook_common_flags INTERFACE -Wno-subobject-linkage)
 endif()
 if(WALBROOK_SANITIZE)
-    # Interfaces of prebuilt libraries are not instrumented: vptr checks would misread them.
-    # A null pointer is found without being looked for, and looking costs a third of the build.
-    target_compile_options(walbrook_flags INTERFACE
-        -fsanitize=${WALBROOK_SANITIZE} -fno-sanitize-recover=all -fno-sanitize=null
-        -fno-omit-frame-pointer)
-    target_link_options(walbrook_flags INTERFACE -fsanitize=${WALBROOK_SANITIZE})
+    target_compile_options(walbrook_common_flags INTERFACE -fno-omit-frame-pointer)
+    target_link_options(walbrook_common_flags INTERFACE -fsanitize=${WALBROOK_SANITIZE})
 endif()
 find_program(WALBROOK_MOLD mold)
 if(WALBROOK_MOLD)
-    target_link_options(walbrook_flags INTERFACE -fuse-ld=mold)
+    target_link_options(walbrook_common_flags INTERFACE -fuse-ld=mold)
 endif()
+
+add_library(walbrook_flags INTERFACE)
+target_link_libraries(walbrook_flags INTERFACE walbrook_common_flags)
+if(WALBROOK_SANITIZE)
+    # Interfaces of prebuilt libraries are not instrumented: vptr checks would misread them.
+    # A null pointer is found without being looked for, sizes of objects are AddressSanitizer's;
+    # these and alignment cost half of the build. The fuzzers look at alignment.
+    target_compile_options(walbrook_flags INTERFACE
+        -fsanitize=${WALBROOK_SANITIZE} -fno-sanitize-recover=all -fno-sanitize=null,object-size
+        $<$<NOT:$<BOOL:${WALBROOK_FUZZ}>>:-fno-sanitize=alignment>)
+endif()
+
+# What only tests are made of is compiled plainly: it is most of the build, runs for moments, and
+# what sanitizers are to look at is the product. Addresses are still watched.
+add_library(walbrook_test_flags INTERFACE)
+target_link_libraries(walbrook_test_flags INTERFACE walbrook_common_flags)
+target_compile_options(walbrook_test_flags INTERFACE -O0)
+string(REPLACE ",undefined" "" walbrook_test_sanitize "${WALBROOK_SANITIZE}")
+if(walbrook_test_sanitize)
+    target_compile_options(walbrook_test_flags INTERFACE -fsanitize=${walbrook_test_sanitize})
+endif()
+
 if(PROJECT_IS_TOP_LEVEL)
     find_program(WALBROOK_CCACHE ccache)
     if(WALBROOK_CCACHE)

@@ -14,7 +14,8 @@ namespace walbrook {
 // with its key, so that an operator mends a file in one round.
 
 struct TlsConfig {
-    // disable … verify-full (libpq's sslmode); prefer is verify-full beside certificates.
+    // disable, allow, prefer, require, verify-ca, verify-full (libpq's sslmode). Beside
+    // certificates prefer means verify-full.
     std::string mode = "prefer";
     // PEM text or a path; empty: libpq's defaults.
     std::string trusted_root_certs{};

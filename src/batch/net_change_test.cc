@@ -656,7 +656,7 @@ class RandomSource {
     Table mirror_;  // What the published operations give.
 };
 
-class RandomRuns : public testing::TestWithParam<Shape> {};
+class RandomRuns : public ::testing::TestWithParam<Shape> {};
 
 TEST_P(RandomRuns, EndAsTheSource) {
     for (unsigned seed = 0; seed < 4000; ++seed) {
@@ -676,8 +676,8 @@ TEST_P(RandomRuns, PartlyPublishedEndAsWhatIsPublishedGives) {
 }
 
 INSTANTIATE_TEST_SUITE_P(NetChange, RandomRuns,
-                         testing::Values(Shape::one_key, Shape::two_keys, Shape::full_with_key,
-                                         Shape::keyless));
+                         ::testing::Values(Shape::one_key, Shape::two_keys, Shape::full_with_key,
+                                           Shape::keyless));
 
 }  // namespace
 }  // namespace walbrook

@@ -442,7 +442,7 @@ void add_program_keys(std::vector<Key>& keys) {
          .max = 1});
 }
 
-std::string quoted(std::string_view text) {
+std::string yaml_quoted(std::string_view text) {
     std::string out = "\"";
     for (const char c : text) {
         if (c == '"' || c == '\\') out += '\\';
@@ -582,7 +582,7 @@ std::string printed_value(const Key& key, ProgramConfig& config) {
         std::string operator()(const PlaceOf<std::string>& at) const {
             const std::string& value = at(config);
             if (value.empty()) return "";
-            return quoted(masked(value, key.secrecy));
+            return yaml_quoted(masked(value, key.secrecy));
         }
         std::string operator()(const PlaceOf<std::uint16_t>& at) const {
             // A port of 0 means that none was given.
@@ -599,7 +599,7 @@ std::string printed_value(const Key& key, ProgramConfig& config) {
         }
         std::string operator()(const PlaceOf<std::vector<std::string>>& at) const {
             std::vector<std::string> items;
-            for (const std::string& item : at(config)) items.push_back(quoted(item));
+            for (const std::string& item : at(config)) items.push_back(yaml_quoted(item));
             return items.empty() ? "" : fmt::format("[{}]", fmt::join(items, ", "));
         }
         std::string operator()(const ChoicePlace& at) const {

@@ -1,12 +1,12 @@
 #include "decode/copy_binary.h"
 
+#include "base/check.h"
+#include "decode/endian.h"
+
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <utility>
-
-#include "base/check.h"
-#include "decode/endian.h"
 
 namespace walbrook {
 namespace {
@@ -19,7 +19,7 @@ constexpr std::size_t kHeaderSize = 19;  // Signature, flags, size of the extens
 constexpr std::size_t kExtensionMax = 65'536;
 constexpr std::uint32_t kCriticalFlags = 0xFFFF0000;
 
-Error malformed(const TableSchema& schema, std::string_view what) {
+Error malformed_binary(const TableSchema& schema, std::string_view what) {
     return Error(ErrorCode::malformed,
                  fmt::format("read a binary COPY of {}: {}", schema.display_name(), what));
 }
@@ -50,7 +50,7 @@ Result<std::size_t> BinaryCopyParser::consume(std::string_view bytes, RowBatch& 
         bytes.remove_prefix(row_bytes);
     }
     if (phase_ == Phase::done && !bytes.empty()) {
-        return malformed(*schema_, "bytes follow the trailer");
+        return malformed_binary(*schema_, "bytes follow the trailer");
     }
     return used;
 }
@@ -58,14 +58,15 @@ Result<std::size_t> BinaryCopyParser::consume(std::string_view bytes, RowBatch& 
 Result<std::size_t> BinaryCopyParser::read_header(std::string_view bytes) {
     const std::size_t known = std::min(bytes.size(), kSignature.size());
     if (bytes.substr(0, known) != kSignature.substr(0, known)) {
-        return malformed(*schema_, "the signature is wrong");
+        return malformed_binary(*schema_, "the signature is wrong");
     }
     if (bytes.size() < kHeaderSize) return std::size_t{0};
     if ((load_big_endian<std::uint32_t>(bytes.data() + 11) & kCriticalFlags) != 0) {
-        return malformed(*schema_, "the header has flags that we do not know");
+        return malformed_binary(*schema_, "the header has flags that we do not know");
     }
     const std::size_t extension = load_big_endian<std::uint32_t>(bytes.data() + 15);
-    if (extension > kExtensionMax) return malformed(*schema_, "the header's extension is too long");
+    if (extension > kExtensionMax)
+        return malformed_binary(*schema_, "the header's extension is too long");
     if (bytes.size() < kHeaderSize + extension) return std::size_t{0};
     phase_ = Phase::rows;
     return kHeaderSize + extension;
@@ -135,7 +136,7 @@ Result<BinaryCopyParser::Row> BinaryCopyParser::read_row(const char*& at, const 
         } else if (size == -1) {
             column->append_null();
         } else {
-            return malformed(*schema_, "a field has a negative size");
+            return malformed_binary(*schema_, "a field has a negative size");
         }
         ++column;
         ++column_schema;

@@ -1,15 +1,15 @@
 #include "decode/copy_text.h"
 
+#include "base/check.h"
+
 #include <fmt/format.h>
 
 #include <utility>
 
-#include "base/check.h"
-
 namespace walbrook {
 namespace {
 
-Error malformed(const TableSchema& schema, std::string_view what) {
+Error malformed_text(const TableSchema& schema, std::string_view what) {
     return Error(ErrorCode::malformed,
                  fmt::format("read a text COPY of {}: {}", schema.display_name(), what));
 }
@@ -17,14 +17,22 @@ Error malformed(const TableSchema& schema, std::string_view what) {
 // What stands for a letter behind a backslash, or 0.
 char unescape(char letter) {
     switch (letter) {
-        case '\\': return '\\';
-        case 'b': return '\b';
-        case 'f': return '\f';
-        case 'n': return '\n';
-        case 'r': return '\r';
-        case 't': return '\t';
-        case 'v': return '\v';
-        default: return 0;
+        case '\\':
+            return '\\';
+        case 'b':
+            return '\b';
+        case 'f':
+            return '\f';
+        case 'n':
+            return '\n';
+        case 'r':
+            return '\r';
+        case 't':
+            return '\t';
+        case 'v':
+            return '\v';
+        default:
+            return 0;
     }
 }
 
@@ -73,17 +81,17 @@ Result<std::size_t> TextCopyParser::consume(std::string_view bytes, RowBatch& ou
         }
         full_ = gauge_.reached_limit(out, line.size());
     }
-    if (done_ && used != bytes.size()) return malformed(*schema_, "bytes follow the end line");
+    if (done_ && used != bytes.size()) return malformed_text(*schema_, "bytes follow the end line");
     return used;
 }
 
 Status TextCopyParser::read_line(std::string_view line, RowBatch& out) {
     if (line.find('\r') != std::string_view::npos) {
-        return malformed(*schema_, "a line has a bare carriage return");
+        return malformed_text(*schema_, "a line has a bare carriage return");
     }
     const std::size_t columns = decoders_.size();
     if (columns == 0) {
-        if (!line.empty()) return malformed(*schema_, "a row without columns is not empty");
+        if (!line.empty()) return malformed_text(*schema_, "a row without columns is not empty");
         out.append_empty_row();
         return {};
     }
@@ -113,7 +121,7 @@ Status TextCopyParser::read_field(std::string_view field, std::size_t index, Row
         return {};
     }
     if (field.find('\\') != std::string_view::npos) {
-        if (!unescape(field, unescaped_)) return malformed(*schema_, "an escape is unknown");
+        if (!unescape(field, unescaped_)) return malformed_text(*schema_, "an escape is unknown");
         field = unescaped_;
     }
     return decoders_[index](schema_->columns[index], field, column);

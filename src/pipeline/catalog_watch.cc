@@ -14,7 +14,7 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 
-constexpr seconds kDeadline{30};
+constexpr seconds kLookDeadline{30};
 constexpr milliseconds kLookInterval{1000};
 // Looks take at most a small part of the source's time, however many tables there are.
 constexpr int kRestPerLook = 20;
@@ -167,15 +167,15 @@ Status CatalogWatch::connect(const std::stop_token& stop) {
     if (connection_ && connection_->is_open()) return {};
     Purpose purpose;
     purpose.application_name = application_name(parts_.config.id, "catalog");
-    WALBROOK_TRY(connection_,
-                 Connection::open(parts_.config.pg_connection, purpose, within(kDeadline, stop)));
+    WALBROOK_TRY(connection_, Connection::open(parts_.config.pg_connection, purpose,
+                                               within(kLookDeadline, stop)));
     is_new_session_ = std::exchange(had_session_, true);  // The first one missed nothing.
     return {};
 }
 
 Status CatalogWatch::look(const std::stop_token& stop) {
     WALBROOK_RETURN_IF_ERROR(connect(stop));
-    const Deadline deadline = within(kDeadline, stop);
+    const Deadline deadline = within(kLookDeadline, stop);
     // Whoever read the catalog before this number was given read an older one.
     const std::uint64_t seen = ++parts_.catalog_seen;
     const auto is_news = [&](const CatalogLook::Table& table) {

@@ -9,7 +9,7 @@ namespace {
 using std::chrono::milliseconds;
 
 // A long debt is waited for in parts, because others may settle for less than they expected.
-constexpr milliseconds kLookAgain{1000};
+constexpr milliseconds kLongestSleep{1000};
 // What was not used is kept for this long: a pause does not allow a burst.
 constexpr double kBurstSeconds = 0.5;
 
@@ -34,7 +34,7 @@ bool CopyRate::admit(std::uint64_t expected_bytes, const std::stop_token& stop) 
     for (;;) {
         const milliseconds debt = take(expected_bytes);
         if (debt.count() == 0) return true;
-        if (!sleep_for(std::min(debt, kLookAgain), stop)) return false;
+        if (!sleep_for(std::min(debt, kLongestSleep), stop)) return false;
     }
 }
 

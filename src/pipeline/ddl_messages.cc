@@ -7,7 +7,7 @@
 namespace walbrook {
 namespace {
 
-constexpr std::chrono::seconds kDeadline{30};
+constexpr std::chrono::seconds kDdlDeadline{30};
 
 // A change of a table changes those that inherit from it. An error here would end the user's
 // statement: then nothing is told, and the catalog is asked as it is without triggers.
@@ -99,8 +99,8 @@ Status set_ddl_triggers(const PipelineConfig& config, bool wanted) {
     Purpose purpose;
     purpose.application_name = application_name(config.id, "init");
     WALBROOK_TRY(Connection connection,
-                 Connection::open(config.pg_connection, purpose, within(kDeadline)));
-    Status done = connection.exec(within(kDeadline), wanted ? kSql : kRemovalSql);
+                 Connection::open(config.pg_connection, purpose, within(kDdlDeadline)));
+    Status done = connection.exec(within(kDdlDeadline), wanted ? kSql : kRemovalSql);
     if (done || done.error().code() != ErrorCode::permission) return done;
     return Error(ErrorCode::permission,
                  done.error().message() +

@@ -14,7 +14,7 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 
-constexpr seconds kDeadline{15};
+constexpr seconds kLeaseDeadline{15};
 // The loss of a session shows at once on its socket; a peer that is gone without a word shows
 // only when it is asked.
 constexpr seconds kAskInterval{10};
@@ -76,7 +76,7 @@ void LeaseKeeper::work(const std::stop_token& stop) {
         session_.reset();
         Backoff backoff({milliseconds(20), milliseconds(5000)});
         while (!session_) {
-            const Status taken = take(within(kDeadline, stop));
+            const Status taken = take(within(kLeaseDeadline, stop));
             if (taken) break;
             if (stop.stop_requested()) return;
             if (taken.error().code() == ErrorCode::fenced) {
@@ -102,7 +102,7 @@ Status LeaseKeeper::watch(const std::stop_token& stop) {
             case Wait::timed_out:
             case Wait::ready:
                 // Nothing but the end, or a notice, comes unasked.
-                WALBROOK_RETURN_IF_ERROR(session_->exec(within(kDeadline, stop), "select 1"));
+                WALBROOK_RETURN_IF_ERROR(session_->exec(within(kLeaseDeadline, stop), "select 1"));
         }
     }
 }

@@ -32,7 +32,7 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 
-constexpr seconds kDeadline{30};
+constexpr seconds kStartDeadline{30};
 // The permanent slot waits for every transaction with an xid; it is asked for again
 // and again, so that nothing stays on the source if we die meanwhile.
 constexpr milliseconds kSlotLockTimeout{10'000};
@@ -200,14 +200,14 @@ Result<Connection> PipelineImpl::connect(std::string_view role, bool replication
     purpose.replication = replication;
     purpose.lock_timeout = lock_timeout;
     return Connection::open(config_.pg_connection, purpose,
-                            within(kDeadline, stop_start_.get_token()));
+                            within(kStartDeadline, stop_start_.get_token()));
 }
 
 // Reads like the order in which nothing can be lost: who are we, is this our source,
 // what does the destination hold, is the slot there, then the threads.
 Status PipelineImpl::start() {
     WALBROOK_RETURN_IF_ERROR(prepare_work_dir(config_.work_dir));
-    WALBROOK_RETURN_IF_ERROR(lease_.take(within(kDeadline, stop_start_.get_token())));
+    WALBROOK_RETURN_IF_ERROR(lease_.take(within(kStartDeadline, stop_start_.get_token())));
     lease_.start();
     WALBROOK_RETURN_IF_ERROR(open_store());
     WALBROOK_TRY(const Recovered recovered, open_destination());
@@ -276,7 +276,7 @@ Status PipelineImpl::prepare_tables(const Recovered& recovered) {
             parse_table_content(known == stored.end() ? std::string() : known->content);
         if (before) {
             WALBROOK_RETURN_IF_ERROR(
-                check_new_partitions(connection, within(kDeadline, stop_start_.get_token()),
+                check_new_partitions(connection, within(kStartDeadline, stop_start_.get_token()),
                                      table.published, *before, table.look));
         }
         const auto held = std::find_if(recovered.tables.begin(), recovered.tables.end(),
@@ -378,7 +378,7 @@ Lsn PipelineImpl::position_of(const Recovered& recovered, const StoredPositions&
 Status PipelineImpl::check_position(const Recovered& recovered) {
     WALBROOK_TRY(Connection connection, connect("start", false));
     WALBROOK_TRY(const WalPositions wal,
-                 read_wal_positions(connection, within(kDeadline, stop_start_.get_token())));
+                 read_wal_positions(connection, within(kStartDeadline, stop_start_.get_token())));
     WALBROOK_TRY(const StoredPositions stored, store_->load_positions());
     const Lsn position = position_of(recovered, stored);
     if (position > wal.flush && facts_.server.in_recovery) {
@@ -401,7 +401,7 @@ Status PipelineImpl::check_position(const Recovered& recovered) {
 
 Status PipelineImpl::prepare_slot(const Recovered& recovered, bool has_data) {
     WALBROOK_TRY(Connection connection, connect("start", false));
-    const Deadline deadline = within(kDeadline, stop_start_.get_token());
+    const Deadline deadline = within(kStartDeadline, stop_start_.get_token());
     WALBROOK_TRY(const std::optional<Slot> slot,
                  read_slot(connection, deadline, config_.slot_name()));
     WALBROOK_TRY(const StoredPositions stored, store_->load_positions());
@@ -479,7 +479,7 @@ Status PipelineImpl::create_slot() {
         if (made.error().sqlstate() != "55P03") {
             return Error(made.error()).with_context("create slot " + config_.slot_name());
         }
-        const auto holders = read_xid_holders(observer, within(kDeadline));
+        const auto holders = read_xid_holders(observer, within(kStartDeadline));
         for (std::size_t i = 0; holders && i < std::min<std::size_t>(holders->size(), 3); ++i) {
             log_.warn("the slot's creation waits for a transaction",
                       {{"holder", describe((*holders)[i])}});
@@ -495,7 +495,7 @@ Status PipelineImpl::match_failover(const Slot& slot) {
     if (facts_.server.version < 170'000 || slot.failover == config_.failover_slot) return {};
     if (facts_.server.in_recovery) return {};  // Standbys make none.
     WALBROOK_TRY(Connection walsender, connect("slot", true));
-    const Status set = set_slot_failover(walsender, within(kDeadline, stop_start_.get_token()),
+    const Status set = set_slot_failover(walsender, within(kStartDeadline, stop_start_.get_token()),
                                          config_.slot_name(), config_.failover_slot);
     // The session of a process that died may still use it: then the next start does this.
     if (set || set.error().sqlstate() == "55006") return {};
@@ -504,7 +504,7 @@ Status PipelineImpl::match_failover(const Slot& slot) {
 
 Status PipelineImpl::choose_start(const Recovered& recovered) {
     WALBROOK_TRY(Connection connection, connect("start", false));
-    const Deadline deadline = within(kDeadline, stop_start_.get_token());
+    const Deadline deadline = within(kStartDeadline, stop_start_.get_token());
     WALBROOK_TRY(const std::optional<Slot> slot,
                  read_slot(connection, deadline, config_.slot_name()));
     if (!slot) return Error(ErrorCode::missing_slot, "the slot vanished during the start");

@@ -16,7 +16,7 @@
 namespace walbrook {
 namespace {
 
-constexpr std::chrono::seconds kDeadline{60};
+constexpr std::chrono::seconds kRepairDeadline{60};
 constexpr std::chrono::milliseconds kLockTimeout{2000};
 constexpr std::size_t kKeysOfStatement = 500;
 // They wait in memory until they are flushed.
@@ -48,7 +48,7 @@ class Reader {
         purpose.lock_timeout = kLockTimeout;
         return Connection::open(config_.pg_connection, purpose, deadline());
     }
-    Deadline deadline() const { return within(kDeadline, stop_); }
+    Deadline deadline() const { return within(kRepairDeadline, stop_); }
     Result<Replace> read_table(const PublishedTable& table, const RowRepair& repair);
     Status read_physical(const PublishedTable& table, const PhysicalTable& physical,
                          const std::vector<std::string>& conditions, TableRead& out);

@@ -10,13 +10,13 @@
 namespace walbrook {
 namespace {
 
-constexpr std::chrono::seconds kDeadline{30};
+constexpr std::chrono::seconds kCheckDeadline{30};
 
 Result<Connection> connect(const PipelineConfig& config, bool replication) {
     Purpose purpose;
     purpose.application_name = application_name(config.id, "check");
     purpose.replication = replication;
-    return Connection::open(config.pg_connection, purpose, within(kDeadline));
+    return Connection::open(config.pg_connection, purpose, within(kCheckDeadline));
 }
 
 // Slots are to be had there from 16 on.
@@ -51,7 +51,7 @@ Status check_server(const PipelineConfig& config, const ServerState& server) {
 }
 
 Status read_tables(Connection& connection, const std::string& publication, SourceFacts& facts) {
-    WALBROOK_TRY(facts.look, look_at_catalog(connection, within(kDeadline), publication,
+    WALBROOK_TRY(facts.look, look_at_catalog(connection, within(kCheckDeadline), publication,
                                              [](const auto&) { return true; }));
     facts.all_binary = true;
     for (const auto& [id, table] : facts.look.tables) {
@@ -68,7 +68,7 @@ Status read_tables(Connection& connection, const std::string& publication, Sourc
 Result<SourceFacts> check_source(const PipelineConfig& config) {
     SourceFacts facts;
     WALBROOK_TRY(Connection connection, connect(config, false));
-    const Deadline deadline = within(kDeadline);
+    const Deadline deadline = within(kCheckDeadline);
     WALBROOK_RETURN_IF_ERROR(check_no_shared_sessions(config, connection, deadline));
     WALBROOK_TRY(facts.server, read_server_state(connection, deadline));
     WALBROOK_RETURN_IF_ERROR(check_server(config, facts.server));

@@ -14,7 +14,7 @@ using std::chrono::milliseconds;
 using std::chrono::seconds;
 
 constexpr milliseconds kLookInterval{3000};
-constexpr seconds kDeadline{15};
+constexpr seconds kWatchDeadline{15};
 constexpr seconds kDropDeadline{30};
 constexpr milliseconds kDropAgain{50};
 
@@ -74,7 +74,7 @@ Result<Connection*> SourceWatch::session(const std::stop_token& stop) {
         Purpose purpose;
         purpose.application_name = application_name(parts_.config.id, "watch");
         WALBROOK_TRY(session_, Connection::open(parts_.config.pg_connection, purpose,
-                                                within(kDeadline, stop)));
+                                                within(kWatchDeadline, stop)));
     }
     return &*session_;
 }
@@ -83,7 +83,7 @@ Status SourceWatch::look_at_slot(const std::stop_token& stop) {
     const std::uint64_t limit = parts_.config.max_slot_lag_bytes;
     if (limit == 0) return {};
     WALBROOK_TRY(Connection * connection, session(stop));
-    const Deadline deadline = within(kDeadline, stop);
+    const Deadline deadline = within(kWatchDeadline, stop);
     WALBROOK_TRY(const std::optional<Slot> slot,
                  read_slot(*connection, deadline, parts_.config.slot_name()));
     // Of one that is lost the stream tells, and it holds back nothing.
@@ -168,7 +168,7 @@ void SourceWatch::warn_of_old_snapshots() {
 // Not transactional, so that it needs no xid: it would make slots and snapshots wait.
 Status SourceWatch::beat(const std::stop_token& stop) {
     WALBROOK_TRY(Connection * connection, session(stop));
-    return connection->exec(within(kDeadline, stop),
+    return connection->exec(within(kWatchDeadline, stop),
                             "select pg_logical_emit_message(false, 'walbrook', 'heartbeat')"
                             " where not pg_is_in_recovery()");
 }

@@ -6,6 +6,7 @@
 #include "pipeline/catalog_watch.h"
 #include "pipeline/error_policy.h"
 #include "pipeline/slot_check.h"
+#include "pipeline/stopped_tables.h"
 #include "postgres/slots.h"
 #include "source/timeline.h"
 
@@ -413,43 +414,17 @@ void StreamThread::act(CoreAction& any) {
     }
 }
 
-// A change that is not to be followed, by policy, waits for the operator.
-TableRegistry::Retries StreamThread::retries_after(const Error& error) const {
-    const bool waits = parts_.config.schema_change_policy == SchemaChangePolicy::stop &&
-                       error.code() == ErrorCode::schema_mismatch;
-    return waits ? TableRegistry::Retries::none : TableRegistry::Retries::planned;
-}
-
-// A table that is being copied is the copy's to settle; one that has just been published
-// is nobody's until the copy has told the store so.
 void StreamThread::settle_stopped() {
     std::erase_if(stopped_, [&](const action::TableStopped& stopped) {
-        switch (parts_.copy_events.stage(stopped.table)) {
-            case CopyEvents::Stage::copying:
-                parts_.copy_events.tell(stopped.table,
-                                        stopped.copy_again
-                                            ? Error(ErrorCode::aborted, stopped.error.message())
-                                            : stopped.error);
-                return true;
-            case CopyEvents::Stage::published:
-                return false;
-            case CopyEvents::Stage::none:
-                break;
-        }
-        // One that waits for a new copy stops for as long, whatever is wrong with it.
-        const bool again =
-            stopped.copy_again || parts_.tables.get(stopped.table).phase == TablePhase::queued;
-        const Status status =
-            again ? parts_.tables.copy_again(stopped.table, stopped.error.message())
-                  : parts_.tables.fail(stopped.table, stopped.error, stopped.position,
-                                       retries_after(stopped.error));
-        if (status) return true;
-        if (reaction_to(status.error().code()) == Reaction::stop) {
-            failed_ = status.error();
+        const Result<bool> settled = walbrook::settle_stopped(
+            stopped, parts_.config.schema_change_policy, parts_.copy_events, parts_.tables);
+        if (settled) return *settled;
+        if (reaction_to(settled.error().code()) == Reaction::stop) {
+            failed_ = settled.error();
         } else {
             parts_.log.failed(LogLevel::warn,
                               "the store does not take a table's phase; trying again",
-                              status.error());
+                              settled.error());
         }
         return false;
     });

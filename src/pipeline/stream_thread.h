@@ -82,7 +82,6 @@ class StreamThread {
     void act(CoreAction& action);
     void tick();
     void settle_stopped();
-    TableRegistry::Retries retries_after(const Error& error) const;
     void settle_forgotten();
     void store_versions();
     void jump_to_publication();

@@ -1,5 +1,6 @@
 #include "postgres/catalog.h"
 #include "support/pg_test.h"
+#include "support/value_of.h"
 
 #include <gtest/gtest.h>
 
@@ -12,17 +13,11 @@ using testing::must_exec;
 using testing::must_query;
 using testing::pg_versions;
 using testing::PgTest;
+using testing::soon;
 using testing::TextRows;
+using testing::value_of;
 using testing::version_name;
 using Attnums = std::vector<std::int16_t>;
-
-Deadline soon() { return within(std::chrono::seconds(60)); }
-
-template <class T>
-T value_of(Result<T> result) {
-    if (!result) throw std::runtime_error(result.error().message());
-    return *std::move(result);
-}
 
 class Catalog : public PgTest {
  protected:

@@ -9,14 +9,14 @@ namespace {
 
 using ::testing::HasSubstr;
 
-struct Case {
+struct RemedyCase {
     std::string said;
     std::string remedy;
     ErrorCode code;
 };
 
 TEST(ConnectRemedy, SaysWhatToDo) {
-    const Case cases[] = {
+    const RemedyCase cases[] = {
         {"connection failed: SSL error: certificate verify failed", "must be renewed at the server",
          ErrorCode::config},
         {"SSL error: sslv3 alert certificate expired", "renew tls.client_cert", ErrorCode::config},
@@ -32,7 +32,7 @@ TEST(ConnectRemedy, SaysWhatToDo) {
         {"FATAL:  42501: permission denied for database \"d\"", "grant connect",
          ErrorCode::permission},
     };
-    for (const Case& each : cases) {
+    for (const RemedyCase& each : cases) {
         SCOPED_TRACE(each.said);
         const Error error = connect_error(each.said, "");
         EXPECT_THAT(error.message(), HasSubstr(each.remedy));

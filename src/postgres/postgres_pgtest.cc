@@ -5,6 +5,7 @@
 #include "postgres/writers.h"
 #include "support/eventually.h"
 #include "support/pg_test.h"
+#include "support/value_of.h"
 
 #include <gtest/gtest.h>
 #include <libpq-fe.h>
@@ -24,17 +25,10 @@ using testing::must_exec;
 using testing::must_query;
 using testing::pg_versions;
 using testing::PgTest;
+using testing::soon;
 using testing::TextRows;
+using testing::value_of;
 using testing::version_name;
-
-Deadline soon() { return within(std::chrono::seconds(60)); }
-
-// Asserts success and gives the value.
-template <class T>
-T value_of(Result<T> result) {
-    if (!result) throw std::runtime_error(result.error().message());
-    return *std::move(result);
-}
 
 // ---- Sessions -------------------------------------------------------------
 

@@ -1,5 +1,6 @@
 #include "postgres/table_content.h"
 #include "support/pg_test.h"
+#include "support/value_of.h"
 
 #include <gtest/gtest.h>
 
@@ -8,15 +9,9 @@ namespace {
 
 using testing::pg_versions;
 using testing::PgTest;
+using testing::soon;
+using testing::value_of;
 using testing::version_name;
-
-Deadline soon() { return within(std::chrono::seconds(60)); }
-
-template <class T>
-T value_of(Result<T> result) {
-    if (!result) throw std::runtime_error(result.error().message());
-    return *std::move(result);
-}
 
 // Every type that a value of mood or of pair can be a part of, a table for each, and tables that
 // have nothing to do with them.

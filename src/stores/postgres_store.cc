@@ -16,7 +16,7 @@ constexpr std::chrono::seconds kCallTimeout(30);
 
 // Each brings the schema from the version that is its index to the next one. Released
 // ones never change. walbrook.migrations has a row for each that was applied.
-constexpr auto kMigrations = std::to_array<const char*>({
+constexpr auto kPostgresMigrations = std::to_array<const char*>({
     "create table walbrook.lineage(pipeline_id int8, destination text,"
     " system_identifier text not null, timeline int8 not null, database_oid int8 not null,"
     " slot text not null, primary key (pipeline_id, destination));"
@@ -169,7 +169,7 @@ Result<std::int64_t> PostgresStore::stored_version() {
 }
 
 Status PostgresStore::apply_migrations() {
-    const auto known = static_cast<std::int64_t>(kMigrations.size());
+    const auto known = static_cast<std::int64_t>(kPostgresMigrations.size());
     WALBROOK_RETURN_IF_ERROR(connection_->exec(
         within(kCallTimeout), fmt::format("select pg_advisory_xact_lock({})", kMigrationLock)));
     WALBROOK_TRY(const std::int64_t found, stored_version());  // Again, behind the lock.
@@ -185,7 +185,7 @@ Status PostgresStore::apply_migrations() {
             " applied_at timestamptz not null default now());";
     }
     for (std::int64_t version = std::max<std::int64_t>(found, 0); version < known; ++version) {
-        sql += kMigrations[static_cast<std::size_t>(version)];
+        sql += kPostgresMigrations[static_cast<std::size_t>(version)];
         sql += fmt::format("insert into walbrook.migrations(version) values ({});", version + 1);
     }
     if (sql.empty()) return {};
@@ -193,7 +193,7 @@ Status PostgresStore::apply_migrations() {
 }
 
 Status PostgresStore::migrate() {
-    const auto known = static_cast<std::int64_t>(kMigrations.size());
+    const auto known = static_cast<std::int64_t>(kPostgresMigrations.size());
     WALBROOK_TRY(const std::int64_t found, stored_version());
     if (found > known) {
         return Error(

@@ -12,7 +12,7 @@ namespace {
 // Each brings the file from the version that is its index to the next one. Released
 // ones never change. PRAGMA user_version holds how many have been applied. Positions are
 // text of fixed width; pipeline ids keep their 64 bits in a signed integer.
-constexpr auto kMigrations = std::to_array<const char*>({
+constexpr auto kSqliteMigrations = std::to_array<const char*>({
     "create table lineage(pipeline_id integer not null, destination text not null,"
     " system_identifier text not null, timeline integer not null, database_oid integer not null,"
     " slot text not null, primary key (pipeline_id, destination)) without rowid;"
@@ -106,7 +106,7 @@ Status SqliteStore::migrate() {
     // Within the transaction, so that two processes do not migrate at once.
     WALBROOK_TRY(SqliteTransaction transaction, SqliteTransaction::begin(*session_));
     WALBROOK_TRY(const std::int64_t found, pragma("pragma user_version"));
-    const auto known = static_cast<std::int64_t>(kMigrations.size());
+    const auto known = static_cast<std::int64_t>(kSqliteMigrations.size());
     if (found < 0 || found > known) {
         return Error(ErrorCode::corrupt_state,
                      fmt::format("{} has format {}, this program knows {}; a newer walbrook wrote "
@@ -114,7 +114,8 @@ Status SqliteStore::migrate() {
                                  path_, found, known));
     }
     for (std::int64_t version = found; version < known; ++version) {
-        WALBROOK_RETURN_IF_ERROR(session_->exec(kMigrations[static_cast<std::size_t>(version)]));
+        WALBROOK_RETURN_IF_ERROR(
+            session_->exec(kSqliteMigrations[static_cast<std::size_t>(version)]));
     }
     WALBROOK_RETURN_IF_ERROR(session_->exec(fmt::format(
         "pragma application_id = {}; pragma user_version = {}", kApplicationId, known)));

@@ -12,19 +12,19 @@ namespace {
 constexpr std::size_t kColumnDigits = 8;
 
 // What has one key digest.
-struct Rows {
+struct SameKey {
     std::vector<const RowPrint*> source;
     std::vector<const RowPrint*> destination;
 };
 
 // Takes out what is the same on both sides, as often as it is there.
-void drop_equal(Rows& rows) {
+void drop_equal(SameKey& rows) {
     const auto by_digest = [](const RowPrint* a, const RowPrint* b) {
         return a->row_digest < b->row_digest;
     };
     std::sort(rows.source.begin(), rows.source.end(), by_digest);
     std::sort(rows.destination.begin(), rows.destination.end(), by_digest);
-    Rows left;
+    SameKey left;
     std::set_difference(rows.source.begin(), rows.source.end(), rows.destination.begin(),
                         rows.destination.end(), std::back_inserter(left.source), by_digest);
     std::set_difference(rows.destination.begin(), rows.destination.end(), rows.source.begin(),
@@ -83,7 +83,7 @@ std::vector<unsigned> next_groups(const std::vector<unsigned>& differing, std::s
 
 std::vector<Difference> compare_rows(const ComparedTable& table, std::vector<RowPrint> source,
                                      std::vector<RowPrint> destination) {
-    std::map<std::string_view, Rows> by_key;
+    std::map<std::string_view, SameKey> by_key;
     for (const RowPrint& row : source) by_key[row.key_digest].source.push_back(&row);
     for (const RowPrint& row : destination) by_key[row.key_digest].destination.push_back(&row);
     std::vector<Difference> differences;

@@ -11,23 +11,23 @@ namespace {
 
 using duckdb_engine::QueryResult;
 
-constexpr const char* kAlias = "walbrook_row";
+constexpr const char* kLakeAlias = "walbrook_row";
 
-std::string column_of(const ComparedTable& table, std::size_t i) {
-    return fmt::format("{}.{}", kAlias, duckdb_engine::quote_identifier(table.lake_columns[i]));
+std::string lake_column(const ComparedTable& table, std::size_t i) {
+    return fmt::format("{}.{}", kLakeAlias, duckdb_engine::quote_identifier(table.lake_columns[i]));
 }
 
-PrintsDialect prints_dialect() {
+PrintsDialect duckdb_dialect() {
     return {
         .canonical =
             [](const ComparedTable& table, std::size_t i) {
-                return canonical_in_duckdb(table.columns[i].type, column_of(table, i));
+                return canonical_in_duckdb(table.columns[i].type, lake_column(table, i));
             },
         .digest = digest_in_duckdb,
         .number = number_in_duckdb,
         .group = group_in_duckdb,
         .display = [](const ComparedTable& table,
-                      std::size_t i) { return column_of(table, i) + "::VARCHAR"; },
+                      std::size_t i) { return lake_column(table, i) + "::VARCHAR"; },
         .place = "",
     };
 }
@@ -36,14 +36,14 @@ PrintsDialect prints_dialect() {
 
 std::string DuckLakeSide::from(const ComparedTable& table) const {
     return fmt::format("from (select * from {}) as {} where true",
-                       view_.from(view_.records().at(table.id.oid)), kAlias);
+                       view_.from(view_.records().at(table.id.oid)), kLakeAlias);
 }
 
 Result<Digest> DuckLakeSide::digest(const ComparedTable& table, unsigned groups,
                                     const std::stop_token& stop) {
     WALBROOK_TRY(
         const QueryResult rows,
-        view_.session().query(digest_sql(prints_dialect(), table, groups, from(table)), stop));
+        view_.session().query(digest_sql(duckdb_dialect(), table, groups, from(table)), stop));
     Digest digest(groups);
     for (std::size_t i = 0; i < rows.rows(); ++i) {
         const std::int64_t group = rows.number(i, 0).value_or(-1);
@@ -62,7 +62,7 @@ Result<std::vector<RowPrint>> DuckLakeSide::rows(const ComparedTable& table, uns
                                                  const std::stop_token& stop) {
     WALBROOK_TRY(const QueryResult rows,
                  view_.session().query(
-                     rows_sql(prints_dialect(), table, groups, wanted, from(table)), stop));
+                     rows_sql(duckdb_dialect(), table, groups, wanted, from(table)), stop));
     std::vector<RowPrint> prints;
     for (std::size_t i = 0; i < rows.rows(); ++i) {
         RowPrint print;

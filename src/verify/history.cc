@@ -1,6 +1,7 @@
 #include "verify/history.h"
 
 #include "base/json_number.h"
+#include "base/private_files.h"
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
@@ -106,6 +107,7 @@ Status store_history(const std::string& work_dir, const History& history) {
     for (const TableVerdict& table : history.tables) out["tables"].push_back(json_of(table));
     const std::string path = history_path(work_dir);
     const std::string beside = path + ".new";
+    WALBROOK_RETURN_IF_ERROR(make_private_file(beside));
     std::ofstream file(beside, std::ios::binary | std::ios::trunc);
     file << out.dump(-1, ' ', false, json::error_handler_t::replace) << '\n';
     file.close();

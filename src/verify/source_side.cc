@@ -33,24 +33,24 @@ constexpr std::string_view kUndefinedTable = "42P01";
 constexpr std::string_view kUndefinedColumn = "42703";
 constexpr std::string_view kInvalidSchemaName = "3F000";
 
-constexpr const char* kAlias = "walbrook_row";
+constexpr const char* kSourceAlias = "walbrook_row";
 
-std::string column_of(const ComparedTable& table, std::size_t i) {
-    return fmt::format("{}.{}", kAlias, quote_identifier(table.columns[i].name));
+std::string source_column(const ComparedTable& table, std::size_t i) {
+    return fmt::format("{}.{}", kSourceAlias, quote_identifier(table.columns[i].name));
 }
 
 PrintsDialect prints_dialect(const PostgresDialect& dialect) {
     return {
         .canonical =
             [&dialect](const ComparedTable& table, std::size_t i) {
-                return canonical_in_postgres(dialect, table.columns[i], column_of(table, i));
+                return canonical_in_postgres(dialect, table.columns[i], source_column(table, i));
             },
         .digest = [&dialect](const std::string& text) { return digest_in_postgres(dialect, text); },
         .number = number_in_postgres,
         .group = group_in_postgres,
         .display = [](const ComparedTable& table,
-                      std::size_t i) { return fmt::format("concat({})", column_of(table, i)); },
-        .place = fmt::format("{}.ctid::text", kAlias),
+                      std::size_t i) { return fmt::format("concat({})", source_column(table, i)); },
+        .place = fmt::format("{}.ctid::text", kSourceAlias),
     };
 }
 
@@ -231,11 +231,13 @@ Status SourceSide::read_physical(const PhysicalTable& physical, const std::strin
     for (std::uint64_t first = 0;;) {
         WALBROOK_RETURN_IF_ERROR(begin(physical, shape, stop));
         const bool is_last = !by_range || first + step >= blocks;
-        std::string from = fmt::format("from only {} as {} where ",
-                                       quote_qualified(physical.schema, physical.name), kAlias);
-        from += !by_range ? "true" : fmt::format("{}.ctid >= '({},0)'::tid", kAlias, first);
+        std::string from =
+            fmt::format("from only {} as {} where ",
+                        quote_qualified(physical.schema, physical.name), kSourceAlias);
+        from += !by_range ? "true" : fmt::format("{}.ctid >= '({},0)'::tid", kSourceAlias, first);
         // The end stays open: rows may have come behind the size.
-        if (!is_last) from += fmt::format(" and {}.ctid < '({},0)'::tid", kAlias, first + step);
+        if (!is_last)
+            from += fmt::format(" and {}.ctid < '({},0)'::tid", kSourceAlias, first + step);
         if (!filter.empty()) from += " and (" + filter + ")";
         const Instant began = now();
         auto rows = connection->query(within(kStatementDeadline, stop), statement(from));

@@ -352,7 +352,7 @@ void random_runs(World& world) {
     }
 }
 
-constexpr CaseEntry kCases[] = {
+constexpr CaseEntry kChangeCases[] = {
     {{"insert_update_delete", "the three changes, alone and of one row in one flush"},
      insert_update_delete},
     {{"key_change", "rows that move to other keys, also to those that others leave"}, key_change},
@@ -383,6 +383,6 @@ constexpr CaseEntry kCases[] = {
 
 }  // namespace
 
-std::span<const CaseEntry> change_cases() { return kCases; }
+std::span<const CaseEntry> change_cases() { return kChangeCases; }
 
 }  // namespace walbrook::testing

@@ -11,8 +11,6 @@ namespace {
 
 const Error kPlanned(ErrorCode::malformed, "planned by the test");
 
-TableSchemaPtr simple() { return TableMaker(16384, "t").key("id").column("note").make(); }
-
 std::vector<TextRow> numbered(int first, int count) {
     std::vector<TextRow> rows;
     for (int i = first; i < first + count; ++i) {
@@ -271,7 +269,7 @@ void copies_stop_promptly(World& world) {
     world.expect_rows(schema, numbered(0, 3));
 }
 
-constexpr CaseEntry kCases[] = {
+constexpr CaseEntry kCopyCases[] = {
     {{"empty_table", "a table without rows is copied, published and found again"}, empty_table},
     {{"parallel_units", "units of a copy are written by several threads at once"}, parallel_units},
     {{"unit_is_whole_or_nothing",
@@ -296,6 +294,6 @@ constexpr CaseEntry kCases[] = {
 
 }  // namespace
 
-std::span<const CaseEntry> copy_cases() { return kCases; }
+std::span<const CaseEntry> copy_cases() { return kCopyCases; }
 
 }  // namespace walbrook::testing

@@ -13,10 +13,6 @@
 namespace walbrook::testing {
 namespace {
 
-TableSchemaPtr simple(std::uint32_t oid, const std::string& name) {
-    return TableMaker(oid, name).key("id").column("note").make();
-}
-
 TableSchemaPtr keyless(std::uint32_t oid, const std::string& name) {
     return TableMaker(oid, name).column("line").identity(ReplicaIdentity::full).make();
 }
@@ -424,7 +420,7 @@ void every_call_stops(World& world) {
     world.expect_rows(other, {{"9", "z"}});
 }
 
-constexpr CaseEntry kCases[] = {
+constexpr CaseEntry kFailureCases[] = {
     {{"death_between_calls", "after a death behind any call the position says what is missing"},
      death_between_calls},
     {{"death_within_a_call", "a process that is gone within a call leaves nothing of it"},
@@ -439,6 +435,6 @@ constexpr CaseEntry kCases[] = {
 
 }  // namespace
 
-std::span<const CaseEntry> failure_cases() { return kCases; }
+std::span<const CaseEntry> failure_cases() { return kFailureCases; }
 
 }  // namespace walbrook::testing

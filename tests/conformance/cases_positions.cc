@@ -5,10 +5,6 @@
 namespace walbrook::testing {
 namespace {
 
-TableSchemaPtr simple(std::uint32_t oid = 16384, const std::string& name = "t") {
-    return TableMaker(oid, name).key("id").column("note").make();
-}
-
 void position_survives(World& world) {
     const TableSchemaPtr schema = simple();
     world.expect_position({});
@@ -224,7 +220,7 @@ void maintenance_is_invisible(World& world) {
     world.expect_rows(schema, expected);
 }
 
-constexpr CaseEntry kCases[] = {
+constexpr CaseEntry kPositionCases[] = {
     {{"position_survives", "position, phases and schema versions are found again"},
      position_survives},
     {{"empty_flush_moves_the_position", "a flush without changes still keeps its position"},
@@ -246,6 +242,6 @@ constexpr CaseEntry kCases[] = {
 
 }  // namespace
 
-std::span<const CaseEntry> position_cases() { return kCases; }
+std::span<const CaseEntry> position_cases() { return kPositionCases; }
 
 }  // namespace walbrook::testing

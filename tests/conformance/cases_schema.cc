@@ -9,10 +9,6 @@ namespace {
 
 constexpr std::uint32_t kOid = 16384;
 
-TableSchemaPtr simple(std::uint32_t oid, const std::string& name) {
-    return TableMaker(oid, name).key("id").column("note").make();
-}
-
 void expect_version(const Recovered& recovered, const TableSchemaPtr& schema) {
     const RecoveredTable* found = find_table(recovered, schema);
     ASSERT_NE(found, nullptr);
@@ -584,7 +580,7 @@ void moved_to_another_schema(World& world) {
     world.expect_rows(moved, {{"2", "b"}});
 }
 
-constexpr CaseEntry kCases[] = {
+constexpr CaseEntry kSchemaCases[] = {
     {{"added_columns_with_values", "rows that exist hold the default of a column that is added"},
      added_columns_with_values},
     {{"added_columns_with_values_without_a_key", "such rows are found by all that they hold"},
@@ -629,6 +625,6 @@ constexpr CaseEntry kCases[] = {
 
 }  // namespace
 
-std::span<const CaseEntry> schema_cases() { return kCases; }
+std::span<const CaseEntry> schema_cases() { return kSchemaCases; }
 
 }  // namespace walbrook::testing

@@ -236,13 +236,13 @@ void random_schema_changes(World& world) {
     }
 }
 
-constexpr CaseEntry kCases[] = {
+constexpr CaseEntry kRandomSchemaCases[] = {
     {{"random_schema_changes", "long random runs over tables that change their shape"},
      random_schema_changes},
 };
 
 }  // namespace
 
-std::span<const CaseEntry> random_schema_cases() { return kCases; }
+std::span<const CaseEntry> random_schema_cases() { return kRandomSchemaCases; }
 
 }  // namespace walbrook::testing

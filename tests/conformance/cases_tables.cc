@@ -5,10 +5,6 @@
 namespace walbrook::testing {
 namespace {
 
-TableSchemaPtr simple(std::uint32_t oid, const std::string& name) {
-    return TableMaker(oid, name).key("id").column("note").make();
-}
-
 void hostile_identifiers(World& world) {
     const std::string names[] = {
         "with space",
@@ -198,7 +194,7 @@ void retired_table(World& world) {
     world.expect_rows(next, {{"2", "b"}});
 }
 
-constexpr CaseEntry kCases[] = {
+constexpr CaseEntry kTableCases[] = {
     {{"hostile_identifiers", "names with quotes, line breaks, paths, unicode, of 63 bytes"},
      hostile_identifiers},
     {{"names_that_differ_in_case", "such names are kept apart, or refused before anything is done"},
@@ -213,6 +209,6 @@ constexpr CaseEntry kCases[] = {
 
 }  // namespace
 
-std::span<const CaseEntry> table_cases() { return kCases; }
+std::span<const CaseEntry> table_cases() { return kTableCases; }
 
 }  // namespace walbrook::testing

@@ -452,7 +452,7 @@ void existing_values_of_every_kind(World& world) {
     table.expect(3);
 }
 
-constexpr CaseEntry kCases[] = {
+constexpr CaseEntry kValueCases[] = {
     {{"every_kind", "every kind of value, with its extremes, copied and inserted"}, every_kind},
     {{"lists_of_every_kind", "lists of every kind, with nulls, empty, and null themselves"},
      lists_of_every_kind},
@@ -465,6 +465,6 @@ constexpr CaseEntry kCases[] = {
 
 }  // namespace
 
-std::span<const CaseEntry> value_cases() { return kCases; }
+std::span<const CaseEntry> value_cases() { return kValueCases; }
 
 }  // namespace walbrook::testing

@@ -5,6 +5,7 @@
 #include "support/temp_dir.h"
 #include "walbrook/destinations.h"
 #include "walbrook/stores.h"
+#include "walbrook/testing/store_around.h"
 
 #include <gtest/gtest.h>
 
@@ -363,22 +364,20 @@ constexpr NamedStore kStoreMistakes[] = {
     {"takes newer formats", StoreMistake::takes_newer_formats},
 };
 
-class MistakenStore final : public Store {
+class MistakenStore final : public StoreAround {
  public:
     MistakenStore(StoreMistake mistake, std::unique_ptr<Store> inner)
-        : mistake_(mistake), inner_(std::move(inner)) {}
+        : StoreAround(std::move(inner)), mistake_(mistake) {}
 
     Status open(const StoreScope& scope) override {
         Status status =
-            inner_->open(is(StoreMistake::mixes_up_scopes) ? StoreScope{1, "one"} : scope);
+            StoreAround::open(is(StoreMistake::mixes_up_scopes) ? StoreScope{1, "one"} : scope);
         if (is(StoreMistake::takes_newer_formats) && !status) return {};
         return status;
     }
-    Result<std::optional<Lineage>> load_lineage() override { return inner_->load_lineage(); }
-    Status save_lineage(const Lineage& lineage) override { return inner_->save_lineage(lineage); }
     Result<std::vector<TableState>> load_tables() override {
         if (is(StoreMistake::stores_a_call_late)) store_waiting();
-        return inner_->load_tables();
+        return StoreAround::load_tables();
     }
     Status save_tables(std::span<const TableState> tables) override {
         std::vector<TableState> kept(tables.begin(), tables.end());
@@ -387,7 +386,7 @@ class MistakenStore final : public Store {
         }
         if (is(StoreMistake::saves_tables_one_by_one)) {
             for (const TableState& table : kept) {
-                WALBROOK_RETURN_IF_ERROR(inner_->save_tables(std::span(&table, 1)));
+                WALBROOK_RETURN_IF_ERROR(StoreAround::save_tables(std::span(&table, 1)));
             }
             return {};
         }
@@ -396,44 +395,43 @@ class MistakenStore final : public Store {
             waiting_ = std::move(kept);
             return {};
         }
-        return inner_->save_tables(kept);
+        return StoreAround::save_tables(kept);
     }
     Status remove_table(TableId table) override {
         const auto schema =
-            inner_->get_schema(table, Lsn{std::numeric_limits<std::uint64_t>::max()});
-        WALBROOK_RETURN_IF_ERROR(inner_->remove_table(table));
+            StoreAround::get_schema(table, Lsn{std::numeric_limits<std::uint64_t>::max()});
+        WALBROOK_RETURN_IF_ERROR(StoreAround::remove_table(table));
         if (is(StoreMistake::keeps_the_schemas_of_removed_tables) && schema && *schema) {
-            return inner_->put_schema(**schema, Lsn{0});
+            return StoreAround::put_schema(**schema, Lsn{0});
         }
         return {};
     }
-    Result<StoredPositions> load_positions() override { return inner_->load_positions(); }
     Result<StoredPositions> advance(const StoredPositions& to) override {
-        auto stored = inner_->advance(to);
+        auto stored = StoreAround::advance(to);
         if (is(StoreMistake::says_what_it_was_told)) return to;
         return stored;
     }
     Status put_schema(const TableSchema& schema, Lsn from) override {
         exact_[{schema.id.oid, from.value}] = true;
-        return inner_->put_schema(schema, from);
+        return StoreAround::put_schema(schema, from);
     }
     Result<TableSchemaPtr> get_schema(TableId table, Lsn at) override {
         if (is(StoreMistake::finds_only_the_very_position) &&
             !exact_.contains({table.oid, at.value})) {
             return TableSchemaPtr();
         }
-        return inner_->get_schema(table, at);
+        return StoreAround::get_schema(table, at);
     }
     Status prune_schemas(TableId table, Lsn keep_from) override {
-        return inner_->prune_schemas(table, is(StoreMistake::prunes_what_is_in_force)
-                                                ? Lsn{keep_from.value + 10}
-                                                : keep_from);
+        return StoreAround::prune_schemas(table, is(StoreMistake::prunes_what_is_in_force)
+                                                     ? Lsn{keep_from.value + 10}
+                                                     : keep_from);
     }
     Status clear() override {
-        const auto positions = inner_->load_positions();
-        WALBROOK_RETURN_IF_ERROR(inner_->clear());
+        const auto positions = StoreAround::load_positions();
+        WALBROOK_RETURN_IF_ERROR(StoreAround::clear());
         if (is(StoreMistake::keeps_positions_when_it_is_cleared) && positions) {
-            return inner_->advance(*positions).status();
+            return StoreAround::advance(*positions).status();
         }
         return {};
     }
@@ -441,49 +439,28 @@ class MistakenStore final : public Store {
  private:
     bool is(StoreMistake mistake) const { return mistake_ == mistake; }
     void store_waiting() {
-        EXPECT_TRUE(inner_->save_tables(waiting_));
+        EXPECT_TRUE(StoreAround::save_tables(waiting_));
         waiting_.clear();
     }
 
     const StoreMistake mistake_;
-    const std::unique_ptr<Store> inner_;
     std::vector<TableState> waiting_;
     std::map<std::pair<std::uint32_t, std::uint64_t>, bool> exact_;
 };
 
 // Refuses one table, as a full disk or a trigger would; not when it is part of nothing.
-class RefusingStore final : public Store {
+class RefusingStore final : public StoreAround {
  public:
     RefusingStore(std::unique_ptr<Store> inner, std::uint32_t* refused)
-        : inner_(std::move(inner)), refused_(refused) {}
-    Status open(const StoreScope& scope) override { return inner_->open(scope); }
-    Result<std::optional<Lineage>> load_lineage() override { return inner_->load_lineage(); }
-    Status save_lineage(const Lineage& lineage) override { return inner_->save_lineage(lineage); }
-    Result<std::vector<TableState>> load_tables() override { return inner_->load_tables(); }
+        : StoreAround(std::move(inner)), refused_(refused) {}
     Status save_tables(std::span<const TableState> tables) override {
         for (const TableState& table : tables) {
             if (table.table.oid == *refused_) return Error(ErrorCode::unavailable, "refused");
         }
-        return inner_->save_tables(tables);
+        return StoreAround::save_tables(tables);
     }
-    Status remove_table(TableId table) override { return inner_->remove_table(table); }
-    Result<StoredPositions> load_positions() override { return inner_->load_positions(); }
-    Result<StoredPositions> advance(const StoredPositions& to) override {
-        return inner_->advance(to);
-    }
-    Status put_schema(const TableSchema& schema, Lsn from) override {
-        return inner_->put_schema(schema, from);
-    }
-    Result<TableSchemaPtr> get_schema(TableId table, Lsn at) override {
-        return inner_->get_schema(table, at);
-    }
-    Status prune_schemas(TableId table, Lsn keep_from) override {
-        return inner_->prune_schemas(table, keep_from);
-    }
-    Status clear() override { return inner_->clear(); }
 
  private:
-    const std::unique_ptr<Store> inner_;
     const std::uint32_t* const refused_;
 };
 

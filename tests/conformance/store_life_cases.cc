@@ -180,7 +180,7 @@ void pipelines_that_write_at_once(StoreWorld& world) {
     }
 }
 
-constexpr StoreCaseEntry kCases[] = {
+constexpr StoreCaseEntry kStoreLifeCases[] = {
     {{"a_failed_save_changes_nothing", "a save of several tables is atomic"},
      a_failed_save_changes_nothing},
     {{"what_was_stored_is_there_after_reopening", "all that was answered survives the process"},
@@ -199,6 +199,6 @@ constexpr StoreCaseEntry kCases[] = {
 
 }  // namespace
 
-std::span<const StoreCaseEntry> store_life_cases() { return kCases; }
+std::span<const StoreCaseEntry> store_life_cases() { return kStoreLifeCases; }
 
 }  // namespace walbrook::testing

@@ -222,7 +222,7 @@ void scopes_do_not_see_each_other(StoreWorld& world) {
     for (const StoreScope& scope : scopes) expect_theirs(*world.opened(scope));
 }
 
-constexpr StoreCaseEntry kCases[] = {
+constexpr StoreCaseEntry kStoreRecordCases[] = {
     {{"begins_empty", "a new place has no records, and whatever is removed there is no error"},
      begins_empty},
     {{"gives_back_what_it_took", "every field of every record, with its extremes"},
@@ -253,6 +253,6 @@ constexpr StoreCaseEntry kCases[] = {
 
 }  // namespace
 
-std::span<const StoreCaseEntry> store_record_cases() { return kCases; }
+std::span<const StoreCaseEntry> store_record_cases() { return kStoreRecordCases; }
 
 }  // namespace walbrook::testing

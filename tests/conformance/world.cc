@@ -4,6 +4,10 @@
 
 namespace walbrook::testing {
 
+TableSchemaPtr simple(std::uint32_t oid, const std::string& name) {
+    return TableMaker(oid, name).key("id").column("note").make();
+}
+
 World::World(std::unique_ptr<DestinationHarness> harness) : harness_(std::move(harness)) {
     const Recovered recovered = open();
     EXPECT_EQ(recovered.position, Lsn{});

@@ -12,6 +12,9 @@
 
 namespace walbrook::testing {
 
+// A table with the key `id` and the column `note`.
+TableSchemaPtr simple(std::uint32_t oid = 16384, const std::string& name = "t");
+
 // What a case works with: a harness, the destination that is open over it, and short
 // words for what a pipeline does. A word that has a failure makes it a failure of the test.
 class World {

@@ -31,6 +31,16 @@ mode_t mode_of(const std::string& path) {
     return stat(path.c_str(), &found) == 0 ? found.st_mode & 07777 : 0;
 }
 
+// Files that lie there, and that others could read.
+std::string wide_files(const std::string& folder) {
+    std::string wide;
+    for (const auto& entry : std::filesystem::recursive_directory_iterator(folder)) {
+        const std::string path = entry.path().string();
+        if (entry.is_regular_file() && (mode_of(path) & 077) != 0) wide += path + "\n";
+    }
+    return wide;
+}
+
 // Modes of what the process has open below the folder, files without a name included.
 std::string wide_descriptors(pid_t pid, const std::string& folder) {
     std::string wide;
@@ -79,6 +89,9 @@ TEST_P(PrivateFiles, AreSoUnderAnyUmask) {
         verify.signal(SIGTERM);
         ASSERT_TRUE(verify.wait().has_value());
     }
+    EXPECT_EQ(replica.run({"verify"}).exit.code, 0);
+    EXPECT_EQ(mode_of(work + "/verify.json"), 0600U);
+    EXPECT_EQ(wide_files(work), "");
     EXPECT_EQ(replica.stop().code, 0);
 }
 

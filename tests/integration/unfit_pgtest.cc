@@ -25,7 +25,7 @@ struct UnfitCase {
     const char* trace;  // A part of it that no message may have.
 };
 
-const std::vector<UnfitCase>& cases() {
+const std::vector<UnfitCase>& unfit_cases() {
     static const std::vector<UnfitCase> all{
         // 64 bits of microseconds from 1970 end here, and the last one stands for infinity.
         {"ts", "timestamp", "294247-01-10 04:00:54.775806", "294247-01-10 04:00:54.775807",
@@ -182,7 +182,7 @@ class Unfit : public PgTest {
 INSTANTIATE_TEST_SUITE_P(Pg, Unfit, ::testing::ValuesIn(pg_versions()), version_name);
 
 TEST_P(Unfit, StopsItsTableAlone) {
-    create(cases());
+    create(unfit_cases());
     refuse_in_copy_and_stream();
 }
 
@@ -192,7 +192,7 @@ INSTANTIATE_TEST_SUITE_P(Pg, UnfitInText, ::testing::ValuesIn(newest_pg_version(
 // One column without an exact binary form makes the whole stream text.
 TEST_P(UnfitInText, StopsItsTableAlone) {
     database().exec("create type mood as enum ('sad')");
-    std::vector<UnfitCase> with = cases();
+    std::vector<UnfitCase> with = unfit_cases();
     with.push_back(kEnums);
     create(with);
     refuse_in_copy_and_stream();

@@ -144,8 +144,11 @@ TEST_P(VerifySchedule, SurvivesErrorsAndStops) {
     };
     ASSERT_TRUE(eventually(is_under_way));
     EXPECT_EQ(verify().code, 75);
-    database().exec("select pg_terminate_backend(pid) " + sessions);
-    ASSERT_TRUE(eventually([&] { return comparisons().failures == 1; })) << replica().log();
+    // Some losses it gets over by itself: it takes another moment.
+    ASSERT_TRUE(eventually([&] {
+        if (is_under_way()) database().exec("select pg_terminate_backend(pid) " + sessions);
+        return comparisons().failures >= 1;
+    })) << replica().log();
     EXPECT_TRUE(has_problem("verify.schedule asks for did not end"));
     EXPECT_NE(comparisons().error, "");
     EXPECT_THAT(metrics(), HasSubstr("walbrook_verify_failures_total"));

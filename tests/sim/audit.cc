@@ -1,19 +1,12 @@
 #include "sim/process.h"
 
 #include <algorithm>
-#include <charconv>
 #include <map>
 #include <utility>
 
 // World: what must be true after each step.
 namespace walbrook::sim {
 namespace {
-
-std::int64_t number(const std::optional<std::string>& text) {
-    std::int64_t value = 0;
-    if (text) std::from_chars(text->data(), text->data() + text->size(), value);
-    return value;
-}
 
 std::string print(const std::vector<MemoryDestination::Row>& rows) {
     std::string out;

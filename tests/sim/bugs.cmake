@@ -10,6 +10,10 @@ function(walbrook_plant number file place mistake)
         file(READ ${PROJECT_SOURCE_DIR}/src/${file} text)
         set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/${file})
         set_property(GLOBAL APPEND PROPERTY sim_bugs_files ${name})
+        # Alone in its object file, in whose place the linker takes the copy's.
+        get_filename_component(folder ${file} DIRECTORY)
+        set_source_files_properties(${PROJECT_SOURCE_DIR}/src/${file}
+            TARGET_DIRECTORY walbrook_${folder} PROPERTIES SKIP_UNITY_BUILD_INCLUSION ON)
         set(text "extern int walbrook_planted_bug;\n${text}")
     endif()
     string(FIND "${text}" "${place}" first)

@@ -15,7 +15,7 @@ namespace {
 
 constexpr std::uint64_t kSeedsForABug = 1000;
 
-class ProductBug : public testing::TestWithParam<std::pair<const char*, int>> {};
+class ProductBug : public ::testing::TestWithParam<std::pair<const char*, int>> {};
 
 TEST_P(ProductBug, IsFound) {
     walbrook_planted_bug = GetParam().second;
@@ -32,17 +32,17 @@ TEST_P(ProductBug, IsFound) {
 
 INSTANTIATE_TEST_SUITE_P(
     Sim, ProductBug,
-    testing::Values(std::pair{"ConfirmsWhatWasReceived", 1},
-                    std::pair{"PublishesBeforeTheStream", 2}, std::pair{"RepeatsWhatLanded", 3},
-                    std::pair{"TakesRepetitionsForNew", 4}, std::pair{"KeepsAbortedRows", 5},
-                    std::pair{"KeepsCopiesOverAFailover", 6}, std::pair{"TrustsAMovedSlot", 7},
-                    std::pair{"FollowsARewrite", 8}, std::pair{"GoesOnWithAnotherServer", 9}),
+    ::testing::Values(std::pair{"ConfirmsWhatWasReceived", 1},
+                      std::pair{"PublishesBeforeTheStream", 2}, std::pair{"RepeatsWhatLanded", 3},
+                      std::pair{"TakesRepetitionsForNew", 4}, std::pair{"KeepsAbortedRows", 5},
+                      std::pair{"KeepsCopiesOverAFailover", 6}, std::pair{"TrustsAMovedSlot", 7},
+                      std::pair{"FollowsARewrite", 8}, std::pair{"GoesOnWithAnotherServer", 9}),
     [](const auto& param) { return std::string(param.param.first); });
 
 }  // namespace
 }  // namespace walbrook::sim
 
 int main(int argc, char** argv) {
-    testing::InitGoogleTest(&argc, argv);
+    ::testing::InitGoogleTest(&argc, argv);
     return walbrook::sim::run_tests();
 }

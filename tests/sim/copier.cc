@@ -6,17 +6,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <charconv>
 #include <memory>
 #include <stop_token>
 #include <utility>
 
 namespace walbrook::sim {
 namespace {
-
-void expect(const Status& status, const char* what) {
-    if (!status) throw Violation(fmt::format("{}: {}", what, status.error().message()));
-}
 
 SnapshotXids parse(const std::string& text) {
     auto xids = SnapshotXids::parse(text);
@@ -28,19 +23,11 @@ std::int16_t range_attnum(std::size_t table) {
     return static_cast<std::int16_t>(*key_column(table) + 1);
 }
 
-std::int64_t number(const std::string& text) {
-    std::int64_t value = 0;
-    std::from_chars(text.data(), text.data() + text.size(), value);
-    return value;
-}
-
 KeyPoint point(std::int64_t key) {
     Column column({TypeKind::int64});
     column.append_fixed(key);
     return *key_point(column, 0);
 }
-
-TableId id_of(std::size_t table) { return {static_cast<std::uint32_t>(16'384 + table)}; }
 
 TableSchemaPtr schema_of(const CatalogLook::Table& look, std::uint32_t attempt) {
     TableSchema schema = *look.source.schema;

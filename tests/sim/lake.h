@@ -22,6 +22,11 @@ class Violation : public std::runtime_error {
     using std::runtime_error::runtime_error;
 };
 
+// What must succeed in every run.
+inline void expect(const Status& status, const char* what) {
+    if (!status) throw Violation(std::string(what) + ": " + status.error().message());
+}
+
 // Mistakes that the harness makes on purpose, in what it does instead of the threads of the
 // product. Those in the product's own code are in bugs.cmake.
 enum class Bug {

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
 #include <utility>
 
 namespace walbrook::sim {
@@ -60,6 +61,14 @@ std::optional<std::string> free_name(Random& random, const TableSchema& schema) 
 }
 
 }  // namespace
+
+TableId id_of(std::size_t table) { return {static_cast<std::uint32_t>(16'384 + table)}; }
+
+std::int64_t number(const std::optional<std::string>& text) {
+    std::int64_t value = 0;
+    if (text) std::from_chars(text->data(), text->data() + text->size(), value);
+    return value;
+}
 
 std::optional<std::size_t> key_column(std::size_t table) {
     switch (table) {

@@ -18,6 +18,10 @@ using Values = std::vector<std::optional<std::string>>;  // As text; nothing is 
 using RowId = std::uint64_t;                             // Never used twice.
 using Rows = std::map<RowId, Values>;
 
+TableId id_of(std::size_t table);
+// Of a value that is a number; 0 of none.
+std::int64_t number(const std::optional<std::string>& text);
+
 // The tables by index. The first three are a bank: the balances of both tables add up
 // to a constant, and each client numbers its entries in the ledger without gaps.
 enum TableIndex : std::size_t { kChecking, kSavings, kLedger, kItems, kBag, kPairs, kTables };

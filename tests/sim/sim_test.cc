@@ -65,7 +65,7 @@ Coverage run(Seeds seeds, unsigned threads) {
     return coverage;
 }
 
-class Sim : public testing::TestWithParam<std::uint64_t> {};
+class Sim : public ::testing::TestWithParam<std::uint64_t> {};
 
 // The first half of the blocks is the same every time, the rest is new.
 TEST_P(Sim, Block) {
@@ -77,7 +77,7 @@ TEST_P(Sim, Block) {
     EXPECT_EQ(coverage.missing(), "");
 }
 
-INSTANTIATE_TEST_SUITE_P(Seeds, Sim, testing::Range<std::uint64_t>(0, kBlocks));
+INSTANTIATE_TEST_SUITE_P(Seeds, Sim, ::testing::Range<std::uint64_t>(0, kBlocks));
 
 // Or else a seed that failed would not be worth printing.
 TEST(SimReplay, TheSameSeedIsTheSameRun) {
@@ -91,7 +91,7 @@ TEST(SimReplay, TheSameSeedIsTheSameRun) {
     EXPECT_EQ(digests.size(), seeds.count);
 }
 
-class PlantedBug : public testing::TestWithParam<std::pair<const char*, Bug>> {};
+class PlantedBug : public ::testing::TestWithParam<std::pair<const char*, Bug>> {};
 
 TEST_P(PlantedBug, IsFound) {
     const Seeds seeds = fresh_seeds(kSeedsForABug);
@@ -106,18 +106,18 @@ TEST_P(PlantedBug, IsFound) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Sim, PlantedBug,
-                         testing::Values(std::pair{"SkipsWriterWait", Bug::skips_writer_wait},
-                                         std::pair{"IgnoresInProgress", Bug::ignores_in_progress},
-                                         std::pair{"PublishesTooEarly", Bug::publishes_too_early},
-                                         std::pair{"ConfirmsTooEarly", Bug::confirms_too_early},
-                                         std::pair{"ForgetsPosition", Bug::forgets_position},
-                                         std::pair{"AsksOneSnapshot", Bug::asks_one_snapshot},
-                                         std::pair{"RangesOfPlaces", Bug::ranges_of_places},
-                                         std::pair{"CutsTooLate", Bug::cuts_too_late}),
+                         ::testing::Values(std::pair{"SkipsWriterWait", Bug::skips_writer_wait},
+                                           std::pair{"IgnoresInProgress", Bug::ignores_in_progress},
+                                           std::pair{"PublishesTooEarly", Bug::publishes_too_early},
+                                           std::pair{"ConfirmsTooEarly", Bug::confirms_too_early},
+                                           std::pair{"ForgetsPosition", Bug::forgets_position},
+                                           std::pair{"AsksOneSnapshot", Bug::asks_one_snapshot},
+                                           std::pair{"RangesOfPlaces", Bug::ranges_of_places},
+                                           std::pair{"CutsTooLate", Bug::cuts_too_late}),
                          [](const auto& param) { return std::string(param.param.first); });
 
 // Registered only where seeds are asked for.
-class Asked : public testing::Test {
+class Asked : public ::testing::Test {
  public:
     explicit Asked(unsigned threads) : threads_(threads) {}
     void TestBody() override { run(*asked, threads_); }
@@ -166,9 +166,9 @@ bool parse_arguments(int count, char** arguments) {
         }
     }
     if (!asked) return true;
-    testing::RegisterTest("SimAsked", "Seeds", nullptr, nullptr, __FILE__, __LINE__,
-                          [threads]() -> testing::Test* { return new Asked(threads); });
-    testing::GTEST_FLAG(filter) = "SimAsked.*";
+    ::testing::RegisterTest("SimAsked", "Seeds", nullptr, nullptr, __FILE__, __LINE__,
+                            [threads]() -> ::testing::Test* { return new Asked(threads); });
+    ::testing::GTEST_FLAG(filter) = "SimAsked.*";
     return true;
 }
 
@@ -176,7 +176,7 @@ bool parse_arguments(int count, char** arguments) {
 }  // namespace walbrook::sim
 
 int main(int argc, char** argv) {
-    testing::InitGoogleTest(&argc, argv);
+    ::testing::InitGoogleTest(&argc, argv);
     if (!walbrook::sim::parse_arguments(argc, argv)) {
         fmt::print(stderr, "usage: sim_test [--seeds A..B | --seed N | --soak] [--trace]\n");
         return 64;

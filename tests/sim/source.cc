@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <charconv>
 #include <memory>
 #include <utility>
 
@@ -11,12 +10,6 @@ namespace walbrook::sim {
 namespace {
 
 constexpr int kHugeChanges = 20'000;  // More than the core takes over in one step.
-
-std::int64_t number(const std::optional<std::string>& text) {
-    std::int64_t value = 0;
-    std::from_chars(text->data(), text->data() + text->size(), value);
-    return value;
-}
 
 }  // namespace
 

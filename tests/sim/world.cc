@@ -3,6 +3,7 @@
 #include "batch/change_log.h"
 #include "pipeline/slot_check.h"
 #include "pipeline/start_plan.h"
+#include "pipeline/stopped_tables.h"
 #include "sim/process.h"
 #include "source/timeline.h"
 #include "walbrook/testing/rows.h"
@@ -21,12 +22,6 @@ const PipelineIdentity& identity() {
     static const PipelineIdentity who{1, "7000000000000000000", "shop", 5, "walbrook_1", "", 0};
     return who;
 }
-
-void expect(const Status& status, const char* what) {
-    if (!status) throw Violation(fmt::format("{}: {}", what, status.error().message()));
-}
-
-TableId id_of(std::size_t table) { return {static_cast<std::uint32_t>(16'384 + table)}; }
 
 }  // namespace
 
@@ -516,35 +511,16 @@ void World::take_inputs() {
     }
 }
 
-// StreamThread::settle_stopped().
 void World::settle_stopped() {
     Process& process = *process_;
+    const SchemaChangePolicy policy = core_options_.copies_again_on_change
+                                          ? SchemaChangePolicy::resync
+                                          : SchemaChangePolicy::stop;
     std::erase_if(process.stopped, [&](const action::TableStopped& stopped) {
-        switch (process.events.stage(stopped.table)) {
-            case CopyEvents::Stage::copying:
-                process.events.tell(stopped.table,
-                                    stopped.copy_again
-                                        ? Error(ErrorCode::aborted, stopped.error.message())
-                                        : stopped.error);
-                return true;
-            case CopyEvents::Stage::published:
-                return false;
-            case CopyEvents::Stage::none:
-                break;
-        }
-        const bool again =
-            stopped.copy_again || process.tables.get(stopped.table).phase == TablePhase::queued;
-        const bool waits = !core_options_.copies_again_on_change &&
-                           stopped.error.code() == ErrorCode::schema_mismatch;
-        if (again) {
-            expect(process.tables.copy_again(stopped.table, stopped.error.message()), "copy again");
-        } else {
-            expect(process.tables.fail(
-                       stopped.table, stopped.error, stopped.position,
-                       waits ? TableRegistry::Retries::none : TableRegistry::Retries::planned),
-                   "fail a table");
-        }
-        return true;
+        const Result<bool> settled =
+            walbrook::settle_stopped(stopped, policy, process.events, process.tables);
+        expect(settled.status(), "settle a table that stopped");
+        return *settled;
     });
 }
 

@@ -19,7 +19,7 @@ namespace {
 // Enough for a request for TLS and the packet that names user, database and application.
 constexpr std::size_t kBeginningBytes = 2048;
 // How soon a pump sees that its connection was cut or that the test is over.
-constexpr int kPollMs = 20;
+constexpr int kProxyPollMs = 20;
 
 sockaddr_in loopback(std::uint16_t port) {
     sockaddr_in address{};
@@ -144,7 +144,7 @@ void TcpProxy::accept_links() {
             if (is_stopping_) return;
         }
         pollfd waiting{listener_, POLLIN, 0};
-        if (poll(&waiting, 1, kPollMs) <= 0) continue;
+        if (poll(&waiting, 1, kProxyPollMs) <= 0) continue;
         const int client = accept4(listener_, nullptr, nullptr, SOCK_CLOEXEC);
         if (client < 0) continue;
         auto link = std::make_shared<Link>(client, socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
@@ -178,12 +178,13 @@ bool TcpProxy::wait_readable(const Link& link, int socket) const {
         }
         if (link.is_over) return false;
         if (link.is_half_open || is_stalled(link)) {
-            poll(nullptr, 0, kPollMs);
+            poll(nullptr, 0, kProxyPollMs);
             continue;
         }
         pollfd waiting{socket, POLLIN, 0};
         // What came, or ended, after the stall began waits for its end, too.
-        if (poll(&waiting, 1, kPollMs) > 0 && !link.is_half_open && !is_stalled(link)) return true;
+        if (poll(&waiting, 1, kProxyPollMs) > 0 && !link.is_half_open && !is_stalled(link))
+            return true;
     }
 }
 

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import pathlib
+import pwd
 import re
 import shutil
 import signal
@@ -55,6 +56,17 @@ def set_system_identifier(control_file):
     raise RuntimeError(f"{control_file}: no checksum was found")
 
 
+def server_user():
+    """Who runs the server, as in tests/support/pg_cluster.cc: Postgres refuses to run as root."""
+    if os.getuid() != 0:
+        return None
+    for name in ("postgres", "walbrook-test"):
+        with contextlib.suppress(KeyError):
+            return pwd.getpwnam(name)
+    subprocess.run(["useradd", "-r", "walbrook-test"], check=True)
+    return pwd.getpwnam("walbrook-test")
+
+
 class Source:
     """A server of its own in a folder, stopped at the end of the with-block."""
 
@@ -63,7 +75,8 @@ class Source:
         self.bin = TOP / ".deps/pg/clients/bin"
         if not (self.bin / "postgres").exists():
             raise RuntimeError(f"no Postgres at {self.bin}: run scripts/deps --tests")
-        self.user = "postgres" if os.getuid() == 0 else None
+        who = server_user()
+        self.user, self.group = (who.pw_uid, who.pw_gid) if who else (None, None)
         self.folder.mkdir(parents=True)
         self.folder.chmod(0o755)
         if self.user and self.run_as_server(self.bin / "postgres", "--version", check=False).returncode:
@@ -73,8 +86,8 @@ class Source:
         self.data = self.folder / "data"
         self.data.mkdir()
         if self.user:
-            shutil.chown(self.data, self.user)
-            shutil.chown(self.folder, self.user)
+            os.chown(self.data, self.user, self.group)
+            os.chown(self.folder, self.user, self.group)
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
@@ -82,7 +95,7 @@ class Source:
     def run_as_server(self, program, *args, check=True):
         environment = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"}
         done = subprocess.run([program, *args], cwd=self.folder, env=environment, user=self.user,
-                              group=self.user, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                              group=self.group, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                               stderr=subprocess.STDOUT, text=True, check=False)
         if check and done.returncode != 0:
             raise RuntimeError(f"{program}: {done.stdout}")
@@ -100,7 +113,7 @@ class Source:
             out.write(f"wal_level = logical\nfsync = off\nlisten_addresses = '127.0.0.1'\nport = {self.port}\n"
                       f"unix_socket_directories = '{self.folder}'\nshared_buffers = 32MB\nautovacuum = off\n")
         self.server = subprocess.Popen(
-            [self.bin / "postgres", "-D", self.data], cwd=self.folder, user=self.user, group=self.user,
+            [self.bin / "postgres", "-D", self.data], cwd=self.folder, user=self.user, group=self.group,
             env={"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"}, stdin=subprocess.DEVNULL,
             stdout=open(self.folder / "log", "w", encoding="utf-8"), stderr=subprocess.STDOUT)
         wait_for("the server", lambda: self.psql("select 1", check=False).returncode == 0, self.server)

@@ -1,0 +1,39 @@
+#include "pipeline/stopped_tables.h"
+
+namespace walbrook {
+namespace {
+
+// A change that is not to be followed, by policy, waits for the operator.
+TableRegistry::Retries retries_after(const Error& error, SchemaChangePolicy policy) {
+    const bool waits =
+        policy == SchemaChangePolicy::stop && error.code() == ErrorCode::schema_mismatch;
+    return waits ? TableRegistry::Retries::none : TableRegistry::Retries::planned;
+}
+
+}  // namespace
+
+Result<bool> settle_stopped(const action::TableStopped& stopped, SchemaChangePolicy policy,
+                            CopyEvents& copies, TableRegistry& tables) {
+    switch (copies.stage(stopped.table)) {
+        case CopyEvents::Stage::copying:
+            // The copy's to settle.
+            copies.tell(stopped.table, stopped.copy_again
+                                           ? Error(ErrorCode::aborted, stopped.error.message())
+                                           : stopped.error);
+            return true;
+        case CopyEvents::Stage::published:
+            // Nobody's until the copy has told the store so.
+            return false;
+        case CopyEvents::Stage::none:
+            break;
+    }
+    // One that waits for a new copy stops for as long, whatever is wrong with it.
+    const bool again = stopped.copy_again || tables.get(stopped.table).phase == TablePhase::queued;
+    const Status status = again ? tables.copy_again(stopped.table, stopped.error.message())
+                                : tables.fail(stopped.table, stopped.error, stopped.position,
+                                              retries_after(stopped.error, policy));
+    if (!status) return status.error();
+    return true;
+}
+
+}  // namespace walbrook
