@@ -19,6 +19,35 @@ function(walbrook_long_test name program shards labels)
     endforeach()
 endfunction()
 
+# walbrook_driver(NAME SOURCES...), and walbrook_driver_test(NAME PROGRAM SHARDS LABELS)
+#
+# A program that tests `walbrook` from outside, and a long test of it. Where WALBROOK_TEST_DRIVERS
+# names another build (the preset dev names release), the program comes from there and starts the
+# `walbrook` of this one: what sanitizers are to look at is the product, while most of what such a
+# test computes itself are queries of DuckDB.
+function(walbrook_driver name)
+    add_executable(${name} ${ARGN})
+    if(WALBROOK_TEST_DRIVERS)
+        set_target_properties(${name} PROPERTIES EXCLUDE_FROM_ALL ON)
+    endif()
+    target_link_libraries(${name} PRIVATE walbrook_pg_main walbrook_test_flags)
+    add_dependencies(${name} walbrook)
+    walbrook_release_tests(${name})
+endfunction()
+
+function(walbrook_driver_test name program shards labels)
+    if(NOT WALBROOK_TEST_DRIVERS)
+        walbrook_long_test(${name} ${program} ${shards} "${labels}")
+        return()
+    endif()
+    walbrook_long_test(${name} ${WALBROOK_TEST_DRIVERS}/${program} ${shards} "${labels}")
+    math(EXPR last "${shards} - 1")
+    foreach(shard RANGE ${last})
+        set_property(TEST ${name}.${shard} APPEND PROPERTY ENVIRONMENT
+            WALBROOK_TEST_PROGRAM=$<TARGET_FILE:walbrook> WALBROOK_TEST_SANITIZED=1)
+    endforeach()
+endfunction()
+
 # walbrook_soak_test(NAME COMMAND...)
 #
 # Adds soak.NAME, the long form of a test, for `make soak` only.

@@ -23,9 +23,10 @@ TEST_P(BankTest, EverySnapshotBalances) {
     ASSERT_TRUE(replica.catches_up());
     // Enough snapshots with money on the move.
     const int before = replica.snapshots();
-    ASSERT_TRUE(eventually([&] { return replica.snapshots() >= before + (kSanitized ? 30 : 100); },
-                           std::chrono::seconds(120)));
-    bank.expect_nothing_lost(replica, kSanitized ? 15 : 50);
+    ASSERT_TRUE(
+        eventually([&] { return replica.snapshots() >= before + (is_sanitized() ? 30 : 100); },
+                   std::chrono::seconds(120)));
+    bank.expect_nothing_lost(replica, is_sanitized() ? 15 : 50);
 }
 
 // The process dies at any moment, again and again, while money moves: nothing is lost,
@@ -36,7 +37,7 @@ TEST_P(BankTest, SurvivesKillsAtRandomMoments) {
     replica.configure("batch: {max_fill_ms: 50}");
     bank.start(4, 200);
     std::mt19937 random(static_cast<unsigned>(version()));
-    for (int i = 0; i < (kSanitized ? 14 : 40); ++i) {
+    for (int i = 0; i < (is_sanitized() ? 14 : 40); ++i) {
         SCOPED_TRACE(i);
         replica.start();
         // Moments from the first connection to steady streaming, and of that for sure.

@@ -1,7 +1,6 @@
 // Many tables in one publication, and in one transaction. Each is a few transactions of the lake,
-// which under a sanitizer take minutes and show nothing more: only plain builds have these tests.
-
-#ifndef __SANITIZE_ADDRESS__
+// which under a sanitizer take minutes and show nothing more: only plain builds have these tests
+// (support/tools/pg_main.cc).
 
 #include "integration/replica.h"
 #include "support/pg_test.h"
@@ -94,5 +93,3 @@ TEST_P(ManyTables, ATransactionOverAThousandOfThem) {
 
 }  // namespace
 }  // namespace walbrook::testing
-
-#endif

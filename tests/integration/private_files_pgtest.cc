@@ -81,7 +81,7 @@ TEST_P(PrivateFiles, AreSoUnderAnyUmask) {
     }
     EXPECT_EQ(wide_descriptors(replica.process().pid(), work), "");
     {
-        ChildProcess verify(WALBROOK_PROGRAM_PATH,
+        ChildProcess verify(walbrook_program(),
                             {.args = {"verify", "--max-rows-per-second", "1", "--config",
                                       replica.folder() + "/walbrook.yaml"}});
         ASSERT_TRUE(eventually([&] { return std::filesystem::exists(work + "/verify.progress"); }));

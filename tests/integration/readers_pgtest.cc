@@ -20,7 +20,7 @@ class Readers : public PgTest {};
 INSTANTIATE_TEST_SUITE_P(Pg, Readers, ::testing::ValuesIn(newest_pg_version()), version_name);
 
 // How long the readers hold on. Once in a run of all tests is enough.
-seconds patience() { return kSanitized ? seconds(6) : seconds(120); }
+seconds patience() { return is_sanitized() ? seconds(6) : seconds(120); }
 
 int upkeeps(LakeReader& reader) {
     return std::stoi(
@@ -40,7 +40,7 @@ TEST_P(Readers, OneThatStaysAttachedSeesEveryFlush) {
     ASSERT_TRUE(replica.catches_up());
     LakeReader reader = replica.reader();
     // Enough flushes for upkeep to be due several times.
-    for (int round = 1; round <= (kSanitized ? 30 : 50); ++round) {
+    for (int round = 1; round <= (is_sanitized() ? 30 : 50); ++round) {
         SCOPED_TRACE(round);
         database().exec(
             "insert into log select 'line ' || g from generate_series(1, 90) g;"
@@ -51,7 +51,7 @@ TEST_P(Readers, OneThatStaysAttachedSeesEveryFlush) {
                   std::to_string(round + 1));
     }
     EXPECT_EQ(replica.stop().code, 0);
-    EXPECT_GE(upkeeps(reader), kSanitized ? 1 : 2);
+    EXPECT_GE(upkeeps(reader), is_sanitized() ? 1 : 2);
 }
 
 // Whatever a flush or the upkeep is doing while a query runs: the query sees all of a
@@ -76,11 +76,12 @@ void expect_whole_transactions(Database& source, Replica& replica) {
                 balances.insert(sums[0]);
                 EXPECT_EQ(sums, std::vector<std::string>(4, sums[0])) << "query " << queries;
             }
-            return queries >= (kSanitized ? 80 : 300) && upkeeps(reader) >= (kSanitized ? 4 : 15);
+            return queries >= (is_sanitized() ? 80 : 300) &&
+                   upkeeps(reader) >= (is_sanitized() ? 4 : 15);
         },
         seconds(600));
     EXPECT_TRUE(was_tidied) << queries << " queries";
-    EXPECT_GE(balances.size(), kSanitized ? 10U : 50U);
+    EXPECT_GE(balances.size(), is_sanitized() ? 10U : 50U);
     bank.expect_nothing_lost(replica);
 }
 

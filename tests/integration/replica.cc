@@ -8,6 +8,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <cstdlib>
 #include <filesystem>
 #include <signal.h>
 
@@ -25,6 +26,11 @@ bool is_past(const PipelineStatus& status, Lsn target) {
 }
 
 }  // namespace
+
+std::string walbrook_program() {
+    const char* const other = std::getenv("WALBROOK_TEST_PROGRAM");
+    return other != nullptr ? other : WALBROOK_PROGRAM_PATH;
+}
 
 std::string catalog_in(const Database& database) {
     const PgConnectionConfig at = database.connection();
@@ -76,7 +82,7 @@ void Replica::start(std::vector<std::string> args) {
     options.args.insert(options.args.end(), args.begin(), args.end());
     for (const auto& [name, value] : env_) options.env.emplace_back(name, value);
     options.output_file = folder_.file("log");
-    process_ = std::make_unique<ChildProcess>(WALBROOK_PROGRAM_PATH, options);
+    process_ = std::make_unique<ChildProcess>(walbrook_program(), options);
 }
 
 ChildExit Replica::stop() {
@@ -149,7 +155,7 @@ std::optional<PipelineStatus> Replica::status() {
 
 Finished Replica::run(std::vector<std::string> args) {
     args.insert(args.end(), {"--config", folder_.file("walbrook.yaml")});
-    return run_program(WALBROOK_PROGRAM_PATH, {.args = std::move(args)});
+    return run_program(walbrook_program(), {.args = std::move(args)});
 }
 
 bool Replica::shows_problem(const std::string& text) {

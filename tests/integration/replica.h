@@ -15,6 +15,9 @@
 
 namespace walbrook::testing {
 
+// The path of the program that is tested: of this build, or WALBROOK_TEST_PROGRAM.
+std::string walbrook_program();
+
 // As walbrook.yaml names a catalog in this database.
 std::string catalog_in(const Database& database);
 

@@ -57,7 +57,7 @@ std::vector<std::string> arguments(const Replica& replica, std::vector<std::stri
 
 VerifyAnswer VerifyTest::verify(std::vector<std::string> args) {
     args.insert(args.begin(), "--json");
-    return VerifyAnswer(run_program(WALBROOK_PROGRAM_PATH,
+    return VerifyAnswer(run_program(walbrook_program(),
                                     {.args = arguments(replica(), std::move(args))},
                                     std::chrono::minutes(is_long_form() ? 60 : 5)));
 }
@@ -65,7 +65,7 @@ VerifyAnswer VerifyTest::verify(std::vector<std::string> args) {
 std::unique_ptr<ChildProcess> VerifyTest::start_verify(std::vector<std::string> args) {
     ChildOptions options;
     options.args = arguments(replica(), std::move(args));
-    return std::make_unique<ChildProcess>(WALBROOK_PROGRAM_PATH, options);
+    return std::make_unique<ChildProcess>(walbrook_program(), options);
 }
 
 }  // namespace walbrook::testing

@@ -46,7 +46,7 @@ TEST_P(Verify, NamesWhatDiffersInManyRows) {
     EXPECT_EQ(answer.outcome("public.entry"), "equal");
     EXPECT_EQ(answer.table("public.item").at("rows_at_source"), kRows);
     // Whatever the number of rows is.
-    if (!kSanitized) {
+    if (!is_sanitized()) {
         EXPECT_LT(answer.rss_kib_max, 1024 * 1024);
     }
 

@@ -8,7 +8,7 @@ namespace walbrook::testing {
 // twenty million instead of one.
 inline bool is_long_form() { return std::getenv("WALBROOK_TEST_LONG_FORM") != nullptr; }
 
-// What runs on several versions runs on one of them in turn (main.cc).
+// What runs on several versions runs on one of them in turn (tools/pg_main.cc).
 inline bool is_shared_by_versions() { return std::getenv("WALBROOK_TEST_SHARED") != nullptr; }
 
 }  // namespace walbrook::testing

@@ -3,6 +3,7 @@
 // differ in.
 
 #include "support/run_form.h"
+#include "support/sanitized.h"
 
 #include <gtest/gtest.h>
 
@@ -18,7 +19,12 @@ namespace {
 
 // What a publication sends, how rows and types are sent, what triggers tell, and what roles may.
 constexpr std::array kOnAllVersions = std::to_array<std::string_view>(
-    {"Pg/Publications", "Pg/Identity", "Pg/Types", "Pg/DdlTriggers", "Pg/Line", "Pg/SourceRole"});
+    {"Pg/Publications", "Pg/Identity", "Pg/Types", "Pg/DdlTriggers", "Pg/Line", "Pg/SourceRole",
+     // The versions share its places.
+     "Pg/Failpoints"});
+
+// What is large, and shows nothing more under a sanitizer.
+constexpr std::string_view kOnPlainBuilds = "Pg/ManyTables.*:Pg/LargeOnce.*:";
 
 // "Suite.Case/Pg15:Suite.Case/Pg17:…".
 std::string what_others_have() {
@@ -56,10 +62,13 @@ std::string what_others_have() {
 
 int main(int count, char** arguments) {
     testing::InitGoogleTest(&count, arguments);
-    if (walbrook::testing::is_shared_by_versions()) {
+    std::string without;
+    if (walbrook::testing::is_sanitized()) without += kOnPlainBuilds;
+    if (walbrook::testing::is_shared_by_versions()) without += what_others_have();
+    if (!without.empty()) {
         const std::string given = GTEST_FLAG_GET(filter);
-        GTEST_FLAG_SET(filter, given + (given.find('-') == std::string::npos ? "-" : ":") +
-                                   what_others_have());
+        GTEST_FLAG_SET(filter,
+                       given + (given.find('-') == std::string::npos ? "-" : ":") + without);
     }
     return RUN_ALL_TESTS();
 }
