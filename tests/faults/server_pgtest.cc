@@ -64,42 +64,6 @@ TEST_P(Servers, AreRestarted) {
     bank.expect_nothing_lost(replica, ways[2].trial);
 }
 
-// A commit with synchronous_commit = off is seen before it is in the log for good.
-TEST_P(Servers, WhatACrashTakesBackIsInNoCopy) {
-    PgCluster own({.version = GetParam()});
-    Database source(own);
-    source.exec(
-        "create table t(id int primary key, note text);"
-        "insert into t select g, 'x' from generate_series(1, 100) g;"
-        "create publication shop for table t");
-    Replica replica(source);
-    replica.configure("batch: {max_fill_ms: 20}");
-    replica.start();
-    ASSERT_TRUE(replica.catches_up());
-    // So that nobody flushes the log but whoever commits and waits for it.
-    ASSERT_EQ(::kill(std::stoi(source.value("select pid from pg_stat_activity "
-                                            "where backend_type = 'walwriter'")),
-                     SIGSTOP),
-              0);
-    Connection session = source.session();
-    must_exec(session, "set synchronous_commit = off");
-    must_exec(session, "insert into t values (101, 'taken back')");
-    ASSERT_EQ(replica.command({"resync", "public.t"}).code, 0);
-    EXPECT_TRUE(eventually([&] {
-        const auto table = replica.table("public.t");
-        return table && table->reason.find("has flushed what it shows") != std::string::npos;
-    })) << replica.log();
-    own.kill();
-    own.start();
-    ASSERT_EQ(source.value("select count(*) from t where id = 101"), "0") << "not taken back";
-    source.exec("insert into t values (102, 'stays')");
-    EXPECT_TRUE(eventually([&] { return replica.difference_of("t").empty(); }))
-        << replica.difference_of("t");
-    const Finished verified = replica.run({"verify"});
-    EXPECT_EQ(verified.exit.code, 0) << verified.output;
-    EXPECT_EQ(replica.stop().code, 0);
-}
-
 std::vector<int> versions_with_failover_slots() {
     std::vector<int> versions = newest_pg_version();
     std::erase_if(versions, [](int version) { return version < 17; });

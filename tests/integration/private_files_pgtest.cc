@@ -87,7 +87,10 @@ TEST_P(PrivateFiles, AreSoUnderAnyUmask) {
         ASSERT_TRUE(eventually([&] { return std::filesystem::exists(work + "/verify.progress"); }));
         EXPECT_EQ(mode_of(work + "/verify.progress"), 0600U);
         verify.signal(SIGTERM);
-        ASSERT_TRUE(verify.wait().has_value());
+        const auto stopped = verify.wait();
+        ASSERT_TRUE(stopped.has_value());
+        // Not 0, which says that all is equal.
+        EXPECT_EQ(stopped->code, 75);
     }
     EXPECT_EQ(replica.run({"verify"}).exit.code, 0);
     EXPECT_EQ(mode_of(work + "/verify.json"), 0600U);

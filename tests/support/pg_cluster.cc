@@ -2,10 +2,10 @@
 
 #include "support/eventually.h"
 
-#include <algorithm>
 #include <fmt/format.h>
 #include <libpq-fe.h>
 
+#include <algorithm>
 #include <arpa/inet.h>
 #include <charconv>
 #include <cstdlib>
@@ -296,13 +296,15 @@ void PgCluster::kill() {
     if (!server_) return;
     server_->kill();
     server_.reset();
-    // Its children notice the death of the postmaster by themselves; a new one refuses to
-    // start before they are gone, because they hold the shared memory.
+    // Its children notice the death of the postmaster by themselves, unless they are stopped; a
+    // new one refuses to start before they are gone, because they hold the shared memory.
     const fs::path data = fs::path(data_folder());
     const bool gone = eventually([&] {
         for (const auto& process : fs::directory_iterator("/proc")) {
             std::error_code not_ours;
-            if (fs::read_symlink(process.path() / "cwd", not_ours) == data) return false;
+            if (fs::read_symlink(process.path() / "cwd", not_ours) != data) continue;
+            ::kill(std::stoi(process.path().filename().string()), SIGKILL);
+            return false;
         }
         return true;
     });
