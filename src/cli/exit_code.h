@@ -13,7 +13,7 @@ enum class ExitCode : int {
     tables_errored = 65,  // run --until-caught-up: some tables could not be copied or followed.
     unreachable = 69,     // Source, destination or the running pipeline does not answer.
     internal = 70,        // Stopped by an error that only a person can heal.
-    try_again = 75,       // Another process runs this pipeline.
+    try_again = 75,       // Another process runs this pipeline, or a comparison was stopped.
     permission = 77,
     config = 78,
 };

@@ -207,6 +207,8 @@ ExitCode verify_command(const VerifyCommandOptions& options) {
     const Result<verify::Report> report = compare(options, config, log, stop.get_token());
     if (!report) {
         complain(report.error().message());
+        // Stopped half way it has not found all equal, which 0 would say.
+        if (report.error().code() == ErrorCode::cancelled) return ExitCode::try_again;
         return exit_code_of(report.error().code());
     }
     print(options.json ? to_json(*report, options.max_differences)

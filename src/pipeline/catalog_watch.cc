@@ -225,7 +225,7 @@ Status CatalogWatch::look(const std::stop_token& stop) {
         if (found == look_.tables.end()) {
             retire(state);
         } else if (!retiring_.contains(state.table)) {
-            heed(state, found->second, seen);
+            heed(state, found->second);
         }
     }
     std::erase_if(retiring_, [&](TableId id) {
@@ -286,7 +286,7 @@ void CatalogWatch::add(const CatalogLook::Table& table) {
     if (!status) set_trouble("the store cannot be written: " + status.error().message());
 }
 
-void CatalogWatch::heed(const TableState& state, CatalogLook::Table& table, std::uint64_t) {
+void CatalogWatch::heed(const TableState& state, CatalogLook::Table& table) {
     const TableId id = state.table;
     const std::string name = table.published.schema + "." + table.published.name;
     // Where the store could not be written the next look tries again.

@@ -62,7 +62,7 @@ class CatalogWatch {
     void work(const std::stop_token& stop);
     Status connect(const std::stop_token& stop);
     Status look(const std::stop_token& stop);
-    void heed(const TableState& state, CatalogLook::Table& table, std::uint64_t seen);
+    void heed(const TableState& state, CatalogLook::Table& table);
     void add(const CatalogLook::Table& table);
     void retire(const TableState& state);
     bool has_seen(const Question& question) const;

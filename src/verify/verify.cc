@@ -100,7 +100,8 @@ class Verification {
     Status leave_out_copied();
     Status repair();
     Status copy_again(const std::vector<TableId>& tables);
-    TableResult& result_of(TableId table);
+    // Null for a table that has left the publication since.
+    TableResult* result_of(TableId table);
     Status wait_for_xids();
     // False: tables are left for another moment.
     Result<bool> compare_at(Moment& moment, bool is_last);
@@ -174,9 +175,11 @@ Status Verification::leave_out_copied() {
     return {};
 }
 
-TableResult& Verification::result_of(TableId table) {
-    return *std::find_if(report_.tables.begin(), report_.tables.end(),
-                         [&](const TableResult& result) { return result.table == table; });
+TableResult* Verification::result_of(TableId table) {
+    const auto found =
+        std::find_if(report_.tables.begin(), report_.tables.end(),
+                     [&](const TableResult& result) { return result.table == table; });
+    return found == report_.tables.end() ? nullptr : &*found;
 }
 
 // The rows that differ become those of a later position, at which they are compared again.
@@ -214,7 +217,7 @@ Status Verification::repair() {
                 rows_of[rows.table] = rows.keys.size();
                 continue;
             }
-            const TableResult& result = result_of(rows.table);
+            const TableResult& result = *result_of(rows.table);
             log_.info("rows are not put right one by one",
                       {{"table", result.schema + "." + result.name}, {"reason", refused->second}});
             whole.push_back(rows.table);
@@ -222,7 +225,9 @@ Status Verification::repair() {
         std::erase_if(report_.tables,
                       [&](const TableResult& result) { return rows_of.contains(result.table); });
         WALBROOK_RETURN_IF_ERROR(compare_all(std::move(moment)));
-        for (const auto& [table, rows] : rows_of) result_of(table).repaired_rows = rows;
+        for (const auto& [table, rows] : rows_of) {
+            if (TableResult* const result = result_of(table)) result->repaired_rows = rows;
+        }
     }
     return copy_again(whole);
 }
@@ -231,10 +236,13 @@ Status Verification::copy_again(const std::vector<TableId>& tables) {
     if (tables.empty()) return {};
     std::vector<std::string> names;
     for (const TableId table : tables) {
-        TableResult& result = result_of(table);
-        names.push_back(result.schema + "." + result.name);
-        result.is_copied_again = true;
+        TableResult* const result = result_of(table);
+        // It has left the publication since.
+        if (result == nullptr) continue;
+        names.push_back(result->schema + "." + result->name);
+        result->is_copied_again = true;
     }
+    if (names.empty()) return {};
     return pipeline_.resync(names);
 }
 

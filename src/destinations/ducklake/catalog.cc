@@ -298,7 +298,7 @@ std::string connection_string_problem(const Catalog& catalog) {
     PQfreemem(message);
     if (problem.empty()) return {};
     for (const std::string& secret : catalog.secrets()) {
-        for (std::size_t at = 0; (at = problem.find(secret, at)) != std::string::npos;) {
+        for (std::size_t at = 0; (at = problem.find(secret, at)) != std::string::npos; at += 3) {
             problem.replace(at, secret.size(), "***");
         }
     }
