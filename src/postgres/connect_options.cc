@@ -1,5 +1,6 @@
 #include "postgres/connect_options.h"
 
+#include "base/hidden.h"
 #include "postgres/connect_remedy.h"
 #include "postgres/sqlstate.h"
 
@@ -229,11 +230,7 @@ Error connect_error(std::string_view libpq_text, std::string_view password, cons
         sqlstate = text.substr(at + 3, 5);
         text.erase(at + 3, 7);
     }
-    for (std::size_t at = 0; !password.empty(); at += 3) {
-        at = text.find(password, at);
-        if (at == std::string::npos) break;
-        text.replace(at, password.size(), "***");
-    }
+    text = hidden(std::move(text), password);
     const ConnectRemedy remedy = connect_remedy(sqlstate, text, login);
     if (!remedy.text.empty()) text += fmt::format(" ({})", remedy.text);
     return Error(remedy.code.value_or(error_code_of_sqlstate(sqlstate)),

@@ -1,5 +1,6 @@
 #include "destinations/duckdb_engine/engine.h"
 
+#include "base/hidden.h"
 #include "destinations/duckdb_engine/sql.h"
 
 #include <duckdb.h>
@@ -131,12 +132,7 @@ std::optional<std::int64_t> QueryResult::number(std::size_t row, std::size_t col
 namespace {
 
 std::string without(const std::vector<std::string>& secrets, std::string text) {
-    for (const std::string& secret : secrets) {
-        // Beyond the mark, which a secret of stars would be found in for ever.
-        for (std::size_t at = 0; (at = text.find(secret, at)) != std::string::npos; at += 3) {
-            text.replace(at, secret.size(), "***");
-        }
-    }
+    for (const std::string& secret : secrets) text = hidden(std::move(text), secret);
     return text;
 }
 

@@ -1,5 +1,7 @@
 #include "destinations/ducklake/catalog.h"
 
+#include "base/hidden.h"
+
 #include <fmt/format.h>
 #include <libpq-fe.h>
 #include <sqlite3.h>
@@ -298,9 +300,7 @@ std::string connection_string_problem(const Catalog& catalog) {
     PQfreemem(message);
     if (problem.empty()) return {};
     for (const std::string& secret : catalog.secrets()) {
-        for (std::size_t at = 0; (at = problem.find(secret, at)) != std::string::npos; at += 3) {
-            problem.replace(at, secret.size(), "***");
-        }
+        problem = hidden(std::move(problem), secret);
     }
     while (problem.ends_with('\n')) problem.pop_back();
     return "libpq cannot read the connection string: " + problem;
