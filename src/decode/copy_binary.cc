@@ -65,8 +65,9 @@ Result<std::size_t> BinaryCopyParser::read_header(std::string_view bytes) {
         return malformed_binary(*schema_, "the header has flags that we do not know");
     }
     const std::size_t extension = load_big_endian<std::uint32_t>(bytes.data() + 15);
-    if (extension > kExtensionMax)
+    if (extension > kExtensionMax) {
         return malformed_binary(*schema_, "the header's extension is too long");
+    }
     if (bytes.size() < kHeaderSize + extension) return std::size_t{0};
     phase_ = Phase::rows;
     return kHeaderSize + extension;

@@ -236,8 +236,9 @@ Status SourceSide::read_physical(const PhysicalTable& physical, const std::strin
                         quote_qualified(physical.schema, physical.name), kSourceAlias);
         from += !by_range ? "true" : fmt::format("{}.ctid >= '({},0)'::tid", kSourceAlias, first);
         // The end stays open: rows may have come behind the size.
-        if (!is_last)
+        if (!is_last) {
             from += fmt::format(" and {}.ctid < '({},0)'::tid", kSourceAlias, first + step);
+        }
         if (!filter.empty()) from += " and (" + filter + ")";
         const Instant began = now();
         auto rows = connection->query(within(kStatementDeadline, stop), statement(from));

@@ -10,7 +10,6 @@
 
 #include <array>
 #include <memory>
-#include <signal.h>
 #include <string>
 
 namespace walbrook::testing {

@@ -296,15 +296,13 @@ void PgCluster::kill() {
     if (!server_) return;
     server_->kill();
     server_.reset();
-    // Its children notice the death of the postmaster by themselves, unless they are stopped; a
-    // new one refuses to start before they are gone, because they hold the shared memory.
+    // Its children notice the death of the postmaster by themselves; a new one refuses to
+    // start before they are gone, because they hold the shared memory.
     const fs::path data = fs::path(data_folder());
     const bool gone = eventually([&] {
         for (const auto& process : fs::directory_iterator("/proc")) {
             std::error_code not_ours;
-            if (fs::read_symlink(process.path() / "cwd", not_ours) != data) continue;
-            ::kill(std::stoi(process.path().filename().string()), SIGKILL);
-            return false;
+            if (fs::read_symlink(process.path() / "cwd", not_ours) == data) return false;
         }
         return true;
     });

@@ -183,8 +183,9 @@ bool TcpProxy::wait_readable(const Link& link, int socket) const {
         }
         pollfd waiting{socket, POLLIN, 0};
         // What came, or ended, after the stall began waits for its end, too.
-        if (poll(&waiting, 1, kProxyPollMs) > 0 && !link.is_half_open && !is_stalled(link))
+        if (poll(&waiting, 1, kProxyPollMs) > 0 && !link.is_half_open && !is_stalled(link)) {
             return true;
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 // WALBROOK_TEST_SHARED=1: what runs on several versions runs on one of them, the next case on the
 // next one, so that each version has its share; but for the suites that ask what the versions
-// differ in.
+// differ in. WALBROOK_TEST_SHARED=wholly: these, too.
 
 #include "support/run_form.h"
 #include "support/sanitized.h"
@@ -21,7 +21,7 @@ namespace {
 constexpr std::array kOnAllVersions = std::to_array<std::string_view>(
     {"Pg/Publications", "Pg/Identity", "Pg/Types", "Pg/DdlTriggers", "Pg/Line", "Pg/SourceRole"});
 
-// What is large, and shows nothing more under a sanitizer.
+// What is large, and shows nothing more under AddressSanitizer.
 constexpr std::string_view kOnPlainBuilds = "Pg/ManyTables.*:Pg/LargeOnce.*:";
 
 // "Suite.Case/Pg15:Suite.Case/Pg17:…".
@@ -64,7 +64,7 @@ std::string what_others_have() {
 int main(int count, char** arguments) {
     testing::InitGoogleTest(&count, arguments);
     std::string without;
-    if (walbrook::testing::is_sanitized()) without += kOnPlainBuilds;
+    if (walbrook::testing::is_address_sanitized()) without += kOnPlainBuilds;
     if (walbrook::testing::is_shared_by_versions()) without += what_others_have();
     if (!without.empty()) {
         const std::string given = GTEST_FLAG_GET(filter);
