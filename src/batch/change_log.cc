@@ -407,6 +407,13 @@ void ChangeLog::drop_table(TableId table) {
     }
 }
 
+void ChangeLog::set_frozen_at(TableId table, Lsn position) {
+    for (const auto& item : items_) {
+        auto* const freeze = item->value ? std::get_if<Freeze>(&*item->value) : nullptr;
+        if (freeze != nullptr && freeze->schema->id == table) freeze->position = position;
+    }
+}
+
 // What comes later must not go into a batch that stands before the item.
 void ChangeLog::close_tables_of(const Item& item) {
     if (item.is_batch()) return close(item.table());

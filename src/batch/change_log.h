@@ -66,6 +66,8 @@ class ChangeLog {
     void drop_transaction();
     // Takes back everything of a table (its visible content is about to be replaced).
     void drop_table(TableId table);
+    // Its record that waits here, if there is one, says from now on that it stands there.
+    void set_frozen_at(TableId table, Lsn position);
 
     // Which changes are left out when they are read.
     struct Skip {

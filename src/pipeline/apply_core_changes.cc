@@ -421,6 +421,7 @@ void ApplyCore::stop_table(Table& table, bool copy_again, Error error) {
         stop_visible(table, copy_again ? TablePhase::queued : TablePhase::errored, error.message());
     }
     if (table.held) release_hold(table);
+    table.is_errored = !copy_again;
     out_->emplace_back(action::TableStopped{table.id, copy_again, received_, std::move(error)});
 }
 

@@ -65,6 +65,7 @@ void ApplyCore::begin_hold(const input::Hold& hold) {
     WALBROOK_CHECK(!table.held);
     holding_.push_back(&table);
     table.held.emplace(options_.spill);
+    table.is_errored = false;
     table.held_begun = false;
     table.held_up_to = received_;
     table.held_schema = hold.schema;
@@ -380,6 +381,16 @@ void ApplyCore::on_acked(const input::Acked& acked) {
     for (const auto& [id, error] : acked.refused) {
         Table* table = find(id);
         std::erase(publishing_in_flight_, id);
+        const bool is_visible_refused = in_flight_kind_ != FlushKind::slice;
+        if (is_visible_refused) pending_.set_frozen_at(id, before);
+        if (is_visible_refused && (table == nullptr || !table->applies)) {
+            // It stopped while the flush was under way, and stands where it stood before that.
+            pending_.drop_table(id);
+            if (table != nullptr && table->is_errored) {
+                out_->emplace_back(action::TableStopped{id, false, before, error});
+            }
+            continue;
+        }
         if (table == nullptr || table->is_idle()) continue;
         // Of a slice only the copy is lost, unless its Publish waits behind it.
         if (in_flight_kind_ == FlushKind::slice && !table->publishing) {

@@ -17,6 +17,7 @@ struct ApplyCore::Table {
 
     // The visible table.
     bool applies = false;     // It follows.
+    bool is_errored = false;  // It has stopped, and no copy was asked for.
     bool publishing = false;  // Its Publish waits for the acknowledgement,
     TableSchemaPtr replaced;  // and takes the place of this version, which was followed.
     TableSchemaPtr schema;    // Of rows that are appended now.

@@ -244,6 +244,30 @@ TEST_F(ApplyCoreTest, ARefusedTableStandsWhereItStoodBeforeTheFlush) {
     EXPECT_THAT(flushed(), ElementsAre("t2 9"));
 }
 
+// What it has is what it had before the flush, whatever was received until it stopped.
+TEST_F(ApplyCoreTest, ATableThatStoppedWhileItsFlushWasUnderWayStandsBeforeThatIfItIsRefused) {
+    for (const bool copy_again : {false, true}) {
+        said_.clear();
+        start({table(1), table(2)});
+        relation(1);
+        relation(2);
+        insert_alone(2000, 1, "7");
+        tick();
+        insert_alone(2010, 1, "8");
+        insert_alone(2020, 2, "9");
+        feed(input::Stop{TableId{1}, copy_again, Error(ErrorCode::aborted, "paused")});
+        ack({{TableId{1}, Error(ErrorCode::unsupported_value, "no")}});
+        if (copy_again) {
+            EXPECT_THAT(said_, ElementsAre("again 1 at 2025"));
+        } else {
+            EXPECT_THAT(said_, ElementsAre("stopped 1 at 2025", "stopped 1 at 1000"));
+        }
+        tick();
+        EXPECT_THAT(flushed(), ElementsAre("t2 9", "freeze t1 at 1000"));
+        ack();
+    }
+}
+
 TEST_F(ApplyCoreTest, ATableWhoseSliceWasRefusedIsNotPublished) {
     options_.slice_bytes = 200;
     const TableSchemaPtr t1 = table(1);

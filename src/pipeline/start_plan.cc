@@ -10,8 +10,12 @@ void plan_visible(const CatalogLook::Table& table, const TableState* known,
     // The destination's word counts, where it has one: a store may be new.
     const std::string before = known != nullptr ? known->membership : std::string();
     const std::string& member = schema.membership.empty() ? before : schema.membership;
-    const std::string& content = state.content.empty() ? schema.content : state.content;
-    const auto then = parse_table_content(content);
+    // A copy of which the store has not heard that it is visible now.
+    const bool is_news =
+        known != nullptr && known->attempt == schema.attempt &&
+        (known->phase == TablePhase::copying || known->phase == TablePhase::catching_up);
+    if (state.content.empty() || is_news) state.content = schema.content;
+    const auto then = parse_table_content(state.content);
     const std::string other_rows =
         then ? compare_contents(*then, table.look, truncates_are_sent(table.published)) : "";
     const bool has_newer_copy =

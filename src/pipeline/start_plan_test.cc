@@ -58,6 +58,23 @@ TEST_F(StartPlanTest, RewrittenRowsAreCopiedAgainWhileTheOldOnesGoOn) {
     EXPECT_EQ(plan().state.content, known_.content);
 }
 
+// The process died between the publication of a copy and the store's hearing of it: the rows that
+// are visible are those that the destination says.
+TEST_F(StartPlanTest, RowsOfACopyThatTheStoreHasNotHeardOfAreComparedAsTheDestinationSays) {
+    auto schema = std::make_shared<TableSchema>(*visible_);
+    schema->content = known_.content;
+    visible_ = std::move(schema);
+    known_.phase = TablePhase::catching_up;
+    for (const char* stored : {"", "1;c0;p;;1:9,;"}) {
+        known_.content = stored;
+        look_.look.content = *parse_table_content("1;c1;p;;1:10,;");
+        EXPECT_EQ(plan().state.phase, TablePhase::ready);
+        look_.look.content = *parse_table_content("1;c2;p;;1:11,;");
+        EXPECT_EQ(plan().state.phase, TablePhase::queued);
+        EXPECT_EQ(plan().state.content, visible_->content);
+    }
+}
+
 TEST_F(StartPlanTest, AnotherPlaceInThePublicationMayLackChanges) {
     look_.membership = "another";
     EXPECT_TRUE(plan().stands_still && plan().is_late);

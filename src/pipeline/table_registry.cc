@@ -133,7 +133,12 @@ Status TableRegistry::copy_again(TableId table, const std::string& reason) {
 TableRegistry::Contents TableRegistry::contents(TableId table) const {
     const std::lock_guard lock(mutex_);
     const Entry* entry = find(table);
-    return entry == nullptr ? Contents{} : Contents{entry->state.content, entry->copy_content};
+    if (entry == nullptr) return {};
+    const TableState& state = entry->state;
+    const bool is_copied =
+        state.phase == TablePhase::copying || state.phase == TablePhase::catching_up;
+    if (!is_copied) return {state.content, {}, 0};
+    return {state.content, entry->copy_content, state.attempt};
 }
 
 Status TableRegistry::rename(TableId table, const std::string& schema, const std::string& name) {

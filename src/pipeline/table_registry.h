@@ -83,10 +83,12 @@ class TableRegistry {
     // What people call it now: it is known by its oid.
     Status rename(TableId table, const std::string& schema, const std::string& name);
 
-    // TableState::content of what is visible, and of the copy that is under way.
+    // TableState::content of what is visible, and of the copy that is under way: which one that
+    // is, as TableState::attempt, or 0. A queued table has the number of the copy before.
     struct Contents {
         std::string visible;
         std::string copy;
+        std::uint32_t attempt_in_copy = 0;
     };
     Contents contents(TableId table) const;
     Status set_content(TableId table, const std::string& content);

@@ -61,6 +61,23 @@ TEST_F(TableRegistryTest, ANewNameIsStored) {
     EXPECT_EQ(stored(1), tables.get({1}));
 }
 
+// A queued table has the number of the copy that is visible, or was given up: none is under way.
+TEST_F(TableRegistryTest, OnlyACopyThatIsUnderWayHasContent) {
+    TableRegistry tables(gate_, {});
+    ASSERT_TRUE(tables.begin_with({state(1)}));
+    EXPECT_EQ(tables.contents({1}).attempt_in_copy, 0U);
+    ASSERT_TRUE(tables.move({1}, PhaseEvent::copy_started));
+    tables.set_copy_content({1}, "of the copy");
+    ASSERT_TRUE(tables.move({1}, PhaseEvent::copy_finished));
+    EXPECT_EQ(tables.contents({1}).attempt_in_copy, 1U);
+    EXPECT_EQ(tables.contents({1}).copy, "of the copy");
+    ASSERT_TRUE(tables.move({1}, PhaseEvent::published));
+    EXPECT_EQ(tables.contents({1}).attempt_in_copy, 0U);
+    EXPECT_EQ(tables.contents({1}).visible, "of the copy");
+    ASSERT_TRUE(tables.request_copy({1}, "its rows were rewritten"));
+    EXPECT_EQ(tables.contents({1}).attempt_in_copy, 0U);
+}
+
 TEST_F(TableRegistryTest, AttemptsGrowWithEveryCopy) {
     TableRegistry tables(gate_, {});
     ASSERT_TRUE(tables.begin_with({state(1)}));

@@ -24,6 +24,7 @@ WithoutTable::WithoutTable(std::shared_ptr<Flush> inner, TableId table, Lsn posi
 void WithoutTable::rewind() {
     inner_->rewind();
     is_told_ = was_to_be_replaced_ = false;
+    stopped_.reset();
 }
 
 Result<const FlushItem*> WithoutTable::next() {
@@ -38,6 +39,10 @@ Result<const FlushItem*> WithoutTable::next() {
                 if (publish->followed) schema_ = publish->followed;
             }
             if (batch != nullptr && !batch->copy && !was_to_be_replaced_) schema_ = batch->schema();
+            if (const auto* freeze = std::get_if<Freeze>(item)) {
+                schema_ = freeze->schema;
+                stopped_ = *freeze;
+            }
             const auto* replace = std::get_if<Replace>(item);
             if (replace != nullptr && !was_to_be_replaced_) schema_ = replace->schema;
             const auto* change = std::get_if<SchemaChange>(item);
@@ -61,7 +66,8 @@ Result<const FlushItem*> WithoutTable::next() {
 const FlushItem* WithoutTable::freeze() {
     if (is_told_ || !schema_) return nullptr;
     is_told_ = true;
-    item_ = Freeze{schema_, TablePhase::errored, position_, reason_};
+    item_ = stopped_ ? Freeze{schema_, stopped_->phase, position_, stopped_->reason}
+                     : Freeze{schema_, TablePhase::errored, position_, reason_};
     return &*item_;
 }
 

@@ -28,7 +28,8 @@ class WithoutTable final : public Flush {
     const TableId table_;
     const Lsn position_;
     const std::string reason_;
-    TableSchemaPtr schema_;  // Of the visible rows that were to change.
+    TableSchemaPtr schema_;          // Of the visible rows that were to change.
+    std::optional<Freeze> stopped_;  // It had stopped before, and says why.
     bool is_told_ = false;
     bool was_to_be_replaced_ = false;
     std::optional<FlushItem> item_;  // What next() has returned, where it is not the inner one's.
