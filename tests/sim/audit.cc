@@ -28,7 +28,7 @@ std::vector<MemoryDestination::Row> World::lake_rows(std::size_t table) const {
 // record says.
 void World::check_lake() {
     // What came from a server that is gone is told apart when the process connects.
-    if (has_foreign_) return;
+    if (lost_from_) return;
     while (next_commit_ < source_->commits().size()) {
         const Tx& tx = source_->txs()[source_->commits()[next_commit_]];
         if (tx.end_lsn > view_.position) break;
@@ -143,7 +143,7 @@ void World::check_bank() {
 // After a crash now, the stream would go on from here: nothing that a visible table
 // lacks may lie before.
 void World::check_confirmed() {
-    if (has_foreign_) return;
+    if (lost_from_) return;
     const auto& commits = source_->commits();
     for (std::size_t i = next_commit_; i < commits.size(); ++i) {
         const Tx& tx = source_->txs()[commits[i]];

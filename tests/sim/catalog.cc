@@ -61,7 +61,7 @@ void Catalog::heed(const TableState& state, CatalogLook::Table& table) {
     };
     table.source.other_rows = reason(contents.visible);
     table.source.other_rows_in_copy = reason(contents.copy);
-    table.source.attempt_in_copy = state.phase == TablePhase::ready ? 0 : state.attempt;
+    table.source.attempt_in_copy = contents.attempt_in_copy;
     const std::string content = to_string(table.look.content);
     if (!table.source.other_rows.empty()) {
         if (state.phase == TablePhase::ready && !copies_again_) {

@@ -224,9 +224,12 @@ VersionPtr altered(Random& random, std::size_t table, const Version& version, co
         case AlterKind::vacuum_full:
             break;
     }
-    const bool is_of_columns = alter.kind != AlterKind::rename_table &&
-                               alter.kind != AlterKind::change_identity &&
-                               alter.kind != AlterKind::vacuum_full;
+    // VACUUM FULL writes attributes anew whose values in older rows it has written into the rows
+    // (RelationClearMissing in src/backend/catalog/heap.c).
+    const bool is_of_columns =
+        alter.kind == AlterKind::vacuum_full
+            ? !version.missing.empty()
+            : alter.kind != AlterKind::rename_table && alter.kind != AlterKind::change_identity;
     if (is_of_columns) next.columns = number;
     schema.content = content_of(next);
     next.schema = std::make_shared<const TableSchema>(std::move(schema));

@@ -347,6 +347,10 @@ void Source::recover() {
         next_xid_ = std::max(next_xid_, tx.xid + 1);
         if (record.op != nullptr) next_xid_ = std::max(next_xid_, record.op->subxid + 1);
         if (record.kind == WalRecord::Kind::abort || record.kind == WalRecord::Kind::commit) {
+            // It names its subtransactions, also those that wrote nothing.
+            for (const std::uint64_t subxid : tx.subxids) {
+                next_xid_ = std::max(next_xid_, subxid + 1);
+            }
             gone.erase(record.tx);
         } else {
             gone.insert(record.tx);

@@ -23,6 +23,20 @@ const PipelineIdentity& identity() {
     return who;
 }
 
+// What is not text, and zeros of numbers, are left out.
+std::string printable(const std::string& frame) {
+    std::string out;
+    for (const char letter : frame) {
+        const auto value = static_cast<unsigned char>(letter);
+        if (letter >= ' ' && letter <= '~') {
+            out += letter;
+        } else if (value != 0) {
+            out += fmt::format("<{:x}>", value);
+        }
+    }
+    return out;
+}
+
 }  // namespace
 
 World::World(const WorldOptions& options)
@@ -116,7 +130,7 @@ void World::begin_anew() {
     for (Rows& rows : rows_) rows.clear();
     next_commit_ = 0;
     last_cut_at_ = last_cut_ = {};
-    has_foreign_ = false;
+    lost_from_ = {};
 }
 
 // Until it works, as whoever watches over the process does.
@@ -204,10 +218,11 @@ bool World::start_once() {
         lineage.timeline = source_->timeline();
         expect(store_.save_lineage(lineage), "save the lineage");
     }
-    if (has_foreign_ && !ready.empty()) {
+    // What only the process had that is gone is forgotten with it.
+    if (lost_from_ && lost_from_ <= position && !ready.empty()) {
         throw Violation("it starts with transactions that the server never had");
     }
-    has_foreign_ = false;
+    lost_from_ = {};
     const auto positions = store_.load_positions();
     CoreOptions options = core_options_;
     options.last_commit = position;
@@ -320,7 +335,7 @@ bool World::follow_timeline() {
         start();
         return false;
     }
-    if (has_foreign_) throw Violation("it goes on with transactions that the server never had");
+    if (lost_from_) throw Violation("it goes on with transactions that the server never had");
     Lineage next = process.lineage;
     next.timeline = source_->timeline();
     expect(store_.save_lineage(next), "save the lineage");
@@ -356,14 +371,16 @@ void World::harm_server() {
     for (const std::size_t tx : source_->commits()) ends.push_back(source_->txs()[tx].end_lsn);
     source_->promote(standby_);
     const std::size_t left = source_->commits().size();
-    has_foreign_ = has_foreign_ || (ends.size() > left && ends[left] <= has);
+    if (ends.size() > left && ends[left] <= has) {
+        lost_from_ = lost_from_ ? std::min(lost_from_, ends[left]) : ends[left];
+    }
     const Lsn confirmed = std::min(standby_synced_, slot_.confirmed);
     const bool is_synced = has_failover_slot_ && slot_.exists && !slot_.is_lost && confirmed;
     slot_ = is_synced ? SlotModel{true, false, confirmed, confirmed} : SlotModel{};
     standby_ = source_->flushed();
     standby_synced_ = {};
     trace("a standby takes over at {}{}", to_string(source_->history().back().switch_point),
-          has_foreign_ ? ", and lacks what was received" : "");
+          lost_from_ ? ", and lacks what was received" : "");
     note(3);
 }
 
@@ -459,7 +476,7 @@ void World::deliver(std::uint64_t messages) {
             feed(input::Keepalive{message->wal_end});
             continue;
         }
-        trace("frame {}", message->frame[0]);
+        trace("frame {}", printable(message->frame));
         coverage_.transactions += message->frame[0] == 'C';
         coverage_.streamed += message->frame[0] == 'c';
         coverage_.stream_aborts += message->frame[0] == 'A';
@@ -631,11 +648,35 @@ std::vector<Replace> World::some_repairs(Lsn cut) {
 }
 
 void World::feed(const CoreInput& input) {
+    trace_news(input);
     std::vector<CoreAction> actions;
     process_->core->step(input, actions);
     note(input.index() * 1000 + actions.size());
     for (CoreAction& action : actions) act(action);
     check_positions();
+}
+
+// What versions are heard of.
+void World::trace_news(const CoreInput& input) {
+    if (!options_.trace) return;
+    const auto print = [](const SourceTable& now) {
+        std::string names;
+        for (const ColumnSchema& column : now.schema->columns) names += " " + column.name;
+        return fmt::format("{}, look {}:{}, content {}; other rows: '{}', in copy {}: '{}'",
+                           now.schema->name, now.seen, names, now.schema->content, now.other_rows,
+                           now.attempt_in_copy, now.other_rows_in_copy);
+    };
+    if (const auto* changed = std::get_if<input::Changed>(&input)) {
+        trace("changed at {}: {}", to_string(changed->position), print(changed->now));
+    } else if (const auto* described = std::get_if<input::Described>(&input)) {
+        trace("described at {}: {}", to_string(described->position), print(described->now));
+    } else if (const auto* hold = std::get_if<input::Hold>(&input)) {
+        trace("hold {} read at {}, look {}, content {}", hold->schema->id.oid,
+              to_string(hold->read_at), hold->seen, hold->schema->content);
+    } else if (const auto* done = std::get_if<input::CopyDone>(&input)) {
+        trace("copied {} at {}, look {}, content {}", done->copy->schema->id.oid,
+              to_string(done->copy->position), done->seen, done->copy->schema->content);
+    }
 }
 
 void World::act(CoreAction& any) {
@@ -774,6 +815,9 @@ bool World::is_settled() const {
     for (std::size_t t = 0; t < kTables; ++t) {
         if (process.tables.get(id_of(t)).phase != TablePhase::ready) return false;
         if (process.copier.is_open(t) || view_.tables[t].phase != TablePhase::ready) return false;
+        // A copy that is older than a rewrite is made again once a look at the catalog finds it.
+        const std::string content = content_of(*source_->version_now(t));
+        if (process.tables.contents(id_of(t)).visible != content) return false;
     }
     const ApplyCore& core = *process.core;
     return walsender_ && core.is_idle() && process.inbox.empty() && process.waiting.empty() &&

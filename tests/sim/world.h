@@ -133,6 +133,7 @@ class World {
     void confirm();
     void ask_for_cut();
     void feed(const CoreInput& input);
+    void trace_news(const CoreInput& input);
     void act(CoreAction& action);
 
     void check_lake();
@@ -172,8 +173,9 @@ class World {
     // The last one that was reached, and as what: who comes later has a later position.
     Lsn last_cut_at_;
     Lsn last_cut_;
-    // The process has transactions that the present server never had: it must notice.
-    bool has_foreign_ = false;
+    // The end of the first transaction that the process has and the present server never had, if
+    // there is one: it must notice.
+    Lsn lost_from_;
 
     // The source as of view_.position.
     std::array<Rows, kTables> rows_;
