@@ -197,7 +197,10 @@ Status TableCopy::hold(const std::stop_token& stop) {
     input::Hold hold;
     hold.copy = parts_.copy_events.open(id_);
     held_ = true;
-    hold.schema = schema_now_;
+    // It was read before the copy had its number, which its versions keep.
+    TableSchema schema = *schema_now_;
+    schema.attempt = parts_.tables.get(id_).attempt;
+    hold.schema = std::make_shared<const TableSchema>(std::move(schema));
     hold.partitions = partitions();
     hold.read_at = read_at_;
     hold.seen = seen_;

@@ -90,8 +90,9 @@ void World::check_whole(std::size_t table) {
     const TableSchema& lake = *view_.tables[table].schema;
     const VersionPtr version = source_->version_now(table);
     const TableSchema& source = *version->schema;
+    const std::uint32_t attempt = process_->tables.get(id_of(table)).attempt;
     const bool is_same =
-        lake.name == source.name &&
+        lake.name == source.name && lake.attempt == attempt &&
         std::equal(lake.columns.begin(), lake.columns.end(), source.columns.begin(),
                    source.columns.end(), [](const ColumnSchema& a, const ColumnSchema& b) {
                        return a.attnum == b.attnum && a.name == b.name &&

@@ -119,7 +119,7 @@ Status Copier::read_table(std::size_t table) {
     copy.incarnation = parts_.source.incarnation();
     const Source::Snapshot snapshot = parts_.source.take_snapshot();
     const CatalogLook::Table look = look_at(parts_.source, snapshot, table);
-    copy.schema_now = schema_of(look, parts_.tables.get(id).attempt);
+    copy.schema_now = schema_of(look, 0);
     copy.seen = parts_.catalog.next_look();
     const bool has_ranges = !copy.schema_now->key_columns().empty() && key_column(table) &&
                             parts_.tables.may_copy_in_ranges(id);
@@ -130,7 +130,7 @@ Status Copier::read_table(std::size_t table) {
     copy.is_held = true;
     copy.stage = Stage::asked;
     parts_.inbox.push_back(
-        input::Hold{.schema = copy.schema_now,
+        input::Hold{.schema = schema_of(look, parts_.tables.get(id).attempt),
                     .read_at = snapshot.insert_position,
                     .seen = copy.seen,
                     .range_attnum = copy.in_ranges ? range_attnum(table) : std::int16_t{0},

@@ -50,7 +50,10 @@ void Source::step() {
     if (random_.percent(3)) flush();
     if (!open_[client]) return begin(client);
     const std::size_t tx = *open_[client];
-    if (txs_[tx].state == Tx::State::in_window) return end(tx);
+    if (txs_[tx].state == Tx::State::in_window) {
+        if (random_.percent(options_.lingering_percent)) return;
+        return end(tx);
+    }
     if (txs_[tx].planned > 0 || txs_[tx].owed != 0) return work(tx);
     if (random_.percent(12)) return abort(tx);
     commit(tx);

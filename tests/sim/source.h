@@ -94,6 +94,7 @@ struct SourceOptions {
     std::uint64_t alter_per_mille = 10;
     std::uint64_t large_per_mille = 60;
     std::uint64_t window_percent = 40;
+    std::uint64_t lingering_percent = 0;
     bool has_huge = false;
     std::uint64_t async_percent = 0;  // Commits with synchronous_commit = off.
 };

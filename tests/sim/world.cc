@@ -82,6 +82,8 @@ void World::choose_rates() {
     source.async_percent = random_.percent(30) ? random_.between(10, 100) : 0;
     source.large_per_mille = random_.percent(70) ? 80 : 0;
     source.window_percent = random_.below(80);
+    // Long enough for a copy to begin meanwhile, in some runs.
+    if (random_.percent(40)) source.lingering_percent = random_.between(60, 95);
     source.has_huge = random_.percent(2);
     walsender_options_.is_binary = random_.percent(50);
     walsender_options_.sends_empty_transactions = random_.percent(50);
@@ -720,6 +722,9 @@ void World::act(CoreAction& any) {
         process.catalog.look();
     } else if (const auto* version = std::get_if<action::NewVersion>(&any)) {
         ++coverage_.versions;
+        trace("version of {} from {}: {} columns, copy {}, content {}", version->schema->id.oid,
+              to_string(version->from), version->schema->columns.size(), version->schema->attempt,
+              version->schema->content);
         process.versions.push_back(*version);
         store_versions();
     } else if (const auto* cut = std::get_if<action::CutReached>(&any)) {
