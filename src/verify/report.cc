@@ -51,10 +51,8 @@ json json_of(const TableResult& table, std::size_t differences_max) {
                 {"name", table.name},
                 {"oid", table.table.oid},
                 {"outcome", name_of(table.outcome)}};
-    if (table.outcome == Outcome::not_compared) {
-        out["reason"] = table.reason;
-        return out;
-    }
+    if (!table.reason.empty()) out["reason"] = table.reason;
+    if (table.outcome == Outcome::not_compared) return out;
     out["position"] = to_string(table.position);
     out["rows_at_source"] = table.rows_at_source;
     out["rows_in_destination"] = table.rows_in_destination;
@@ -125,10 +123,11 @@ std::string line_of(const TableResult& table) {
                                    : fmt::format(" ({} rows repaired)", table.repaired_rows));
         case Outcome::different:
             return fmt::format(
-                "{:<32} DIFFERENT     {}{} of {} rows at {} ({} in the destination){}\n", name,
+                "{:<32} DIFFERENT     {}{} of {} rows at {} ({} in the destination){}{}\n", name,
                 table.has_more ? "more than " : "", table.differing_rows, table.rows_at_source,
                 to_string(table.position), table.rows_in_destination,
-                table.is_copied_again ? "; it is copied again" : "");
+                table.is_copied_again ? "; it is copied again" : "",
+                table.reason.empty() ? "" : "; " + table.reason);
         case Outcome::not_compared:
             break;
     }

@@ -99,7 +99,10 @@ class Verification {
     Status compare_all(Moment moment);
     Status leave_out_copied();
     Status repair();
-    Status copy_again(const std::vector<TableId>& tables);
+    Status put_right(const std::vector<RowRepair>& repairs, std::vector<TableId>& whole);
+    void copy_again(const std::vector<TableId>& tables);
+    // Why a table still differs.
+    void note(TableResult& result, std::string_view what, const Error& error);
     // Null for a table that has left the publication since.
     TableResult* result_of(TableId table);
     Status wait_for_xids();
@@ -207,43 +210,66 @@ Status Verification::repair() {
         for (const Difference& difference : result.differences) rows.keys.push_back(difference.key);
         repairs.push_back(std::move(rows));
     }
-    if (!repairs.empty()) {
-        WALBROOK_TRY(Moment moment, take_moment(repairs));
-        std::map<TableId, std::uint64_t> rows_of;
-        for (const RowRepair& rows : repairs) {
-            const auto refused = std::find_if(moment.unrepaired.begin(), moment.unrepaired.end(),
-                                              [&](const auto& r) { return r.first == rows.table; });
-            if (refused == moment.unrepaired.end()) {
-                rows_of[rows.table] = rows.keys.size();
-                continue;
-            }
-            const TableResult& result = *result_of(rows.table);
-            log_.info("rows are not put right one by one",
-                      {{"table", result.schema + "." + result.name}, {"reason", refused->second}});
-            whole.push_back(rows.table);
-        }
-        std::erase_if(report_.tables,
-                      [&](const TableResult& result) { return rows_of.contains(result.table); });
-        WALBROOK_RETURN_IF_ERROR(compare_all(std::move(moment)));
-        for (const auto& [table, rows] : rows_of) {
-            if (TableResult* const result = result_of(table)) result->repaired_rows = rows;
-        }
-    }
-    return copy_again(whole);
+    if (!repairs.empty()) WALBROOK_RETURN_IF_ERROR(put_right(repairs, whole));
+    copy_again(whole);
+    return {};
 }
 
-Status Verification::copy_again(const std::vector<TableId>& tables) {
-    if (tables.empty()) return {};
-    std::vector<std::string> names;
+// Whatever happens to it, what was found is reported. Those that cannot be put right so go to
+// `whole`.
+Status Verification::put_right(const std::vector<RowRepair>& repairs, std::vector<TableId>& whole) {
+    auto moment = take_moment(repairs);
+    if (!moment) {
+        if (moment.error().code() == ErrorCode::cancelled) return std::move(moment).error();
+        for (const RowRepair& rows : repairs) {
+            note(*result_of(rows.table), "its rows were not put right", moment.error());
+        }
+        return {};
+    }
+    std::map<TableId, TableResult> before;
+    for (const RowRepair& rows : repairs) {
+        const auto refused = std::find_if(moment->unrepaired.begin(), moment->unrepaired.end(),
+                                          [&](const auto& r) { return r.first == rows.table; });
+        const TableResult& result = *result_of(rows.table);
+        if (refused == moment->unrepaired.end()) {
+            before.emplace(rows.table, result);
+            continue;
+        }
+        log_.info("rows are not put right one by one",
+                  {{"table", result.schema + "." + result.name}, {"reason", refused->second}});
+        whole.push_back(rows.table);
+    }
+    std::erase_if(report_.tables,
+                  [&](const TableResult& result) { return before.contains(result.table); });
+    const Status compared = compare_all(*std::move(moment));
+    if (!compared && compared.error().code() == ErrorCode::cancelled) return compared.error();
+    for (auto& [table, found] : before) {
+        if (TableResult* const result = result_of(table)) {
+            result->repaired_rows = found.differences.size();
+        } else if (!compared) {
+            note(found, "its rows were put right, and then not compared again", compared.error());
+            report_.tables.push_back(std::move(found));
+        }
+    }
+    return {};
+}
+
+// Each by itself: one that has gone meanwhile keeps no other from it.
+void Verification::copy_again(const std::vector<TableId>& tables) {
     for (const TableId table : tables) {
         TableResult* const result = result_of(table);
         // It has left the publication since.
         if (result == nullptr) continue;
-        names.push_back(result->schema + "." + result->name);
-        result->is_copied_again = true;
+        const Status asked = pipeline_.resync({result->schema + "." + result->name});
+        result->is_copied_again = static_cast<bool>(asked);
+        if (!asked) note(*result, "it was not copied again", asked.error());
     }
-    if (names.empty()) return {};
-    return pipeline_.resync(names);
+}
+
+void Verification::note(TableResult& result, std::string_view what, const Error& error) {
+    result.reason = fmt::format("{}: {}", what, error.message());
+    log_.failed(LogLevel::warn, "a difference stays", error,
+                {{"table", result.schema + "." + result.name}, {"what", what}});
 }
 
 // A slot waits for every transaction that has an xid; reading would be held for as long.

@@ -134,6 +134,7 @@ TEST(Report, ALineOfJsonComesBackAsItWas) {
     changed.columns = {"note", "a,b"};
     table.differences.push_back(changed);
     table.differing_rows = 2;
+    table.reason = "it was not copied again: no table";
     const std::string line = to_json(table);
     EXPECT_EQ(std::count(line.begin(), line.end(), '\n'), 1);
     const auto back = table_result_from_json(line);
@@ -173,6 +174,8 @@ TEST(Report, TextAndJsonNameSoManyDifferences) {
     EXPECT_THAT(text, HasSubstr("DIFFERENT     7 of 10 rows at 0/100 (9 in the destination)"));
     EXPECT_THAT(text, HasSubstr("… (--max-differences shows more)"));
     EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 4);
+    table.reason = "it was not copied again: no table";
+    EXPECT_THAT(to_text({{table}}, 2), HasSubstr("in the destination); it was not copied again"));
     const auto json = nlohmann::json::parse(to_json(report, 2));
     EXPECT_EQ(json["equal"], false);
     EXPECT_EQ(json["tables"][0]["differences"].size(), 2U);

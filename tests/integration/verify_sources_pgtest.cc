@@ -246,5 +246,34 @@ TEST_P(VerifySources, WhatIsTooMuchIsCopiedAgain) {
     EXPECT_EQ(replica().stop().code, 0);
 }
 
+// A table that cannot be copied again, because it is gone by then, takes the report from no other.
+TEST_P(VerifySources, ATableThatGoesDuringARepairIsReported) {
+    database().exec(
+        "create table gone(n int); insert into gone select generate_series(1, 10);"
+        "create table entry(n int); insert into entry select generate_series(1, 10);"
+        "create table item(id int primary key); insert into item values (1);"
+        "create publication shop for table gone, entry, item");
+    replica().start();
+    ASSERT_TRUE(replica().catches_up());
+    change_lake("DELETE FROM lake.public.gone WHERE n = 5");
+    change_lake("DELETE FROM lake.public.entry WHERE n = 5");
+    std::jthread dropping([&, session = database().session()]() mutable {
+        // The last of them is compared; what differs is looked at for a while longer.
+        const std::string progress = replica().work_dir() + "/verify.progress";
+        EXPECT_TRUE(eventually([&] {
+            return std::filesystem::exists(progress) && std::filesystem::file_size(progress) > 0;
+        }));
+        must_exec(session, "drop table gone");
+    });
+    const VerifyAnswer answer = verify({"--repair"});
+    EXPECT_EQ(answer.code, 1) << answer.err;
+    EXPECT_EQ(answer.outcome("public.item"), "equal");
+    EXPECT_TRUE(answer.table("public.entry").value("copied_again", false));
+    EXPECT_EQ(answer.outcome("public.gone"), "different");
+    EXPECT_FALSE(answer.table("public.gone").value("copied_again", false));
+    EXPECT_THAT(answer.reason("public.gone"), HasSubstr("it was not copied again: no table"));
+    EXPECT_EQ(replica().stop().code, 0);
+}
+
 }  // namespace
 }  // namespace walbrook::testing
