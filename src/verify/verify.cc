@@ -453,6 +453,10 @@ Result<std::optional<ComparedTable>> Verification::match(SourceSide& source,
                                                          const PublishedTable& published,
                                                          const ducklake::TableRecords& records,
                                                          std::string& why_not, bool& is_passing) {
+    if (!is_copied(config_.table_sync_copy, published.schema, published.name)) {
+        why_not = "its rows are not copied (table_sync_copy)";
+        return std::optional<ComparedTable>();
+    }
     const auto found = records.find(published.id.oid);
     if (found == records.end() || found->second.lake_table.empty()) {
         why_not = "the destination does not have it yet";
