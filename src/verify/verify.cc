@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <bit>
 #include <map>
+#include <optional>
 #include <set>
 #include <thread>
 
@@ -96,7 +97,7 @@ class Verification {
  private:
     Result<Moment> take_moment(const std::vector<RowRepair>& repairs);
     Result<Moment> try_moment(const std::vector<RowRepair>& repairs);
-    Status compare_all(Moment moment);
+    Status compare_all(Moment first);
     Status leave_out_copied();
     Status repair();
     Status put_right(const std::vector<RowRepair>& repairs, std::vector<TableId>& whole);
@@ -106,8 +107,11 @@ class Verification {
     // Null for a table that has left the publication since.
     TableResult* result_of(TableId table);
     Status wait_for_xids();
-    // False: tables are left for another moment.
-    Result<bool> compare_at(Moment& moment, bool is_last);
+    // What is left for another moment.
+    enum class Left : std::uint8_t { nothing, some, some_for_age };
+    Result<Left> compare_at(Moment& moment);
+    // At this moment nothing can be read any more.
+    Result<Left> lose_moment(const Error& error);
     Result<std::optional<ComparedTable>> match(SourceSide& source, const PublishedTable& published,
                                                const ducklake::TableRecords& records,
                                                std::string& why_not, bool& is_passing);
@@ -130,6 +134,8 @@ class Verification {
     const std::stop_token& stop_;
     Report report_;
     std::uint64_t slots_made_ = 0;
+    std::map<TableId, int> tries_;  // Of tables that changed while they were compared.
+    int lost_moments_ = 0;          // In a row: between them no table was compared.
 };
 
 Result<Report> Verification::run() {
@@ -144,11 +150,15 @@ Result<Report> Verification::run() {
 }
 
 // From this moment on, until every table has a result.
-Status Verification::compare_all(Moment moment) {
-    for (int round = 1;; ++round) {
-        WALBROOK_TRY(const bool is_done, compare_at(moment, round >= kRounds));
-        if (is_done) return leave_out_copied();
-        if (!sleep_for(kRoundInterval, stop_)) {
+Status Verification::compare_all(Moment first) {
+    tries_.clear();
+    lost_moments_ = 0;
+    for (std::optional<Moment> moment(std::move(first));;) {
+        WALBROOK_TRY(const Left left, compare_at(*moment));
+        if (left == Left::nothing) return leave_out_copied();
+        // Not while another one is waited for.
+        moment.reset();
+        if (left == Left::some && !sleep_for(kRoundInterval, stop_)) {
             return Error(ErrorCode::cancelled, "stopped before all tables were compared");
         }
         WALBROOK_TRY(moment, take_moment({}));
@@ -371,7 +381,13 @@ void Verification::settle(TableResult result) {
     report_.tables.push_back(std::move(result));
 }
 
-Result<bool> Verification::compare_at(Moment& moment, bool is_last) {
+Result<Verification::Left> Verification::lose_moment(const Error& error) {
+    if (++lost_moments_ >= kRounds) return error;
+    log_.failed(LogLevel::info, "tables are compared later", error);
+    return Left::some;
+}
+
+Result<Verification::Left> Verification::compare_at(Moment& moment) {
     const Keeper keeper(pipeline_, moment.position, log_);
     ducklake::SnapshotView::Options view_options;
     view_options.memory_bytes_max = options_.memory_bytes_max;
@@ -385,9 +401,7 @@ Result<bool> Verification::compare_at(Moment& moment, bool is_last) {
     if (!listed) {
         // Since Postgres 16 the list waits for whoever has locked one of its tables.
         if (listed.error().code() != ErrorCode::conflict) return listed.error();
-        if (is_last) return Error(listed.error()).with_context("list the tables: one is locked");
-        log_.failed(LogLevel::info, "tables are compared later", listed.error());
-        return false;
+        return lose_moment(Error(listed.error()).with_context("list the tables: one is locked"));
     }
     const auto& published = *listed;
     if (!options_.tables.empty()) {
@@ -410,10 +424,15 @@ Result<bool> Verification::compare_at(Moment& moment, bool is_last) {
                 !is_named(options_.tables, found->second.schema, found->second.name));
     });
     log_.info("comparing", {{"position", moment.position}, {"snapshot", view->snapshot()}});
-    bool is_all = true;
+    Left left = Left::nothing;
+    bool is_first = true;
     for (const auto& [id, table] : published) {
         if (!is_wanted(table)) continue;
-        if (!is_last && now() - moment.taken_at >= options_.snapshot_age_max) return false;
+        // One has its turn at each position, so that there is an end.
+        if (!is_first && now() - moment.taken_at >= options_.snapshot_age_max) {
+            return left == Left::nothing ? Left::some_for_age : left;
+        }
+        is_first = false;
         TableResult none;
         none.table = id;
         none.schema = table.schema;
@@ -426,6 +445,7 @@ Result<bool> Verification::compare_at(Moment& moment, bool is_last) {
             if (result) {
                 result->position = moment.position;
                 settle(*std::move(result));
+                lost_moments_ = 0;
                 continue;
             }
             if (result.error().code() == ErrorCode::cancelled) return std::move(result).error();
@@ -434,19 +454,18 @@ Result<bool> Verification::compare_at(Moment& moment, bool is_last) {
                          result.error().code() == ErrorCode::conflict;
             // Not the table's fault, and the others would have it, too.
             if (const Status alive = moment.holder.check(within(kQueryDeadline, stop_)); !alive) {
-                if (is_last) return alive.error();
-                return false;
+                return lose_moment(alive.error());
             }
         }
-        if (is_passing && !is_last) {
-            is_all = false;
+        if (is_passing && ++tries_[id] < kRounds) {
+            left = Left::some;
             log_.info("a table is compared later",
                       {{"table", table.schema + "." + table.name}, {"reason", none.reason}});
             continue;
         }
         settle(std::move(none));
     }
-    return is_all;
+    return left;
 }
 
 Result<std::optional<ComparedTable>> Verification::match(SourceSide& source,

@@ -246,6 +246,29 @@ TEST_P(VerifySources, WhatIsTooMuchIsCopiedAgain) {
     EXPECT_EQ(replica().stop().code, 0);
 }
 
+// However often a new position is needed, no snapshot is used for long: each holds back vacuum.
+TEST_P(VerifySources, NoSnapshotIsKeptBeyondItsAge) {
+    std::string tables;
+    for (int i = 0; i < 6; ++i) {
+        tables += fmt::format("{} item_{}", i == 0 ? "" : ",", i);
+        database().exec(
+            fmt::format("create table item_{0}(id int primary key);"
+                        "insert into item_{0} select generate_series(1, 550)",
+                        i));
+    }
+    database().exec("create publication shop for table" + tables);
+    replica().configure("max_snapshot_age_secs: 1");
+    replica().start();
+    ASSERT_TRUE(replica().catches_up());
+    // More than a second for each.
+    const VerifyAnswer answer = verify({"--max-rows-per-second", "500"});
+    EXPECT_EQ(answer.code, 0) << answer.err << answer.report.dump(2);
+    std::set<std::string> positions;
+    for (const auto& table : answer.report.at("tables")) positions.insert(table.at("position"));
+    EXPECT_EQ(positions.size(), 6U) << answer.err;
+    EXPECT_EQ(replica().stop().code, 0);
+}
+
 // A table that cannot be copied again, because it is gone by then, takes the report from no other.
 TEST_P(VerifySources, ATableThatGoesDuringARepairIsReported) {
     database().exec(
