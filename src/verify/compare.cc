@@ -17,19 +17,24 @@ struct SameKey {
     std::vector<const RowPrint*> destination;
 };
 
-// Takes out what is the same on both sides, as often as it is there.
+std::uint64_t count_of(const std::vector<const RowPrint*>& rows) {
+    std::uint64_t count = 0;
+    for (const RowPrint* row : rows) count += row->count;
+    return count;
+}
+
+// Leaves on each side what is there more often than on the other one.
 void drop_equal(SameKey& rows) {
-    const auto by_digest = [](const RowPrint* a, const RowPrint* b) {
-        return a->row_digest < b->row_digest;
-    };
-    std::sort(rows.source.begin(), rows.source.end(), by_digest);
-    std::sort(rows.destination.begin(), rows.destination.end(), by_digest);
-    SameKey left;
-    std::set_difference(rows.source.begin(), rows.source.end(), rows.destination.begin(),
-                        rows.destination.end(), std::back_inserter(left.source), by_digest);
-    std::set_difference(rows.destination.begin(), rows.destination.end(), rows.source.begin(),
-                        rows.source.end(), std::back_inserter(left.destination), by_digest);
-    rows = std::move(left);
+    // At the source, less those in the destination, modulo 2^64: only zero and sign matter.
+    std::map<std::string_view, std::uint64_t> more;
+    for (const RowPrint* row : rows.source) more[row->row_digest] += row->count;
+    for (const RowPrint* row : rows.destination) more[row->row_digest] -= row->count;
+    std::erase_if(rows.source, [&](const RowPrint* row) {
+        return static_cast<std::int64_t>(more[row->row_digest]) <= 0;
+    });
+    std::erase_if(rows.destination, [&](const RowPrint* row) {
+        return static_cast<std::int64_t>(more[row->row_digest]) >= 0;
+    });
 }
 
 std::vector<std::string> differing_columns(const ComparedTable& table, const RowPrint& a,
@@ -88,8 +93,8 @@ std::vector<Difference> compare_rows(const ComparedTable& table, std::vector<Row
     for (const RowPrint& row : destination) by_key[row.key_digest].destination.push_back(&row);
     std::vector<Difference> differences;
     for (auto& [digest, rows] : by_key) {
-        const std::uint64_t at_source = rows.source.size();
-        const std::uint64_t in_destination = rows.destination.size();
+        const std::uint64_t at_source = count_of(rows.source);
+        const std::uint64_t in_destination = count_of(rows.destination);
         drop_equal(rows);
         if (rows.source.empty() && rows.destination.empty()) continue;
         const RowPrint& print =

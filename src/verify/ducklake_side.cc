@@ -69,9 +69,11 @@ Result<std::vector<RowPrint>> DuckLakeSide::rows(const ComparedTable& table, uns
         print.key_digest = rows.text(i, 0).value_or("");
         print.row_digest = rows.text(i, 1).value_or("");
         print.column_digests = rows.text(i, 2).value_or("");
-        for (std::size_t c = 3; c < rows.columns().size(); ++c) {
+        const std::size_t last = rows.columns().size() - 1;
+        for (std::size_t c = 3; c < last; ++c) {
             print.key_text.push_back(rows.text(i, c).value_or(""));
         }
+        print.count = static_cast<std::uint64_t>(rows.number(i, last).value_or(0));
         prints.push_back(std::move(print));
     }
     return prints;

@@ -72,11 +72,16 @@ std::string rows_sql(const PrintsDialect& dialect, const ComparedTable& table, u
         columns.push_back(fmt::format("left({}, 8)", dialect.digest(dialect.canonical(table, i))));
     }
     std::string display;
-    for (const std::size_t i : table.key) display += ", " + dialect.display(table, i);
+    std::string grouped = "1, 2, 3";
+    for (std::size_t i = 0; i < table.key.size(); ++i) {
+        display += ", " + dialect.display(table, table.key[i]);
+        grouped += fmt::format(", {}", 4 + i);
+    }
     if (table.key.empty() && !dialect.place.empty()) display = ", " + dialect.place;
-    return fmt::format("select {}, {}, {}{} {} and {} in ({})", dialect.digest(key_text),
-                       dialect.digest(text_of_row(dialect, table)), joined(columns), display, from,
-                       dialect.group(dialect.digest(key_text), groups), fmt::join(wanted, ", "));
+    return fmt::format(
+        "select {}, {}, {}{}, count(*) {} and {} in ({}) group by {}", dialect.digest(key_text),
+        dialect.digest(text_of_row(dialect, table)), joined(columns), display, from,
+        dialect.group(dialect.digest(key_text), groups), fmt::join(wanted, ", "), grouped);
 }
 
 std::uint64_t number_modulo(std::string_view digits) {

@@ -15,14 +15,15 @@ struct PrintsDialect {
     std::function<std::string(const std::string& digest, unsigned groups)> group;
     // A key's value as people read it.
     std::function<std::string(const ComparedTable&, std::size_t column)> display;
-    // Where a row lies, for people; empty: nothing tells.
+    // Where the first of some rows lies, for people; empty: nothing tells.
     std::string place;
 };
 
 // SELECT group, count, sum of a table's rows. `from`: FROM and WHERE.
 std::string digest_sql(const PrintsDialect& dialect, const ComparedTable& table, unsigned groups,
                        const std::string& from);
-// SELECT key_digest, row_digest, column_digests, key_text… of the rows of some groups.
+// SELECT key_digest, row_digest, column_digests, key_text…, count of the rows of some groups: those
+// that are the same are one.
 std::string rows_sql(const PrintsDialect& dialect, const ComparedTable& table, unsigned groups,
                      const std::vector<unsigned>& wanted, const std::string& from);
 

@@ -33,12 +33,13 @@ struct Group {
 };
 using Digest = std::vector<Group>;
 
-// One row, without its values.
+// One row, without its values, or several that are the same.
 struct RowPrint {
     std::string key_digest;             // MD5 in hexadecimal; without a key that of the row.
     std::string row_digest;             // The same of all columns.
     std::string column_digests;         // Eight digits of each column's.
     std::vector<std::string> key_text;  // The key's values, for people; or where the row lies.
+    std::uint64_t count = 1;
 };
 
 // One of the two that are compared, at one position.
@@ -49,7 +50,7 @@ class Side {
     // it can be compared.
     virtual Result<Digest> digest(const ComparedTable& table, unsigned groups,
                                   const std::stop_token& stop) = 0;
-    // All rows of some groups out of so many.
+    // All rows of some groups out of so many. Those that are the same may be one print, or some.
     virtual Result<std::vector<RowPrint>> rows(const ComparedTable& table, unsigned groups,
                                                const std::vector<unsigned>& wanted,
                                                const std::stop_token& stop) = 0;

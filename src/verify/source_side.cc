@@ -10,6 +10,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <unordered_map>
 
 namespace walbrook::verify {
 namespace {
@@ -50,7 +51,7 @@ PrintsDialect prints_dialect(const PostgresDialect& dialect) {
         .group = group_in_postgres,
         .display = [](const ComparedTable& table,
                       std::size_t i) { return fmt::format("concat({})", source_column(table, i)); },
-        .place = fmt::format("{}.ctid::text", kSourceAlias),
+        .place = fmt::format("min({}.ctid)::text", kSourceAlias),
     };
 }
 
@@ -117,10 +118,10 @@ Result<std::uint64_t> SourceSide::estimated_rows(const ComparedTable& table,
         const Rows rows,
         connection->query(
             within(kCatalogDeadline, stop),
-            // A table that was never analysed is as large as it is all the same.
-            "select coalesce(sum(case when reltuples > 0 then reltuples else "
-            "coalesce(pg_relation_size(oid), 0) / 128 end), 0)::int8 from pg_class where oid = "
-            "any($1::oid[])",
+            // As dense as it was when it was analysed, and as large as it is now.
+            "select coalesce(sum(coalesce(pg_relation_size(oid), 0) * case when reltuples > 0 and "
+            "relpages > 0 then reltuples::float8 / relpages / current_setting('block_size')::int "
+            "else 1.0 / 128 end), 0)::int8 from pg_class where oid = any($1::oid[])",
             oid_array(oids)));
     Fields fields(rows, 0);
     const std::uint64_t estimate = fields.u64();
@@ -160,6 +161,7 @@ Result<std::vector<RowPrint>> SourceSide::rows(const ComparedTable& table, unsig
                                                const std::vector<unsigned>& wanted,
                                                const std::stop_token& stop) {
     std::vector<RowPrint> prints;
+    std::unordered_map<std::string, std::size_t> places;  // In prints, by digest of the row.
     const Statement statement = [&](const std::string& from) {
         return rows_sql(prints_dialect(dialect_), table, groups, wanted, from);
     };
@@ -169,8 +171,16 @@ Result<std::vector<RowPrint>> SourceSide::rows(const ComparedTable& table, unsig
             print.key_digest = rows.text(i, 0);
             print.row_digest = rows.text(i, 1);
             print.column_digests = rows.text(i, 2);
-            for (std::size_t c = 3; c < rows.columns(); ++c) {
-                print.key_text.emplace_back(rows.text(i, c));
+            const std::size_t last = rows.columns() - 1;
+            for (std::size_t c = 3; c < last; ++c) print.key_text.emplace_back(rows.text(i, c));
+            print.count = number_modulo(rows.text(i, last));
+            // Those of other blocks.
+            if (table.key.empty()) {
+                const auto [found, is_new] = places.emplace(print.row_digest, prints.size());
+                if (!is_new) {
+                    prints[found->second].count += print.count;
+                    continue;
+                }
             }
             prints.push_back(std::move(print));
         }

@@ -84,6 +84,34 @@ TEST_P(ReadSource, ATableThatWasNeverAnalysedIsNotTakenForAnEmptyOne) {
     EXPECT_GT(*estimate, 5000U);
 }
 
+TEST_P(ReadSource, ATableThatHasGrownSinceIsNotTakenForASmallOne) {
+    database().exec(
+        "create table item(id int primary key, note text);"
+        "insert into item select g, repeat('x', 100) from generate_series(1, 200) g; analyze item;"
+        "insert into item select g, repeat('x', 100) from generate_series(201, 20000) g;"
+        "create publication shop for table item");
+    SnapshotHolder holder = take_snapshot();
+    SourceSide source = side(holder);
+    const auto estimate = source.estimated_rows(only_table(source), {});
+    ASSERT_TRUE(estimate);
+    EXPECT_GT(*estimate, 15'000U);
+}
+
+// Without a key rows may be the same, as many as there are: they take the memory of one.
+TEST_P(ReadSource, RowsThatAreTheSameAreOnePrint) {
+    database().exec(
+        "create table entry(n int, note text);"
+        "insert into entry select g / 15000, repeat('x', 500) from generate_series(1, 29999) g;"
+        "create publication shop for table entry");
+    SnapshotHolder holder = take_snapshot();
+    SourceSide source = side(holder);
+    const auto rows = source.rows(only_table(source), 1, {0}, {});
+    ASSERT_TRUE(rows) << rows.error().message();
+    ASSERT_EQ(rows->size(), 2U);
+    EXPECT_EQ((*rows)[0].count + (*rows)[1].count, 29'999U);
+    EXPECT_EQ((*rows)[0].key_text, std::vector<std::string>{"(0,1)"});
+}
+
 TEST_P(ReadSource, WhatBecomesOfTheTableLaterIsNotRead) {
     database().exec(
         "create table item(id int primary key, note text);"

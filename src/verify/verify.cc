@@ -3,12 +3,12 @@
 #include "base/backoff.h"
 #include "pipeline/table_selection.h"
 #include "postgres/slots.h"
+#include "verify/compare_table.h"
 #include "verify/ducklake_side.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <bit>
 #include <map>
 #include <optional>
 #include <set>
@@ -35,9 +35,6 @@ constexpr seconds kReachableMax{60};
 // A table that changes its columns while it is compared is left to a later position so often.
 constexpr int kRounds = 5;
 constexpr milliseconds kRoundInterval{1000};
-constexpr std::uint64_t kRowsOfGroup = 64;
-constexpr unsigned kGroupsMin = 16;
-constexpr unsigned kGroupsMax = 65'536;
 // How long nothing is read while rows to be put right are.
 constexpr milliseconds kRepairHoldMax{60'000};
 // Rows that are named in the log.
@@ -45,14 +42,6 @@ constexpr std::size_t kRowsNamed = 10;
 // Within this time the pipeline notices that a table was rewritten (once a second it looks).
 constexpr milliseconds kNoticedMax{3000};
 constexpr milliseconds kNoticedInterval{100};
-// Whoever differs in more rows than this is not counted to the end.
-constexpr std::uint64_t kDifferingRowsMax = 1'000'000;
-
-unsigned groups_for(std::uint64_t rows) {
-    return std::clamp(static_cast<unsigned>(
-                          std::bit_ceil(std::min<std::uint64_t>(rows / kRowsOfGroup, kGroupsMax))),
-                      kGroupsMin, kGroupsMax);
-}
 
 // Both sides at one position.
 struct Moment {
@@ -524,43 +513,8 @@ Result<std::optional<ComparedTable>> Verification::match(SourceSide& source,
 Result<TableResult> Verification::compare(SourceSide& source, Side& lake,
                                           const ComparedTable& table) {
     WALBROOK_TRY(const std::uint64_t estimated_rows, source.estimated_rows(table, stop_));
-    const unsigned groups = groups_for(estimated_rows);
-    // Each side is a process of its own, and waits for nobody.
-    Result<Digest> theirs = Digest();
-    std::jthread other([&] { theirs = lake.digest(table, groups, stop_); });
-    Result<Digest> ours = source.digest(table, groups, stop_);
-    other.join();
-    if (!ours) return std::move(ours).error();
-    if (!theirs) return std::move(theirs).error();
-    TableResult result;
-    result.table = table.id;
-    result.schema = table.schema;
-    result.name = table.name;
-    for (const std::size_t i : table.key) result.key.push_back(table.columns[i].name);
-    for (const Group& group : *ours) result.rows_at_source += group.rows;
-    for (const Group& group : *theirs) result.rows_in_destination += group.rows;
-    const std::vector<unsigned> differing = differing_groups(*ours, *theirs);
-    result.outcome = differing.empty() ? Outcome::equal : Outcome::different;
-    for (std::size_t from = 0; from < differing.size();) {
-        const std::vector<unsigned> wanted =
-            next_groups(differing, from, *ours, *theirs, options_.rows_in_memory_max);
-        from += wanted.size();
-        WALBROOK_TRY(std::vector<RowPrint> at_source, source.rows(table, groups, wanted, stop_));
-        WALBROOK_TRY(std::vector<RowPrint> in_lake, lake.rows(table, groups, wanted, stop_));
-        std::vector<Difference> found =
-            compare_rows(table, std::move(at_source), std::move(in_lake));
-        if (found.empty()) {
-            return Error(ErrorCode::internal, "groups differ whose rows are the same");
-        }
-        result.differing_rows += found.size();
-        for (Difference& difference : found) {
-            if (result.differences.size() == options_.differences_max) break;
-            result.differences.push_back(std::move(difference));
-        }
-        result.has_more = from < differing.size();
-        if (result.differing_rows >= kDifferingRowsMax) break;
-    }
-    return result;
+    return compare_table(source, lake, table, estimated_rows,
+                         {options_.differences_max, options_.rows_in_memory_max}, stop_);
 }
 
 }  // namespace

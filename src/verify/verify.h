@@ -34,8 +34,7 @@ struct VerifyOptions {
     // After each table.
     std::function<void(const TableResult&)> on_table;
     std::uint64_t memory_bytes_max = 512ULL << 20;  // Of the comparison's DuckDB.
-    // Prints of so many rows are in memory at once, of both sides together, about 300 bytes each.
-    std::uint64_t rows_in_memory_max = 400'000;
+    std::uint64_t rows_in_memory_max = 400'000;     // As in CompareLimits.
     std::string temp_directory;  // For what the comparison's DuckDB does not hold in memory.
 };
 

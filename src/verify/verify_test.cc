@@ -80,6 +80,17 @@ TEST(CompareRows, WithoutAKeyRowsAreCounted) {
     EXPECT_EQ(differences[0].at_source, 3U);
     EXPECT_EQ(differences[0].row_digest, "digest");
     EXPECT_THAT(differences[0].key, ElementsAre("(0,1)"));
+    // Many that are the same are one print, or some.
+    RowPrint many = one;
+    many.count = 1'000'000;
+    RowPrint all = one;
+    all.count = 1'000'001;
+    EXPECT_THAT(compare_rows(table, {many, one}, {all}), IsEmpty());
+    const std::vector<Difference> more = compare_rows(table, {many}, {one, all});
+    ASSERT_EQ(more.size(), 1U);
+    EXPECT_EQ(more[0].kind, DifferenceKind::extra);
+    EXPECT_EQ(more[0].at_source, 1'000'000U);
+    EXPECT_EQ(more[0].in_destination, 1'000'002U);
 }
 
 TEST(Groups, DifferByNumberOrSum) {

@@ -1,0 +1,25 @@
+#pragma once
+
+#include "verify/report.h"
+#include "verify/side.h"
+
+#include <cstddef>
+#include <cstdint>
+#include <stop_token>
+
+namespace walbrook::verify {
+
+struct CompareLimits {
+    std::size_t differences_max;  // So many are kept.
+    // Prints of so many rows are in memory at once, of both sides together; fewer of a table with
+    // many columns.
+    std::uint64_t rows_in_memory_max;
+};
+
+// Compares a table as both sides have it. `estimated_rows` may be anything: with an estimate that
+// is far too low a table that differs is read once more.
+Result<TableResult> compare_table(Side& source, Side& destination, const ComparedTable& table,
+                                  std::uint64_t estimated_rows, const CompareLimits& limits,
+                                  const std::stop_token& stop);
+
+}  // namespace walbrook::verify
