@@ -74,7 +74,8 @@ Result<verify::Report> run_comparison(const ProgramConfig& config, verify::Cutte
     if (!report) return report;
     progress.end();
     verify::History history = verify::load_history(work_dir);
-    history.add(*report, options.tables.empty() || options.tables == config.verify.tables, began_at,
+    history.add(*report, options.tables,
+                options.tables.empty() || options.tables == config.verify.tables, began_at,
                 std::chrono::duration_cast<std::chrono::milliseconds>(now() - began).count());
     if (const Status stored = verify::store_history(work_dir, history); !stored) {
         log.failed(LogLevel::warn, "status will not show this comparison", stored.error());

@@ -2,6 +2,7 @@
 
 #include "base/json_number.h"
 #include "base/private_files.h"
+#include "pipeline/table_selection.h"
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
@@ -12,7 +13,9 @@
 #include <cstring>
 #include <fstream>
 #include <iterator>
+#include <map>
 #include <set>
+#include <utility>
 
 namespace walbrook::verify {
 namespace {
@@ -51,21 +54,34 @@ TableVerdict verdict_from(const json& in) {
 
 }  // namespace
 
-void History::add(const Report& report, bool is_whole, std::int64_t began_at, std::int64_t ms) {
+void History::add(const Report& report, const std::vector<std::string>& asked_for, bool is_whole,
+                  std::int64_t began_at, std::int64_t ms) {
     began_at_secs = began_at;
     took_ms = ms;
-    if (is_whole) {
-        whole_at_secs = began_at;
-        tables.clear();
+    if (is_whole) whole_at_secs = began_at;
+    std::map<TableId, TableVerdict> differed;
+    for (TableVerdict& old : std::exchange(tables, {})) {
+        const bool is_asked_for = asked_for.empty() || is_named(asked_for, old.schema, old.name);
+        if (old.outcome == Outcome::different) {
+            differed.emplace(old.table, old);
+            // What was asked for and is not in the report is no table of the publication any more.
+            if (!is_asked_for) tables.push_back(std::move(old));
+        } else if (!is_asked_for && !is_whole) {
+            tables.push_back(std::move(old));
+        }
     }
     std::set<TableId> told;
     for (const TableResult& result : report.tables) told.insert(result.table);
     std::erase_if(tables, [&](const TableVerdict& old) { return told.contains(old.table); });
     for (const TableResult& result : report.tables) {
         position = std::max(position, result.position);
-        tables.push_back({result.table, result.schema, result.name, result.outcome, result.reason,
-                          result.position, result.differing_rows, result.is_copied_again,
-                          began_at});
+        TableVerdict& verdict = tables.emplace_back(
+            TableVerdict{result.table, result.schema, result.name, result.outcome, result.reason,
+                         result.position, result.differing_rows, result.is_copied_again, began_at});
+        const auto before = differed.find(result.table);
+        if (result.outcome != Outcome::not_compared || before == differed.end()) continue;
+        verdict = before->second;
+        verdict.reason = result.reason;
     }
     std::sort(tables.begin(), tables.end(), [](const TableVerdict& a, const TableVerdict& b) {
         return std::tie(a.schema, a.name) < std::tie(b.schema, b.name);

@@ -9,7 +9,8 @@
 
 namespace walbrook::verify {
 
-// What the last comparison of a table said.
+// What the last comparison of a table said. One that differed does so until a comparison finds it
+// equal: `reason` says why a later one did not compare it.
 struct TableVerdict {
     TableId table;
     std::string schema;
@@ -30,8 +31,10 @@ struct History {
     Lsn position;
     std::vector<TableVerdict> tables;  // In order of name.
 
-    // One of all tables takes the place of everything before, one of some that of theirs.
-    void add(const Report& report, bool is_whole, std::int64_t began_at, std::int64_t ms);
+    // What was asked for (names or patterns; none: all tables) takes the place of what was said of
+    // it before. A whole one, which is as much as is ever compared, forgets what was equal besides.
+    void add(const Report& report, const std::vector<std::string>& asked_for, bool is_whole,
+             std::int64_t began_at, std::int64_t ms);
     std::size_t count(Outcome outcome) const;
 };
 

@@ -246,10 +246,10 @@ std::vector<std::string> verdicts(const History& history) {
 TEST_F(InWorkDir, WhatIsRememberedOfEachTableIsTheLast) {
     EXPECT_EQ(load_history(folder_).began_at_secs, 0);
     History history;
-    history.add({{result_of(1, "a", Outcome::equal), result_of(2, "b", Outcome::different)}}, true,
-                100, 5);
+    history.add({{result_of(1, "a", Outcome::equal), result_of(2, "b", Outcome::different)}}, {},
+                true, 100, 5);
     // One of some tables leaves the others.
-    history.add({{result_of(2, "b", Outcome::equal)}}, false, 200, 7);
+    history.add({{result_of(2, "b", Outcome::equal)}}, {"public.b"}, false, 200, 7);
     ASSERT_TRUE(store_history(folder_, history));
     History back = load_history(folder_);
     EXPECT_THAT(verdicts(back), ElementsAre("a equal 100", "b equal 200"));
@@ -258,7 +258,7 @@ TEST_F(InWorkDir, WhatIsRememberedOfEachTableIsTheLast) {
     EXPECT_EQ(back.took_ms, 7);
     EXPECT_EQ(back.position, Lsn{0x100});
     // One of all forgets what is not there any more.
-    back.add({{result_of(3, "c", Outcome::not_compared)}}, true, 300, 1);
+    back.add({{result_of(3, "c", Outcome::not_compared)}}, {}, true, 300, 1);
     EXPECT_THAT(verdicts(back), ElementsAre("c not compared 300"));
     ASSERT_TRUE(store_history(folder_, back));
     EXPECT_THAT(verdicts(load_history(folder_)), ElementsAre("c not compared 300"));
@@ -270,6 +270,29 @@ TEST_F(InWorkDir, WhatIsRememberedOfEachTableIsTheLast) {
     std::ofstream(history_path(folder_)) << "{\"format\": 1, \"whole_at_secs\": 1";
     EXPECT_THAT(verdicts(load_history(folder_)), IsEmpty());
     EXPECT_FALSE(store_history(folder_ + "/absent", back));
+}
+
+TEST(Verdicts, ADifferenceStaysUntilTheTableIsFoundEqual) {
+    History history;
+    history.add({{result_of(1, "a", Outcome::different), result_of(2, "b", Outcome::different),
+                  result_of(3, "c", Outcome::equal)}},
+                {}, true, 100, 1);
+    // What is ever compared are other tables: verify.tables.
+    history.add({{result_of(4, "d", Outcome::equal)}}, {"public.[d-z]"}, true, 200, 1);
+    EXPECT_THAT(verdicts(history),
+                ElementsAre("a different 100", "b different 100", "d equal 200"));
+    TableResult locked = result_of(1, "a", Outcome::not_compared);
+    locked.reason = "it is locked";
+    history.add({{locked, result_of(2, "b", Outcome::equal)}}, {"public.[ab]"}, false, 300, 1);
+    EXPECT_THAT(verdicts(history), ElementsAre("a different 100", "b equal 300", "d equal 200"));
+    EXPECT_EQ(history.tables[0].reason, "it is locked");
+    EXPECT_EQ(history.tables[0].differing_rows, 1U);
+    // Not published any more.
+    History gone = history;
+    gone.add({{result_of(2, "b", Outcome::equal)}}, {}, true, 400, 1);
+    EXPECT_THAT(verdicts(gone), ElementsAre("b equal 400"));
+    history.add({{result_of(1, "a", Outcome::equal)}}, {"public.a"}, false, 400, 1);
+    EXPECT_THAT(verdicts(history), ElementsAre("a equal 400", "b equal 300", "d equal 200"));
 }
 
 TEST_F(InWorkDir, ProgressIsWhatWasWrittenWhole) {
