@@ -37,6 +37,10 @@ constexpr int kRounds = 5;
 constexpr milliseconds kRoundInterval{1000};
 // How long nothing is read while rows to be put right are.
 constexpr milliseconds kRepairHoldMax{60'000};
+// Keys that are sent at once: as JSON they have at most six times as many bytes, and the running
+// process takes no request beyond 16 MiB.
+constexpr std::size_t kRepairKeyBytesMax = 2 << 20;
+constexpr std::size_t kKeyValueBytes = 8;  // Around each value.
 // Rows that are named in the log.
 constexpr std::size_t kRowsNamed = 10;
 // Within this time the pipeline notices that a table was rewritten (once a second it looks).
@@ -50,6 +54,46 @@ struct Moment {
     Instant taken_at;
     std::vector<std::pair<TableId, std::string>> unrepaired;  // And why.
 };
+
+// Reading goes on when the position has come to nothing, not only when the hold has run out.
+class Hold {
+ public:
+    explicit Hold(Cutter& pipeline) : pipeline_(pipeline) {}
+    ~Hold() {
+        if (!is_over_) pipeline_.hold_for_cut(milliseconds(0)).ignore();
+    }
+    Hold(const Hold&) = delete;
+    Hold& operator=(const Hold&) = delete;
+
+    Status begin(milliseconds at_most) { return pipeline_.hold_for_cut(at_most); }
+    // The pipeline has been at the position.
+    void is_over() { is_over_ = true; }
+
+ private:
+    Cutter& pipeline_;
+    bool is_over_ = false;
+};
+
+// So many rows as may be sent at once; those of one table may be in several parts.
+std::vector<std::vector<RowRepair>> in_parts(const std::vector<RowRepair>& repairs) {
+    std::vector<std::vector<RowRepair>> parts;
+    std::size_t bytes = 0;
+    for (const RowRepair& rows : repairs) {
+        for (const std::vector<std::string>& key : rows.keys) {
+            std::size_t more = 0;
+            for (const std::string& value : key) more += value.size() + kKeyValueBytes;
+            if (parts.empty() || bytes + more > kRepairKeyBytesMax) {
+                parts.emplace_back();
+                bytes = 0;
+            }
+            bytes += more;
+            std::vector<RowRepair>& part = parts.back();
+            if (part.empty() || part.back().table != rows.table) part.push_back({rows.table, {}});
+            part.back().keys.push_back(key);
+        }
+    }
+    return parts;
+}
 
 // Says again and again that what is compared must stay readable.
 class Keeper {
@@ -217,27 +261,35 @@ Status Verification::repair() {
 // Whatever happens to it, what was found is reported. Those that cannot be put right so go to
 // `whole`.
 Status Verification::put_right(const std::vector<RowRepair>& repairs, std::vector<TableId>& whole) {
-    auto moment = take_moment(repairs);
-    if (!moment) {
-        if (moment.error().code() == ErrorCode::cancelled) return std::move(moment).error();
-        for (const RowRepair& rows : repairs) {
-            note(*result_of(rows.table), "its rows were not put right", moment.error());
+    std::optional<Moment> moment;
+    std::set<TableId> refused;
+    for (std::vector<RowRepair>& part : in_parts(repairs)) {
+        std::erase_if(part, [&](const RowRepair& rows) { return refused.contains(rows.table); });
+        if (part.empty()) continue;
+        moment.reset();
+        auto taken = take_moment(part);
+        if (!taken) {
+            if (taken.error().code() == ErrorCode::cancelled) return std::move(taken).error();
+            for (const RowRepair& rows : repairs) {
+                if (refused.contains(rows.table)) continue;
+                note(*result_of(rows.table), "not all of its rows were put right", taken.error());
+            }
+            return {};
         }
-        return {};
+        moment = *std::move(taken);
+        for (const auto& [table, reason] : moment->unrepaired) {
+            if (!refused.insert(table).second) continue;
+            const TableResult& result = *result_of(table);
+            log_.info("rows are not put right one by one",
+                      {{"table", result.schema + "." + result.name}, {"reason", reason}});
+            whole.push_back(table);
+        }
     }
     std::map<TableId, TableResult> before;
     for (const RowRepair& rows : repairs) {
-        const auto refused = std::find_if(moment->unrepaired.begin(), moment->unrepaired.end(),
-                                          [&](const auto& r) { return r.first == rows.table; });
-        const TableResult& result = *result_of(rows.table);
-        if (refused == moment->unrepaired.end()) {
-            before.emplace(rows.table, result);
-            continue;
-        }
-        log_.info("rows are not put right one by one",
-                  {{"table", result.schema + "." + result.name}, {"reason", refused->second}});
-        whole.push_back(rows.table);
+        if (!refused.contains(rows.table)) before.emplace(rows.table, *result_of(rows.table));
     }
+    if (before.empty()) return {};
     std::erase_if(report_.tables,
                   [&](const TableResult& result) { return before.contains(result.table); });
     const Status compared = compare_all(*std::move(moment));
@@ -328,19 +380,15 @@ Result<Moment> Verification::try_moment(const std::vector<RowRepair>& repairs) {
     Purpose naming = purpose("verify");
     if (!is_standby) naming.lock_timeout = kSlotLockTimeout;
     const milliseconds slot_max = is_standby ? milliseconds(kStandbySlotDeadline) : kHoldMax;
-    WALBROOK_RETURN_IF_ERROR(
-        pipeline_.hold_for_cut(repairs.empty() ? slot_max : slot_max + kRepairHoldMax));
+    Hold hold(pipeline_);
+    WALBROOK_RETURN_IF_ERROR(hold.begin(repairs.empty() ? slot_max : slot_max + kRepairHoldMax));
     const std::string slot = fmt::format("{}_tmp_verify_{}_{}", config_.slot_name(),
                                          connection.backend_pid(), ++slots_made_);
     const Instant taken_at = now();
     auto holder = SnapshotHolder::open_at_position(
         config_.pg_connection, naming,
         within(is_standby ? kStandbySlotDeadline : kSlotDeadline, stop_), slot);
-    if (!holder) {
-        // It need not wait any longer.
-        pipeline_.hold_for_cut(milliseconds(0)).ignore();
-        return std::move(holder).error();
-    }
+    if (!holder) return std::move(holder).error();
     RowRepairs reached;
     if (repairs.empty()) {
         WALBROOK_TRY(reached.position, pipeline_.cut(holder->position(), options_.patience));
@@ -348,6 +396,7 @@ Result<Moment> Verification::try_moment(const std::vector<RowRepair>& repairs) {
         WALBROOK_TRY(reached, pipeline_.repair(holder->position(), holder->name(), repairs,
                                                options_.patience));
     }
+    hold.is_over();
     WALBROOK_RETURN_IF_ERROR(pipeline_.keep_readable(reached.position, kKeptFor));
     return Moment{reached.position, *std::move(holder), taken_at, std::move(reached.refused)};
 }
