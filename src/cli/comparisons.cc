@@ -139,8 +139,13 @@ void Comparisons::add_to(StatusReport& report) {
 // At an interval what was missed is made up for, and the first comes at once. Moments of the
 // calendar were chosen for what else is going on then: only those are taken.
 std::int64_t Comparisons::due_at(std::int64_t started_at) {
+    std::int64_t last = history().whole_at_secs;
+    {
+        const std::lock_guard lock(mutex_);
+        last = std::max(last, whole_at_secs_);
+    }
     // The clock may have gone back.
-    const std::int64_t last = std::min(history().whole_at_secs, now_secs());
+    last = std::min(last, now_secs());
     if (!schedule_->is_interval()) return schedule_->next_after(std::max(last, started_at));
     return last == 0 ? started_at : schedule_->next_after(last);
 }
@@ -183,11 +188,13 @@ seconds Comparisons::compare(const std::stop_token& stop) {
         const std::lock_guard lock(mutex_);
         is_running_ = true;
     }
+    const std::int64_t began_at = now_secs();
     const auto report = run_comparison(config_, pipeline_, how, log_, stop);
     const std::lock_guard lock(mutex_);
     is_running_ = false;
     if (report) {
         tell(*report);
+        whole_at_secs_ = began_at;
         error_.clear();
         failures_in_row_ = 0;
         return seconds(0);

@@ -62,6 +62,8 @@ class Comparisons {
     std::uint32_t failures_in_row_ = 0;
     std::uint64_t failures_ = 0;  // Since the start.
     std::string error_;           // Of the last try, if it failed.
+    // When the last of the schedule began that ended: also where work_dir takes no note of it.
+    std::int64_t whole_at_secs_ = 0;
     std::filesystem::file_time_type read_at_{};
     verify::History history_;  // Of a file that was written then.
     std::jthread thread_;      // Last: it uses the others.

@@ -1,5 +1,6 @@
 // verify.schedule: `walbrook run` compares source and destination by itself.
 
+#include "base/clock.h"
 #include "integration/verify_fixture.h"
 #include "server/control_server.h"
 #include "server/status_report.h"
@@ -7,6 +8,8 @@
 
 #include <fmt/format.h>
 #include <gmock/gmock.h>
+
+#include <filesystem>
 
 namespace walbrook::testing {
 namespace {
@@ -127,6 +130,22 @@ TEST_P(VerifySchedule, IsKeptOverARestart) {
     EXPECT_EQ(comparisons().schedule, "");
     EXPECT_EQ(comparisons().next_at_secs, 0);
     EXPECT_EQ(replica().stop().code, 0);
+}
+
+// What cannot be remembered in a file is not done again and again.
+TEST_P(VerifySchedule, KeepsItsTimesWhereNothingCanBeWritten) {
+    fill(100);
+    compare("24h");
+    std::filesystem::create_directories(replica().work_dir() + "/verify.json.new");
+    replica().start();
+    ASSERT_TRUE(replica().catches_up());
+    ASSERT_TRUE(eventually([&] {
+        return replica().count_in_log("compared with the source") > 0 &&
+               comparisons().next_at_secs > unix_time_us() / 1'000'000 + 80'000;
+    }));
+    EXPECT_EQ(replica().count_in_log("status will not show this comparison"), 1);
+    EXPECT_EQ(replica().stop().code, 0);
+    EXPECT_EQ(replica().count_in_log("compared with the source"), 1);
 }
 
 // An error is a problem until the next try, which goes on with what is left; a stop ends it at
