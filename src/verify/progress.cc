@@ -41,7 +41,11 @@ std::vector<TableResult> Progress::load() const {
     for (std::string line; std::getline(in, line);) {
         // The last line may be half a one.
         auto table = table_result_from_json(line);
-        if (table && table->outcome != Outcome::not_compared) tables.push_back(*std::move(table));
+        if (!table) continue;
+        // What a repair, or a later look, made of it stands further behind.
+        std::erase_if(tables,
+                      [&](const TableResult& before) { return before.table == table->table; });
+        if (table->outcome != Outcome::not_compared) tables.push_back(*std::move(table));
     }
     return tables;
 }

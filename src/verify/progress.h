@@ -24,7 +24,8 @@ class ComparisonLock {
     int file_;
 };
 
-// What a comparison that did not end had found so far: a file with a line of JSON for each table.
+// What a comparison that did not end had found so far: a file with lines of JSON, of which the last
+// one of a table counts.
 class Progress {
  public:
     explicit Progress(std::string path) : path_(std::move(path)) {}

@@ -167,6 +167,8 @@ class Verification {
     const std::stop_token& stop_;
     Report report_;
     std::uint64_t slots_made_ = 0;
+    // Of compare_all():
+    std::set<TableId> settled_;
     std::map<TableId, int> tries_;  // Of tables that changed while they were compared.
     int lost_moments_ = 0;          // In a row: between them no table was compared.
 };
@@ -184,6 +186,7 @@ Result<Report> Verification::run() {
 
 // From this moment on, until every table has a result.
 Status Verification::compare_all(Moment first) {
+    settled_.clear();
     tries_.clear();
     lost_moments_ = 0;
     for (std::optional<Moment> moment(std::move(first));;) {
@@ -202,10 +205,14 @@ Status Verification::compare_all(Moment first) {
 // pipeline has noticed; it is copied again then. No difference is one of these if it is not.
 Status Verification::leave_out_copied() {
     const Instant until = now() + kNoticedMax;
-    while (report_.count(Outcome::different) != 0) {
+    // Not what an earlier run found, or what was there before a repair.
+    const auto differs = [&](const TableResult& result) {
+        return result.outcome == Outcome::different && settled_.contains(result.table);
+    };
+    while (std::any_of(report_.tables.begin(), report_.tables.end(), differs)) {
         WALBROOK_TRY(const std::set<TableId> copied, pipeline_.tables_in_copy());
         for (TableResult& result : report_.tables) {
-            if (result.outcome != Outcome::different || !copied.contains(result.table)) continue;
+            if (!differs(result) || !copied.contains(result.table)) continue;
             result.outcome = Outcome::not_compared;
             result.reason = fmt::format("it differs in {} rows at {}, and is being copied again",
                                         result.differing_rows, to_string(result.position));
@@ -216,7 +223,7 @@ Status Verification::leave_out_copied() {
         }
     }
     for (const TableResult& result : report_.tables) {
-        if (result.outcome == Outcome::different) tell(result);
+        if (differs(result)) tell(result);
     }
     return {};
 }
@@ -261,6 +268,13 @@ Status Verification::repair() {
 // Whatever happens to it, what was found is reported. Those that cannot be put right so go to
 // `whole`.
 Status Verification::put_right(const std::vector<RowRepair>& repairs, std::vector<TableId>& whole) {
+    for (const RowRepair& rows : repairs) {
+        // Whoever goes on after a stop compares it again.
+        TableResult none = *result_of(rows.table);
+        none.outcome = Outcome::not_compared;
+        none.reason = "its rows were being put right";
+        tell(none);
+    }
     std::optional<Moment> moment;
     std::set<TableId> refused;
     for (std::vector<RowRepair>& part : in_parts(repairs)) {
@@ -416,6 +430,7 @@ void Verification::tell(const TableResult& result) {
 void Verification::settle(TableResult result) {
     // Of those that differ not all stay.
     if (result.outcome != Outcome::different) tell(result);
+    settled_.insert(result.table);
     report_.tables.push_back(std::move(result));
 }
 

@@ -301,11 +301,18 @@ TEST_F(InWorkDir, ProgressIsWhatWasWrittenWhole) {
     progress.begin({result_of(1, "a", Outcome::equal)});
     progress.add(result_of(2, "b", Outcome::different));
     progress.add(result_of(3, "c", Outcome::not_compared));
+    progress.add(result_of(4, "d", Outcome::different));
+    // A repair came after them.
+    progress.add(result_of(4, "d", Outcome::equal));
+    progress.add(result_of(5, "e", Outcome::different));
+    progress.add(result_of(5, "e", Outcome::not_compared));
     std::ofstream(folder_ + "/progress", std::ios::app) << "{\"oid\": 4, \"sch";
     const std::vector<TableResult> tables = Progress(folder_ + "/progress").load();
-    ASSERT_EQ(tables.size(), 2U);
+    ASSERT_EQ(tables.size(), 3U);
     EXPECT_EQ(tables[0].name, "a");
     EXPECT_EQ(tables[1].outcome, Outcome::different);
+    EXPECT_EQ(tables[2].name, "d");
+    EXPECT_EQ(tables[2].outcome, Outcome::equal);
     progress.end();
     EXPECT_FALSE(std::filesystem::exists(folder_ + "/progress"));
 }
