@@ -89,8 +89,10 @@ TEST_P(Verify, PutsRightWhatDiffers) {
         "insert into line select 'it''s \\ ' || (g % 50), date '2026-01-01' + g, g"
         "  from generate_series(1, 2000) g;"
         "create table entry(n int); insert into entry select generate_series(1, 100);"
+        "create table raw(k bytea primary key); insert into raw values ('\\xabcd'), ('');"
+        "create table nameless(k text primary key); insert into nameless values ('a');"
         "create table few(f float8 primary key, n int); insert into few values (0.5, 1), (1e20, 2);"
-        "create publication shop for table item, line, entry, few"
+        "create publication shop for table item, line, entry, few, raw, nameless"
         "  with (publish_via_partition_root = true)");
     replica().start();
     ASSERT_TRUE(replica().catches_up());
@@ -102,12 +104,21 @@ TEST_P(Verify, PutsRightWhatDiffers) {
     change_lake("DELETE FROM lake.public.line WHERE place LIKE '%18'");
     change_lake("DELETE FROM lake.public.entry WHERE n = 5");
     change_lake("UPDATE lake.public.few SET n = 3");
-    VerifyAnswer answer = verify({"--repair", "public.item", "public.line"});
+    // DuckDB prints it as \xABcd.
+    change_lake("INSERT INTO lake.public.raw VALUES ('\\xAB\\x63\\x64'::BLOB)");
+    // No key means it.
+    change_lake("ALTER TABLE lake.public.nameless ALTER k DROP NOT NULL");
+    change_lake("INSERT INTO lake.public.nameless VALUES (NULL)");
+    VerifyAnswer answer = verify({"--repair", "public.item", "public.line", "public.raw"});
     EXPECT_EQ(answer.code, 0) << answer.err << answer.report.dump(2);
     EXPECT_EQ(answer.outcome("public.item"), "equal");
     EXPECT_EQ(answer.table("public.item").value("repaired_rows", 0), 713);
     EXPECT_EQ(answer.outcome("public.line"), "equal");
     EXPECT_EQ(answer.table("public.line").value("repaired_rows", 0), 80);
+    EXPECT_EQ(answer.outcome("public.raw"), "equal");
+    EXPECT_NE(answer.err.find("k=\\\\xab6364 is not at the source"), std::string::npos)
+        << answer.err;
+    EXPECT_EQ(answer.table("public.raw").value("repaired_rows", 0), 1);
     // They go on being followed.
     database().exec(
         "update item set note = 'later' where id in (1, 1000, 2000); delete from item where id = 5;"
@@ -118,7 +129,11 @@ TEST_P(Verify, PutsRightWhatDiffers) {
     EXPECT_EQ(answer.outcome("public.line"), "equal");
     EXPECT_EQ(answer.outcome("public.entry"), "different");
     EXPECT_EQ(answer.table("public.entry").value("copied_again", false), true);
-    ASSERT_TRUE(eventually([&] { return verify().code == 0; }));
+    EXPECT_EQ(answer.outcome("public.nameless"), "different");
+    EXPECT_EQ(answer.table("public.nameless").value("copied_again", false), true);
+    ASSERT_TRUE(
+        eventually([&] { return replica().difference_of_tables({"entry", "nameless"}).empty(); }));
+    EXPECT_EQ(verify().code, 0);
     EXPECT_EQ(replica().stop().code, 0);
     EXPECT_EQ(replica().leftovers_at_source(), "");
 }
