@@ -86,8 +86,9 @@ std::vector<unsigned> next_groups(const std::vector<unsigned>& differing, std::s
     return groups;
 }
 
-std::vector<Difference> compare_rows(const ComparedTable& table, std::vector<RowPrint> source,
-                                     std::vector<RowPrint> destination) {
+std::vector<Difference> compare_rows(const ComparedTable& table,
+                                     const std::vector<RowPrint>& source,
+                                     const std::vector<RowPrint>& destination) {
     std::map<std::string_view, SameKey> by_key;
     for (const RowPrint& row : source) by_key[row.key_digest].source.push_back(&row);
     for (const RowPrint& row : destination) by_key[row.key_digest].destination.push_back(&row);

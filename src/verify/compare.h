@@ -34,7 +34,8 @@ std::vector<unsigned> next_groups(const std::vector<unsigned>& differing, std::s
                                   std::uint64_t rows_max);
 
 // All rows of some groups, as both sides have them; in order of kind and key.
-std::vector<Difference> compare_rows(const ComparedTable& table, std::vector<RowPrint> source,
-                                     std::vector<RowPrint> destination);
+std::vector<Difference> compare_rows(const ComparedTable& table,
+                                     const std::vector<RowPrint>& source,
+                                     const std::vector<RowPrint>& destination);
 
 }  // namespace walbrook::verify

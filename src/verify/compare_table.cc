@@ -79,9 +79,11 @@ Result<TableResult> compare_table(Side& source, Side& destination, const Compare
         const std::vector<unsigned> wanted =
             next_groups(differing, from, both.source, both.destination, rows_max);
         from += wanted.size();
-        WALBROOK_TRY(std::vector<RowPrint> at_source, source.rows(table, groups, wanted, stop));
-        WALBROOK_TRY(std::vector<RowPrint> there, destination.rows(table, groups, wanted, stop));
-        std::vector<Difference> found = compare_rows(table, std::move(at_source), std::move(there));
+        WALBROOK_TRY(const std::vector<RowPrint> at_source,
+                     source.rows(table, groups, wanted, stop));
+        WALBROOK_TRY(const std::vector<RowPrint> there,
+                     destination.rows(table, groups, wanted, stop));
+        std::vector<Difference> found = compare_rows(table, at_source, there);
         if (found.empty()) {
             return Error(ErrorCode::internal, "groups differ whose rows are the same");
         }

@@ -143,6 +143,7 @@ class Verification {
     // What is left for another moment.
     enum class Left : std::uint8_t { nothing, some, some_for_age };
     Result<Left> compare_at(Moment& moment);
+    Status look_for_wanted(const std::map<TableId, PublishedTable>& published);
     // At this moment nothing can be read any more.
     Result<Left> lose_moment(const Error& error);
     Result<std::optional<ComparedTable>> match(SourceSide& source, const PublishedTable& published,
@@ -442,6 +443,28 @@ Result<Verification::Left> Verification::lose_moment(const Error& error) {
     return Left::some;
 }
 
+// What is asked for must be there.
+Status Verification::look_for_wanted(const std::map<TableId, PublishedTable>& published) {
+    for (const std::string& name : options_.tables) {
+        const bool is_there =
+            std::any_of(published.begin(), published.end(), [&](const auto& each) {
+                return is_named({name}, each.second.schema, each.second.name);
+            });
+        if (!is_there) {
+            return Error(ErrorCode::config, fmt::format("publication {} has no table {}",
+                                                        config_.publication_name, name));
+        }
+    }
+    // What an earlier run left of tables that nobody asks for any more.
+    std::erase_if(report_.tables, [&](const TableResult& done) {
+        const auto found = published.find(done.table);
+        return found == published.end() ||
+               (!options_.tables.empty() &&
+                !is_named(options_.tables, found->second.schema, found->second.name));
+    });
+    return {};
+}
+
 Result<Verification::Left> Verification::compare_at(Moment& moment) {
     const Keeper keeper(pipeline_, moment.position, log_);
     ducklake::SnapshotView::Options view_options;
@@ -459,25 +482,7 @@ Result<Verification::Left> Verification::compare_at(Moment& moment) {
         return lose_moment(Error(listed.error()).with_context("list the tables: one is locked"));
     }
     const auto& published = *listed;
-    if (!options_.tables.empty()) {
-        for (const std::string& name : options_.tables) {
-            const bool is_there =
-                std::any_of(published.begin(), published.end(), [&](const auto& each) {
-                    return is_named({name}, each.second.schema, each.second.name);
-                });
-            if (!is_there) {
-                return Error(ErrorCode::config, fmt::format("publication {} has no table {}",
-                                                            config_.publication_name, name));
-            }
-        }
-    }
-    // What an earlier run left of tables that nobody asks for any more.
-    std::erase_if(report_.tables, [&](const TableResult& done) {
-        const auto found = published.find(done.table);
-        return found == published.end() ||
-               (!options_.tables.empty() &&
-                !is_named(options_.tables, found->second.schema, found->second.name));
-    });
+    WALBROOK_RETURN_IF_ERROR(look_for_wanted(published));
     log_.info("comparing", {{"position", moment.position}, {"snapshot", view->snapshot()}});
     Left left = Left::nothing;
     bool is_first = true;
