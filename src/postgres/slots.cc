@@ -112,7 +112,7 @@ Result<std::vector<XidHolder>> read_xid_holders(Connection& connection, const De
         const Rows rows,
         connection.query(
             deadline,
-            "select pid, gid, application, owner, database, state, age from ("
+            "select xid, pid, gid, application, owner, database, state, age, age is null from ("
             " select a.pid, '' as gid, a.application_name as application, a.usename as owner,"
             "  a.datname as database, a.state, a.backend_xid as xid,"
             "  extract(epoch from clock_timestamp() - a.xact_start)::int8 as age"
@@ -120,11 +120,12 @@ Result<std::vector<XidHolder>> read_xid_holders(Connection& connection, const De
             "  and a.pid <> pg_backend_pid()"
             " union all select 0, p.gid, '', p.owner, p.database, 'prepared', p.transaction,"
             "  extract(epoch from clock_timestamp() - p.prepared)::int8 from pg_prepared_xacts p"
-            ") holders order by age(xid) desc limit 20"));
+            ") holders order by age(xid) desc"));
     std::vector<XidHolder> holders;
     for (std::size_t i = 0; i < rows.size(); ++i) {
         Fields fields(rows, i);
         XidHolder holder;
+        holder.xid = fields.u32();
         holder.pid = fields.u32();
         holder.gid = fields.text();
         holder.application = fields.text_or_empty();
@@ -132,6 +133,7 @@ Result<std::vector<XidHolder>> read_xid_holders(Connection& connection, const De
         holder.database = fields.text_or_empty();
         holder.state = fields.text_or_empty();
         holder.age_secs = fields.i64_or_zero();
+        holder.is_hidden = fields.boolean();
         WALBROOK_RETURN_IF_ERROR(fields.finish("read the transactions with an xid"));
         holders.push_back(std::move(holder));
     }
@@ -143,9 +145,38 @@ std::string describe(const XidHolder& holder) {
         return fmt::format("prepared transaction '{}' (user {}, database {}, {} s)", holder.gid,
                            holder.user, holder.database, holder.age_secs);
     }
+    if (holder.is_hidden) {
+        return fmt::format("session {} (user {}, database {}, {} s or more)", holder.pid,
+                           holder.user, holder.database, holder.age_secs);
+    }
     return fmt::format("session {} ({}, user {}, database {}, {}, {} s)", holder.pid,
                        holder.application, holder.user, holder.database, holder.state,
                        holder.age_secs);
+}
+
+std::optional<XidHolder> OpenTransactions::not_younger_than(std::chrono::seconds age,
+                                                            const std::vector<XidHolder>& found,
+                                                            Instant at) {
+    std::optional<XidHolder> old;
+    decltype(seen_) seen;
+    for (const XidHolder& holder : found) {
+        std::chrono::seconds known(holder.age_secs);
+        bool is_old = known >= age;
+        if (holder.is_hidden) {
+            const std::pair key(holder.pid, holder.xid);
+            const auto before = seen_.find(key);
+            const Seen& times = seen[key] =
+                before == seen_.end() ? Seen{at, looked_at_} : before->second;
+            known = std::chrono::duration_cast<std::chrono::seconds>(at - times.first);
+            is_old = !times.missing || at - *times.missing >= age;
+        }
+        if (!is_old || old) continue;
+        old = holder;
+        old->age_secs = known.count();
+    }
+    seen_ = std::move(seen);
+    looked_at_ = at;
+    return old;
 }
 
 Result<SystemIdentity> identify_system(Connection& connection, const Deadline& deadline) {

@@ -1,11 +1,14 @@
 #pragma once
 
+#include "base/clock.h"
 #include "postgres/connection.h"
 
 #include <chrono>
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace walbrook {
@@ -67,6 +70,7 @@ Status drop_slot(Connection& connection, const Deadline& deadline, const std::st
 
 // A session or prepared transaction that has an xid: slot creation waits for it.
 struct XidHolder {
+    std::uint32_t xid = 0;
     std::uint32_t pid = 0;  // 0: prepared.
     std::string gid;        // Of a prepared transaction.
     std::string application;
@@ -74,11 +78,32 @@ struct XidHolder {
     std::string database;
     std::string state;
     std::int64_t age_secs = 0;
+    // Of other roles' sessions, without pg_read_all_stats: application, state and age are not
+    // known.
+    bool is_hidden = false;
 };
-// Oldest first, at most 20. Needs pg_read_all_stats to name other roles' state.
+// Oldest first.
 Result<std::vector<XidHolder>> read_xid_holders(Connection& connection, const Deadline& deadline);
 // "session 4711 (psql, user bob, idle in transaction, 73 s)".
 std::string describe(const XidHolder& holder);
+
+// Tells old transactions from young ones, also those whose begin the role may not see: which of
+// them were there at an earlier look is known. One object for one series of looks.
+class OpenTransactions {
+ public:
+    // The first in `found` that is not known to be younger than this. The age of a hidden one is
+    // the time since it was first seen.
+    std::optional<XidHolder> not_younger_than(std::chrono::seconds age,
+                                              const std::vector<XidHolder>& found, Instant at);
+
+ private:
+    struct Seen {
+        Instant first;                   // When it was there,
+        std::optional<Instant> missing;  // and when it was not yet.
+    };
+    std::map<std::pair<std::uint32_t, std::uint32_t>, Seen> seen_;  // Hidden ones, by pid and xid.
+    std::optional<Instant> looked_at_;
+};
 
 // IDENTIFY_SYSTEM, on a replication connection.
 struct SystemIdentity {

@@ -25,6 +25,7 @@ using std::chrono::seconds;
 constexpr milliseconds kHoldMax{10'000};
 constexpr milliseconds kSlotLockTimeout{5'000};
 constexpr seconds kSlotDeadline{30};
+constexpr seconds kSoonOver{2};  // What a transaction that is younger is taken to be.
 // A standby makes a slot with its primary's next record of running transactions.
 constexpr seconds kStandbySlotDeadline{120};
 constexpr seconds kKeptFor{300};
@@ -172,6 +173,7 @@ class Verification {
     std::set<TableId> settled_;
     std::map<TableId, int> tries_;  // Of tables that changed while they were compared.
     int lost_moments_ = 0;          // In a row: between them no table was compared.
+    OpenTransactions open_transactions_;
 };
 
 Result<Report> Verification::run() {
@@ -345,20 +347,22 @@ Status Verification::wait_for_xids() {
     WALBROOK_TRY(Connection connection, Connection::open(config_.pg_connection, purpose("verify"),
                                                          within(kQueryDeadline, stop_)));
     const Instant until = now() + options_.patience;
-    for (bool is_told = false;; is_told = true) {
+    for (bool is_told = false;;) {
         WALBROOK_TRY(const std::vector<XidHolder> holders,
                      read_xid_holders(connection, within(kQueryDeadline, stop_)));
-        if (holders.empty() || holders.front().age_secs < 2) return {};
+        const auto old = open_transactions_.not_younger_than(kSoonOver, holders, now());
+        if (!old) return {};
         if (now() >= until) {
             return Error(ErrorCode::timed_out,
                          fmt::format("name a position: {} has an open transaction, and a position "
                                      "is named only when all that write have ended; end it, or "
                                      "try again later",
-                                     describe(holders.front())));
+                                     describe(*old)));
         }
-        if (!is_told) {
+        if (!is_told && old->age_secs >= kSoonOver.count()) {
+            is_told = true;
             log_.info("waiting for the end of a transaction of the source",
-                      {{"of", describe(holders.front())}});
+                      {{"of", describe(*old)}});
         }
         if (!sleep_for(milliseconds(500), stop_)) {
             return Error(ErrorCode::cancelled, "stopped before a position was named");

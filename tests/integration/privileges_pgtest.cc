@@ -64,6 +64,30 @@ class Privileges : public PgTest {
         replace_all(sql, "database shop", "database " + database().name());
         database().exec(sql);
     }
+    // Others' transactions are there without their age.
+    void verify_beside_an_old_transaction(Replica& replica) {
+        Connection other = database().session();
+        must_exec(other, "begin; insert into item values (5000, 'late')");
+        ChildProcess verify(walbrook_program(),
+                            {.args = {"verify", "--config", replica.folder() + "/walbrook.yaml"},
+                             .output_file = replica.folder() + "/verify.out"});
+        EXPECT_TRUE(eventually([&] {
+            return verify.output().find("waiting for the end of a transaction") !=
+                   std::string::npos;
+        })) << verify.output();
+        // Nothing is held meanwhile.
+        database().exec("update item set note = 'meanwhile' where id = 2");
+        EXPECT_TRUE(eventually([&] {
+            return replica.reader().value("SELECT note FROM lake.public.item WHERE id = 2") ==
+                   "meanwhile";
+        }));
+        must_exec(other, "commit");
+        const auto ended = verify.wait();
+        ASSERT_TRUE(ended.has_value());
+        EXPECT_EQ(ended->code, 0) << verify.output();
+        EXPECT_THAT(verify.output(), HasSubstr("user postgres, database " + database().name()));
+        EXPECT_THAT(verify.output(), ::testing::Not(HasSubstr("no common position yet")));
+    }
     // Every way in which the program uses the role.
     void use_all(Replica& replica) {
         replica.start();
@@ -88,6 +112,7 @@ class Privileges : public PgTest {
         verified = replica.run({"verify", "--repair"});
         verified = replica.run({"verify"});
         EXPECT_EQ(verified.exit.code, 0) << verified.output;
+        verify_beside_an_old_transaction(replica);
         EXPECT_EQ(replica.command({"pause", "public.late"}).code, 0);
         EXPECT_EQ(replica.command({"resume", "public.late"}).code, 0);
         EXPECT_EQ(replica.command({"resync", "public.item"}).code, 0);
