@@ -586,8 +586,10 @@ void Loader::fill_tls_mode(const std::string& section, PgConnectionConfig& conne
     const std::string key = section + ".tls.mode";
     if (effective != connection.tls.mode && out_.origins.contains(key)) {
         problem(key, where_of(key),
-                "prefer does not check the server's certificate, which those given beside it are "
-                "for; use verify-full, or remove them");
+                effective == url_value(connection.url, "sslmode")
+                    ? "prefer stands beside another sslmode in the url; keep one of them"
+                    : "prefer does not check the server's certificate, which those given beside "
+                      "it are for; use verify-full, or remove them");
     }
     connection.tls.mode = effective;
 }

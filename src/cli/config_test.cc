@@ -422,15 +422,32 @@ TEST(Config, CertificatesMakeTheServerVerified) {
     EXPECT_EQ(mode("{url: 'postgres://h/d', tls: {client_cert: c, client_key: k}}"), "verify-full");
     EXPECT_EQ(mode("{url: 'postgres://h/d', tls: {mode: require, trusted_root_certs: r}}"),
               "require");
-    // The url's own word counts.
+    // The url's own word counts, unless tls.mode says another.
     EXPECT_EQ(mode("{url: 'postgres://h/d?sslmode=verify-ca', tls: {trusted_root_certs: r}}"),
-              "prefer");
+              "verify-ca");
+    EXPECT_EQ(mode("{url: 'postgres://u:sslmode=disable@h/d', tls: {trusted_root_certs: r}}"),
+              "verify-full");
+    EXPECT_EQ(mode("{url: 'postgres://h/d?sslmode=disable', tls: {mode: verify-full, "
+                   "trusted_root_certs: r}}"),
+              "verify-full");
+    EXPECT_EQ(mode("{url: 'postgres://h/d?sslmode=disable'}"), "disable");
     for (const char* blind : {"disable", "allow", "prefer"}) {
         EXPECT_THAT(
             problems_of(load(fmt::format(
                 "{{url: 'postgres://h/d', tls: {{mode: {}, trusted_root_certs: r}}}}", blind))),
             ElementsAre(HasSubstr("use verify-full")));
+        EXPECT_THAT(
+            problems_of(load(fmt::format(
+                "{{url: 'postgres://h/d?sslmode={}', tls: {{trusted_root_certs: r}}}}", blind))),
+            ElementsAre(HasSubstr(fmt::format("tls.trusted_root_certs: has no effect with the "
+                                              "url's sslmode {}; use verify-full",
+                                              blind))));
     }
+    EXPECT_THAT(problems_of(load("{url: 'postgres://h/d?sslmode=disable', tls: {mode: prefer}}")),
+                ElementsAre(HasSubstr("tls.mode: prefer stands beside another sslmode")));
+    const auto unknown = problems_of(load("{url: 'postgres://h/d?sslmode=hunter2'}"));
+    EXPECT_THAT(unknown, ElementsAre(HasSubstr("url: its sslmode must be one of disable, allow")));
+    EXPECT_THAT(unknown, ElementsAre(::testing::Not(HasSubstr("hunter2"))));
 }
 
 TEST(Config, TheAddressToListenOnMustBeOne) {

@@ -8,6 +8,7 @@
 #include "cli/log_sink.h"
 #include "cli/make_parts.h"
 #include "cli/signals.h"
+#include "postgres/connect_options.h"
 #include "server/control_server.h"
 #include "telemetry/masked_url.h"
 
@@ -129,7 +130,10 @@ void Run::on_signal(int signal, int count) {
 // Who asks for encryption expects more than it gives alone.
 void Run::warn_of_unverified_server(const ProgramConfig& config) const {
     const auto check = [&](const char* key, const PgConnectionConfig& connection) {
-        if (connection.tls.mode != "require" || !connection.tls.trusted_root_certs.empty()) return;
+        if (connection.tls.mode != "require" || !connection.tls.trusted_root_certs.empty() ||
+            !url_value(connection.url, "sslrootcert").empty()) {
+            return;
+        }
         log_.warn(
             "the server's certificate is not checked: whoever is in between can read "
             "everything; set tls.mode verify-full",

@@ -1,6 +1,8 @@
+#include "postgres/connect_options.h"
 #include "walbrook/config.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <array>
@@ -45,6 +47,30 @@ class Problems {
     std::vector<std::string> all_;
 };
 
+bool is_tls_mode(std::string_view mode) {
+    return std::find(kTlsModes.begin(), kTlsModes.end(), mode) != kTlsModes.end();
+}
+
+void check_tls_mode(Problems& problems, const PgConnectionConfig& connection,
+                    const std::string& key) {
+    const std::string mode = tls_mode_of(connection);
+    const std::string of_url = url_value(connection.url, "sslmode");
+    const bool is_of_url = !of_url.empty() && mode == of_url;
+    if (!is_tls_mode(mode)) {
+        // What stands in a url is not repeated: it may be a part of the password.
+        problems.add(key + (is_of_url ? ".url" : ".tls.mode"),
+                     fmt::format("{}must be one of {}{}", is_of_url ? "its sslmode " : "",
+                                 fmt::join(kTlsModes, ", "),
+                                 is_of_url ? "" : fmt::format(", not \"{}\"", mode)));
+    }
+    const bool is_never_verified = mode == "disable" || mode == "allow" || mode == "prefer";
+    if (is_never_verified && !connection.tls.trusted_root_certs.empty()) {
+        problems.add(key + ".tls.trusted_root_certs",
+                     fmt::format("has no effect with {} {}; use verify-full",
+                                 is_of_url ? "the url's sslmode" : "tls.mode", mode));
+    }
+}
+
 void check_connection(Problems& problems, const PgConnectionConfig& connection) {
     const std::string key = "pg_connection";
     if (connection.url.empty()) {
@@ -70,19 +96,7 @@ void check_connection(Problems& problems, const PgConnectionConfig& connection) 
         connection.host.find('=') != std::string::npos) {
         problems.add(key + ".host", "must be a name, an address or a folder; a url goes into url");
     }
-    if (std::find(kTlsModes.begin(), kTlsModes.end(), connection.tls.mode) == kTlsModes.end()) {
-        problems.add(key + ".tls.mode",
-                     fmt::format("must be one of disable, allow, prefer, require, verify-ca, "
-                                 "verify-full, not \"{}\"",
-                                 connection.tls.mode));
-    }
-    const bool is_never_verified =
-        connection.tls.mode == "disable" || connection.tls.mode == "allow";
-    if (is_never_verified && !connection.tls.trusted_root_certs.empty()) {
-        problems.add(
-            key + ".tls.trusted_root_certs",
-            fmt::format("has no effect with tls.mode {}; use verify-full", connection.tls.mode));
-    }
+    check_tls_mode(problems, connection, key);
     if (connection.tls.client_cert.empty() != connection.tls.client_key.empty()) {
         const bool key_missing = connection.tls.client_key.empty();
         problems.add(

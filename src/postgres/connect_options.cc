@@ -85,12 +85,19 @@ std::vector<std::pair<std::string, std::string>> session_settings(const Purpose&
             {"lock_timeout", std::to_string(purpose.lock_timeout.count())}};
 }
 
+std::string url_value(const std::string& url, std::string_view keyword) {
+    // A search for "sslmode=" would not do: the keyword may be percent-encoded, `ssl=true` is an
+    // older word for it, and a password may hold all that.
+    const ParsedUrl parsed(PQconninfoParse(url.c_str(), nullptr), PQconninfoFree);
+    return parsed ? value_of(parsed, keyword) : std::string();
+}
+
 std::string tls_mode_of(const PgConnectionConfig& config) {
+    if (config.tls.mode != "prefer") return config.tls.mode;
+    if (std::string of_url = url_value(config.url, "sslmode"); !of_url.empty()) return of_url;
     const bool is_wanted =
         !config.tls.trusted_root_certs.empty() || !config.tls.client_cert.empty();
-    const bool is_default =
-        config.tls.mode == "prefer" && config.url.find("sslmode=") == std::string::npos;
-    return is_wanted && is_default ? "verify-full" : config.tls.mode;
+    return is_wanted ? "verify-full" : "prefer";
 }
 
 Result<std::unique_ptr<PemFile>> PemFile::create(std::string_view pem) {
@@ -161,7 +168,7 @@ Status ConnectOptions::add_certificate(std::string_view keyword, const std::stri
 
 Status ConnectOptions::add_tls(const PgConnectionConfig& config) {
     const std::string mode = tls_mode_of(config);
-    // "prefer" is libpq's default too: beside a url it must not override the url's mode.
+    // "prefer" is libpq's default, too: said without need it would hide PGSSLMODE.
     if (config.url.empty() || mode != "prefer") add_given("sslmode", mode);
     WALBROOK_RETURN_IF_ERROR(add_certificate("sslrootcert", config.tls.trusted_root_certs));
     WALBROOK_RETURN_IF_ERROR(add_certificate("sslcert", config.tls.client_cert));

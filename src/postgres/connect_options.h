@@ -15,8 +15,10 @@ namespace walbrook {
 // transaction_timeout (17 and newer) comes later, when the version is known.
 std::vector<std::pair<std::string, std::string>> session_settings(const Purpose& purpose);
 
-// The mode that is in effect: whoever gives certificates wants the server verified, unless
-// another mode is given, too.
+// What a url says for a keyword of libpq, as libpq reads it; empty if nothing.
+std::string url_value(const std::string& url, std::string_view keyword);
+// The mode that is in effect: tls.mode, else the url's; and whoever gives certificates wants the
+// server verified, unless one of these says otherwise.
 std::string tls_mode_of(const PgConnectionConfig& config);
 
 // PEM text in a file of mode 0600 (libpq takes certificates only from files), removed

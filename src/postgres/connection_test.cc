@@ -59,7 +59,7 @@ TEST(ConnectOptions, SingleValuesWinOverTheUrl) {
     EXPECT_STREQ(options->keywords().front(), "dbname");
     EXPECT_EQ(option(*options, "port"), "6");
     EXPECT_EQ(option(*options, "host"), "(none)");
-    EXPECT_EQ(option(*options, "sslmode"), "(none)");  // The default must not hide the url's.
+    EXPECT_EQ(option(*options, "sslmode"), "require");  // The default does not hide the url's.
     EXPECT_EQ(option(*options, "tcp_user_timeout"), "60000");
     EXPECT_EQ(option(*options, "options").rfind("-c work_mem=8MB -c datestyle=ISO", 0), 0U);
     EXPECT_EQ(options->password(), "secret");
@@ -93,9 +93,20 @@ TEST(ConnectOptions, CertificatesMakeTheServerVerified) {
     config.url = "postgres://u@h/d";
     EXPECT_EQ(mode(), "verify-full");
     config.url = "postgres://u@h/d?sslmode=verify-ca";
-    EXPECT_EQ(mode(), "(none)");  // The url's.
+    EXPECT_EQ(mode(), "verify-ca");
     config.tls.mode = "require";
     EXPECT_EQ(mode(), "require");
+}
+
+TEST(ConnectOptions, TheModeOfAUrlIsWhatLibpqReads) {
+    const auto mode = [](const char* url) { return url_value(url, "sslmode"); };
+    EXPECT_EQ(mode(""), "");
+    EXPECT_EQ(mode("postgres://u@h/d"), "");
+    EXPECT_EQ(mode("postgres://u@h/d?sslmode=prefer"), "prefer");
+    EXPECT_EQ(mode("postgres://u@h/d?application_name=a&%73slmode=disable"), "disable");
+    EXPECT_EQ(mode("postgres://u@h/d?ssl=true"), "require");
+    EXPECT_EQ(mode("postgres://u:sslmode=disable@h/d"), "");
+    EXPECT_EQ(mode("postgres://h/d?options=-c%20a.sslmode=disable"), "");
 }
 
 TEST(ConnectOptions, PemTextGoesToAPrivateFileThatIsRemoved) {

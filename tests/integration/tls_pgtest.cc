@@ -178,8 +178,10 @@ TEST_P(Tls, RefusalsSayWhatToDo) {
         78, "tls.trusted_root_certs does not hold its issuer");
     refuse(connection("tls_role", client_by_path("w").substr(client_by_path("w").find('\n') + 1)),
            78, "set tls.trusted_root_certs");
-    refuse(connection("cert_role", "      mode: require\n"), 77,
-           "the server's certificate is not checked");
+    // A mode that the url names is in effect, too.
+    refuse(fmt::format("{{url: \"postgres://cert_role@localhost:{}/{}?sslmode=require\"}}",
+                       server_->port(), source_->name()),
+           77, "the server's certificate is not checked");
     refuse(connection("cert_role", "      mode: require\n"), 77,
            "give tls.client_cert and tls.client_key");
     refuse(connection("cert_role", client_by_path("stranger")), 77,
