@@ -65,5 +65,47 @@ TEST_F(PrivateFiles, WhatIsMeantForEverybodyIsRefusedAndLeftAlone) {
     EXPECT_FALSE(make_private_file(folder_ + "/none/f"));
 }
 
+// Its owner could open it again, and put other files into it.
+TEST_F(PrivateFiles, WhatAnotherUserOwnsIsRefusedAndLeftAlone) {
+    std::string folder = "/usr";  // Who is not root cannot give anything away.
+    std::string file = "/etc/passwd";
+    if (geteuid() == 0) {
+        folder = folder_ + "/of_another";
+        file = folder_ + "/file_of_another";
+        std::filesystem::create_directory(folder);
+        std::ofstream(file) << "";
+        ASSERT_EQ(chown(folder.c_str(), 65'534, 65'534), 0);
+        ASSERT_EQ(chown(file.c_str(), 65'534, 65'534), 0);
+    }
+    const mode_t of_folder = mode_of(folder);
+    const mode_t of_file = mode_of(file);
+    const Status refused = make_private_folder(folder);
+    ASSERT_FALSE(refused);
+    EXPECT_EQ(refused.error().code(), ErrorCode::permission);
+    EXPECT_NE(refused.error().message().find(folder + " belongs to user "), std::string::npos);
+    EXPECT_EQ(make_private_file(file).error().code(), ErrorCode::permission);
+    EXPECT_EQ(mode_of(folder), of_folder);
+    EXPECT_EQ(mode_of(file), of_file);
+}
+
+TEST_F(PrivateFiles, LinksAreNotFollowed) {
+    std::filesystem::create_directory(folder_ + "/wide");
+    std::ofstream(folder_ + "/wide/f") << "";
+    std::filesystem::create_symlink("wide", folder_ + "/link");
+    std::filesystem::create_symlink("f", folder_ + "/wide/link");
+    for (const std::string& link : {folder_ + "/link", folder_ + "/link/"}) {
+        const Status refused = make_private_folder(link);
+        ASSERT_FALSE(refused) << link;
+        EXPECT_EQ(refused.error().code(), ErrorCode::config);
+        EXPECT_EQ(refused.error().message(),
+                  folder_ + "/link is a symbolic link; name what it leads to");
+    }
+    EXPECT_FALSE(make_private_file(folder_ + "/wide/link"));
+    EXPECT_EQ(mode_of(folder_ + "/wide"), 0777U);
+    EXPECT_EQ(mode_of(folder_ + "/wide/f"), 0666U);
+    // Above it they may be there.
+    EXPECT_TRUE(make_private_folder(folder_ + "/link/below"));
+}
+
 }  // namespace
 }  // namespace walbrook

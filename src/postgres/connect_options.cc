@@ -10,8 +10,8 @@
 #include <algorithm>
 #include <cctype>
 #include <cerrno>
-#include <cstdlib>
-#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
 #include <system_error>
 #include <unistd.h>
 
@@ -101,27 +101,29 @@ std::string tls_mode_of(const PgConnectionConfig& config) {
 }
 
 Result<std::unique_ptr<PemFile>> PemFile::create(std::string_view pem) {
-    const char* folder = std::getenv("TMPDIR");
-    std::string path = fmt::format("{}/walbrook-pem-XXXXXX",
-                                   folder == nullptr || *folder == '\0' ? "/tmp" : folder);
-    const int fd = mkostemp(path.data(), O_CLOEXEC);  // Mode 0600.
-    if (fd < 0) {
-        return Error(ErrorCode::config, fmt::format("make a temporary file for a certificate: {}",
-                                                    std::generic_category().message(errno)));
-    }
-    std::unique_ptr<PemFile> file(new PemFile(std::move(path)));
+    const auto refused = [] {
+        return Error(ErrorCode::config,
+                     fmt::format("keep a certificate or key that was given as text in memory: {} "
+                                 "(give the path of a file instead)",
+                                 std::generic_category().message(errno)));
+    };
+    const int fd = memfd_create("walbrook-pem", MFD_CLOEXEC);
+    if (fd < 0) return refused();
+    std::unique_ptr<PemFile> file(new PemFile(fd));
+    // libpq takes no key that others could read.
+    if (fchmod(fd, S_IRUSR | S_IWUSR) != 0) return refused();
     while (!pem.empty()) {
         const ssize_t written = write(fd, pem.data(), pem.size());
         if (written < 0 && errno == EINTR) continue;
-        if (written <= 0) break;
+        if (written <= 0) return refused();
         pem.remove_prefix(static_cast<std::size_t>(written));
     }
-    close(fd);
-    if (!pem.empty()) return Error(ErrorCode::config, "write a certificate to a temporary file");
     return file;
 }
 
-PemFile::~PemFile() { unlink(path_.c_str()); }
+PemFile::~PemFile() { close(fd_); }
+
+std::string PemFile::path() const { return fmt::format("/proc/self/fd/{}", fd_); }
 
 void ConnectOptions::add(std::string_view keyword, std::string value) {
     entries_.emplace_back(keyword, std::move(value));

@@ -21,20 +21,21 @@ std::string url_value(const std::string& url, std::string_view keyword);
 // server verified, unless one of these says otherwise.
 std::string tls_mode_of(const PgConnectionConfig& config);
 
-// PEM text in a file of mode 0600 (libpq takes certificates only from files), removed
-// when this is destroyed.
+// PEM text as a file (libpq takes certificates from nowhere else) that is in memory, has no name
+// that others could open and goes with the process, however that ends.
 class PemFile {
  public:
-    // ErrorCode::config when no file can be written in the temporary folder.
+    // ErrorCode::config when there can be none.
     static Result<std::unique_ptr<PemFile>> create(std::string_view pem);
     ~PemFile();
     PemFile(const PemFile&) = delete;
     PemFile& operator=(const PemFile&) = delete;
-    const std::string& path() const { return path_; }
+    // For this process, while this lives.
+    std::string path() const;
 
  private:
-    explicit PemFile(std::string path) : path_(std::move(path)) {}
-    std::string path_;
+    explicit PemFile(int fd) : fd_(fd) {}
+    const int fd_;
 };
 
 // Keywords and values for PQconnectStartParams. Must live until the session stands,

@@ -109,7 +109,8 @@ TEST(ConnectOptions, TheModeOfAUrlIsWhatLibpqReads) {
     EXPECT_EQ(mode("postgres://h/d?options=-c%20a.sslmode=disable"), "");
 }
 
-TEST(ConnectOptions, PemTextGoesToAPrivateFileThatIsRemoved) {
+// A file with a name would stay behind when the process is killed.
+TEST(ConnectOptions, PemTextGoesToAFileWithoutAName) {
     const std::string pem = "-----BEGIN CERTIFICATE-----\nabc\n-----END CERTIFICATE-----\n";
     PgConnectionConfig config;
     config.tls.trusted_root_certs = pem;
@@ -121,6 +122,7 @@ TEST(ConnectOptions, PemTextGoesToAPrivateFileThatIsRemoved) {
         struct stat info{};
         ASSERT_EQ(stat(path.c_str(), &info), 0);
         EXPECT_EQ(info.st_mode & 0777, 0600U);
+        EXPECT_EQ(info.st_nlink, 0U);
         std::ifstream in(path);
         EXPECT_EQ(std::string(std::istreambuf_iterator<char>(in), {}), pem);
     }

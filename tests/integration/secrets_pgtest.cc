@@ -10,6 +10,7 @@
 #include <gmock/gmock.h>
 
 #include <filesystem>
+#include <sstream>
 
 namespace walbrook::testing {
 namespace {
@@ -17,13 +18,18 @@ namespace {
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
-constexpr const char* kMark = "Pl4nted";
-
-// Names of what holds the mark.
+// Names of what holds a secret: the mark of the passwords, or lines of a key.
 class Finder {
  public:
+    explicit Finder(std::vector<std::string> secrets) : secrets_(std::move(secrets)) {
+        secrets_.emplace_back("Pl4nted");
+    }
     void look(const std::string& where, const std::string& text) {
-        if (text.find(kMark) != std::string::npos) found_.push_back(where + ": " + around(text));
+        for (const std::string& secret : secrets_) {
+            const std::size_t at = text.find(secret);
+            if (at == std::string::npos) continue;
+            found_.push_back(where + ": " + text.substr(at < 100 ? 0 : at - 100, 200));
+        }
     }
     void look_in_folder(const std::filesystem::path& folder) {
         for (const auto& entry : std::filesystem::recursive_directory_iterator(folder)) {
@@ -46,10 +52,7 @@ class Finder {
     const std::vector<std::string>& found() const { return found_; }
 
  private:
-    static std::string around(const std::string& text) {
-        const std::size_t at = text.find(kMark);
-        return text.substr(at < 100 ? 0 : at - 100, 200);
-    }
+    std::vector<std::string> secrets_;
     std::vector<std::string> found_;
 };
 
@@ -57,8 +60,10 @@ class Finder {
 class Secrets : public ::testing::TestWithParam<int> {
  protected:
     void SetUp() override {
-        server_ = std::make_unique<PgCluster>(PgClusterOptions{
-            .version = GetParam(), .hba = {"host all source_w,store_w,lake_w all scram-sha-256"}});
+        server_ = std::make_unique<PgCluster>(
+            PgClusterOptions{.version = GetParam(),
+                             .hba = {"host all source_w,store_w,lake_w all scram-sha-256"},
+                             .ssl = true});
         source_ = std::make_unique<Database>(*server_);
         store_ = std::make_unique<Database>(*server_);
         lake_ = std::make_unique<Database>(*server_);
@@ -81,15 +86,27 @@ class Secrets : public ::testing::TestWithParam<int> {
                                  "-out", files.file("server.crt")}});
         ASSERT_TRUE(made.exit.ok()) << made.output;
         std::filesystem::rename(files.file("Pl4nted.key"), files.file("server.key"));
+        client_key_ = read_file(files.file("server.key"));
     }
-    // With the passwords that are right, or some that are not.
+    std::vector<std::string> lines_of_key() const {
+        std::vector<std::string> lines;
+        std::istringstream in(client_key_);
+        for (std::string line; std::getline(in, line);) {
+            if (line.size() == 64) lines.push_back(line);
+        }
+        EXPECT_GT(lines.size(), 10U);
+        return lines;
+    }
+    // With the passwords and the key that are right, or some that are not.
     std::unique_ptr<Replica> replica(const std::string& source, const std::string& store,
                                      const std::string& lake) {
         write_file(files_.file("pg"), source + "\n");
         auto made = std::make_unique<Replica>(*source_);
         made->connect_with(fmt::format(
-            "{{host: 127.0.0.1, port: {}, name: {}, username: source_w, password_file: '{}'}}",
-            server_->port(), source_->name(), files_.file("pg")));
+            "{{host: 127.0.0.1, port: {}, name: {}, username: source_w, password_file: '{}', "
+            "tls: {{mode: require, client_cert: \"{}\", client_key: \"{}\"}}}}",
+            server_->port(), source_->name(), files_.file("pg"),
+            in_one_line(read_file(files_.file("server.crt"))), in_one_line(client_key_)));
         made->configure("store: {type: postgres}");
         made->configure(
             fmt::format("store_pg_connection: {{url: 'postgres://store_w:{}@127.0.0.1:{}/{}'}}",
@@ -105,6 +122,13 @@ class Secrets : public ::testing::TestWithParam<int> {
         made->set_environment("WALBROOK__SERVER__TLS__KEY", files_.file("server.key"));
         return made;
     }
+    // As YAML has it between double quotes.
+    static std::string in_one_line(std::string text) {
+        for (std::size_t at = 0; (at = text.find('\n', at)) != std::string::npos; at += 2) {
+            text.replace(at, 1, "\\n");
+        }
+        return text;
+    }
     static void look_at_commands(Finder& finder, Replica& replica) {
         const std::vector<std::vector<std::string>> commands = {
             {"config", "show"},
@@ -119,6 +143,7 @@ class Secrets : public ::testing::TestWithParam<int> {
     }
 
     TempDir files_{"secrets"};
+    std::string client_key_;  // The HTTP server's, too, and given as text.
     std::unique_ptr<PgCluster> server_;
     std::unique_ptr<Database> source_;
     std::unique_ptr<Database> store_;
@@ -132,7 +157,7 @@ constexpr const char* kLakePassword = "Pl4nted lake\\\\'s \\\\\\\\ pass";
 
 TEST_P(Secrets, OfAPipelineThatRunsStayWithIt) {
     auto running = replica(kSourcePassword, kStorePassword, kLakePassword);
-    Finder finder;
+    Finder finder(lines_of_key());
     running->start();
     ASSERT_TRUE(running->catches_up());
     ASSERT_TRUE(running->is_running()) << running->log();
@@ -166,7 +191,7 @@ TEST_P(Secrets, OfAPipelineThatRunsStayWithIt) {
 }
 
 TEST_P(Secrets, AreNotInWhatIsSaidOfARefusal) {
-    Finder finder;
+    Finder finder(lines_of_key());
     const auto refuse = [&](const std::string& source, const std::string& store,
                             const std::string& lake, const std::string& says) {
         SCOPED_TRACE(says);
@@ -188,6 +213,9 @@ TEST_P(Secrets, AreNotInWhatIsSaidOfARefusal) {
     refuse(kSourcePassword, kStorePassword, "Pl4nted' dbname='no such' options='",
            "destination.ducklake.catalog");
     refuse(kSourcePassword, kStorePassword, "Pl4nted' host='no.such.host' port='1", "attach");
+    client_key_.erase(client_key_.find('\n') + 1, 65);  // Its first line of data.
+    refuse(kSourcePassword, kStorePassword, kLakePassword,
+           "tls.client_key must be the key of tls.client_cert");
     EXPECT_THAT(finder.found(), IsEmpty());
 }
 
