@@ -70,7 +70,7 @@ TEST(MemoryBudget, EveryPartIsAboveZeroAndFits) {
                     batch.memory_budget_ratio = ratio;
                     batch.max_bytes = max_bytes;
                     const MemoryBudget budget = divide(limit, cpus, batch);
-                    SCOPED_TRACE(testing::Message() << limit << ' ' << ratio << ' ' << max_bytes);
+                    SCOPED_TRACE(::testing::Message() << limit << ' ' << ratio << ' ' << max_bytes);
                     EXPECT_GE(budget.flush_bytes, 1U);
                     EXPECT_LE(budget.flush_bytes, max_bytes);
                     EXPECT_GE(budget.chunk_bytes, 1024U);

@@ -5,6 +5,7 @@
 #include "base/failpoints.h"
 #include "decode/type_table.h"
 #include "pipeline/error_policy.h"
+#include "pipeline/flush_wait.h"
 #include "pipeline/remedies.h"
 #include "pipeline/source_check.h"
 #include "pipeline/table_selection.h"
@@ -29,7 +30,9 @@ using std::chrono::seconds;
 
 constexpr seconds kQueryDeadline{60};
 constexpr milliseconds kWriterPoll{50};
-constexpr milliseconds kFlushPoll{20};
+// A server that does not flush for so long hangs with every commit: the copy is worth less than
+// what its snapshot holds back.
+constexpr std::chrono::minutes kFlushDeadline{10};
 // Of a standby, which waits for every transaction of the primary and for a record of it.
 constexpr std::chrono::minutes kStandbySnapshotDeadline{10};
 
@@ -549,15 +552,18 @@ Status TableCopy::wait_until_flushed(Connection& session, Lsn position,
                                      const std::stop_token& stop) {
     // What a standby has replayed it has flushed.
     if (at_standby_) return {};
-    for (;;) {
+    FlushWait how;
+    how.flushed = [&]() -> Result<Lsn> {
         WALBROOK_TRY(const WalPositions wal,
                      read_wal_positions(session, within(kQueryDeadline, stop)));
-        if (wal.flush >= position) break;
+        return wal.flush;
+    };
+    how.lost = [&] { return parts_.copy_events.lost(id_); };
+    how.on_wait = [&] {
         parts_.tables.note(id_, "the copy waits until the source has flushed what it shows");
-        if (!sleep_for(kFlushPoll, stop)) {
-            return Error(ErrorCode::cancelled, "stopped while the source's flush was waited for");
-        }
-    }
+    };
+    how.at_most = kFlushDeadline;
+    WALBROOK_RETURN_IF_ERROR(wait_for_flush(position, how, stop));
     parts_.tables.note(id_, {});
     return {};
 }

@@ -9,6 +9,7 @@
 #include <gmock/gmock.h>
 
 #include <exception>
+#include <signal.h>
 #include <thread>
 
 namespace walbrook::testing {
@@ -244,6 +245,39 @@ TEST_P(KeyRangesOnce, BeginAgainWhenTheTableChangesBetweenThem) {
     EXPECT_EQ(replica.difference_of("a"), "");
     EXPECT_EQ(unbalanced(replica, "a", 100 * kRows), "");
     EXPECT_EQ(replica.count_in_log("a copy is repeated"), 5);
+    EXPECT_EQ(replica.stop().code, 0);
+}
+
+// The server sends and confirms nothing that it has not flushed, but its snapshots show it: the
+// copy waits, since a crash would take it back.
+TEST_P(KeyRangesOnce, WaitForWhatTheSourceHasNotFlushed) {
+    PgCluster server({.version = GetParam()});
+    Database source(server);
+    source.exec(
+        "create table a(id int primary key, note text);"
+        "insert into a select g, repeat('x', 200) from generate_series(1, 14000) g;"
+        "create publication shop for table a; checkpoint");
+    Replica replica(source);
+    configure(replica);
+    replica.start();
+    ASSERT_TRUE(
+        eventually([&] { return replica.count_in_log("in ranges of the key, each with") == 1; }));
+    Connection session = source.session();
+    must_exec(session, "set synchronous_commit = off");
+    const auto writer = static_cast<pid_t>(std::stoi(
+        source.value("select pid from pg_stat_activity where backend_type = 'walwriter'")));
+    ASSERT_EQ(kill(writer, SIGSTOP), 0);
+    const bool is_waiting = eventually([&] {
+        // Whatever flushes meanwhile, the copy's last snapshot shows one that is not.
+        must_exec(session, "update a set note = 'y' where id = 14000");
+        const auto status = replica.table("a");
+        return status && status->reason.find("until the source has flushed") != std::string::npos;
+    });
+    EXPECT_EQ(kill(writer, SIGCONT), 0);
+    EXPECT_TRUE(is_waiting) << replica.log();
+    ASSERT_TRUE(replica.catches_up());
+    EXPECT_EQ(replica.difference_of("a"), "");
+    EXPECT_EQ(replica.count_in_log("a copy is repeated"), 1);  // In ranges.
     EXPECT_EQ(replica.stop().code, 0);
 }
 
