@@ -25,9 +25,11 @@ class NoPipeline final : public verify::Cutter {
         return {};
     }
     Result<Lsn> cut(Lsn at, std::chrono::milliseconds) override { return at; }
-    Result<RowRepairs> repair(Lsn at, const std::string&, const std::vector<RowRepair>&,
+    Result<RowRepairs> repair(Lsn at, const std::string&, const std::vector<RowRepair>& tables,
                               std::chrono::milliseconds) override {
-        return RowRepairs{at, {}};
+        RowRepairs done{at, {}};
+        for (const RowRepair& repair : tables) done.refused.emplace_back(repair.table, "why");
+        return done;
     }
     Status resync(const std::vector<std::string>&) override { return {}; }
     Status keep_readable(Lsn, std::chrono::milliseconds) override { return {}; }
@@ -92,7 +94,7 @@ const Served& served() {
 void run(std::string_view bytes) {
     constexpr std::string_view kPaths[] = {
         "/api/v1/tables/resync", "/api/v1/tables/pause", "/api/v1/verify/hold",
-        "/api/v1/verify/cut",    "/api/v1/verify/keep",  "/api/v1/verify/",
+        "/api/v1/verify/cut",    "/api/v1/verify/keep",  "/api/v1/verify/repair",
     };
     Input input(bytes);
     const std::size_t which = input.choose(std::size(kPaths) + 1);
@@ -127,6 +129,11 @@ std::vector<std::string> seeds() {
     for (std::size_t path = 0; path < 6; ++path) {
         out.push_back(choice(path) + R"({"tables": ["public.t", "s.\"x\""]})");
         out.push_back(choice(path) + R"({"for_ms": 1000, "position": "0/16B3748"})");
+    }
+    for (const char* keys : {R"([["1"], ["2", "b"]])", "[[1]]", R"(["1"])", "{}"}) {
+        out.push_back(choice(5) +
+                      R"({"for_ms": 1000, "position": "0/16B3748", "snapshot": "3-1",)" +
+                      R"( "tables": [{"oid": 16384, "keys": )" + keys + "}]}");
     }
     return out;
 }

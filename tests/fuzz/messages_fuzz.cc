@@ -7,17 +7,42 @@
 #include "server/api.h"
 #include "server/control_server.h"
 #include "server/status_report.h"
+#include "verify/history.h"
 #include "verify/report.h"
 #include "walbrook/lsn.h"
 #include "walbrook/schema.h"
 
 #include <gtest/gtest.h>
 
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+
 // What we write for ourselves (messages in the stream, rows of the store, notes in the lake,
 // answers of the control API) and whoever can write there can change: refused, or read so that
 // writing and reading it again changes nothing.
 namespace walbrook::fuzz {
 namespace {
+
+class Folder {
+ public:
+    Folder() : path_((std::filesystem::temp_directory_path() / "walbrook-fuzz.XXXXXX").string()) {
+        EXPECT_NE(mkdtemp(path_.data()), nullptr);
+    }
+    ~Folder() { std::filesystem::remove_all(path_); }
+    Folder(const Folder&) = delete;
+    Folder& operator=(const Folder&) = delete;
+    const std::string& path() const { return path_; }
+
+ private:
+    std::string path_;
+};
+
+std::string content_of(const std::string& path) {
+    std::ifstream file(path, std::ios::binary);
+    return {std::istreambuf_iterator<char>(file), {}};
+}
 
 void run_schema(const std::string& text) {
     const auto first = table_schema_from_json(text);
@@ -42,6 +67,17 @@ void run_verify_progress(const std::string& text) {
     const auto second = verify::table_result_from_json(verify::to_json(*first));
     ASSERT_TRUE(second) << second.error().message();
     EXPECT_EQ(verify::to_json(*first), verify::to_json(*second));
+}
+
+// Whole files: what is loaded, and stored again, stays as it is.
+void run_history(const std::string& text) {
+    static const Folder folder;
+    const std::string path = verify::history_path(folder.path());
+    std::ofstream(path, std::ios::binary | std::ios::trunc) << text;
+    ASSERT_TRUE(verify::store_history(folder.path(), verify::load_history(folder.path())));
+    const std::string first = content_of(path);
+    ASSERT_TRUE(verify::store_history(folder.path(), verify::load_history(folder.path())));
+    EXPECT_EQ(content_of(path), first);
 }
 
 void run_content(const std::string& text) {
@@ -88,7 +124,8 @@ void run(std::string_view bytes) {
         case 1:
             return run_status(input.rest());
         case 2:
-            return run_verify_progress(input.rest());
+            run_verify_progress(input.rest());
+            return run_history(input.rest());
         case 3:
             return run_content(input.rest());
         case 4:
@@ -145,6 +182,12 @@ std::vector<std::string> seeds() {
         }
     }
     out.push_back(choice(7) + "1 16400:1,2,5;16411:1,2");
+    verify::History history{1764000000, 1764000001, 5000, Lsn{0x1537158}, {}};
+    history.tables.push_back({result.table, result.schema, result.name, result.outcome, "why",
+                              Lsn{0x1537158}, 1, true, 1764000000});
+    const Folder folder;
+    EXPECT_TRUE(verify::store_history(folder.path(), history));
+    out.push_back(choice(2) + content_of(verify::history_path(folder.path())));
     out.push_back(choice(8) + R"({"error": "why"})");
     out.push_back(choice(8) + "[::1]:9090");
     return out;
