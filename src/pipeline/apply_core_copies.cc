@@ -200,7 +200,12 @@ void ApplyCore::enforce_held_limit() {
 
 // ---------------------------------------------------------------- news of the catalog
 
+// An answer overtakes news that wait for the end of a transaction, and may come of a later look.
 void ApplyCore::on_changed(const input::Changed& changed) {
+    const bool is_old = std::any_of(changed_.begin(), changed_.end(), [&](const auto& other) {
+        return other.table == changed.table && other.now.seen > changed.now.seen;
+    });
+    if (is_old) return;
     std::erase_if(changed_, [&](const auto& older) { return older.table == changed.table; });
     changed_.push_back(changed);
 }

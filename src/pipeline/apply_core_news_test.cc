@@ -68,6 +68,25 @@ TEST_F(ApplyCoreNews, AVersionWithoutRowsIsFollowedThoughItWasSeenTooEarly) {
     EXPECT_EQ(new_widths(), std::vector<std::size_t>{2});
 }
 
+// News wait for the end of a transaction, an answer does not: what was seen before it comes after it.
+TEST_F(ApplyCoreNews, NewsOfAnEarlierLookDoNotTakeThePlaceOfAnAnswer) {
+    answers_ = false;
+    start({table(1)});
+    SourceTable now;
+    now.schema = wider();
+    begin(1100);
+    relation(1);
+    insert(1, "1");
+    now.seen = 8;
+    answer_with(now, Lsn{1600});
+    commit(1100);
+    now.seen = 7;
+    feed(input::Changed{TableId{1}, now, {}, Lsn{1500}});
+    feed(input::Keepalive{Lsn{1600}});
+    tick();
+    EXPECT_EQ(new_widths(), std::vector<std::size_t>{2});
+}
+
 // The store hears of a published copy later than the core: until then the look compares the rows
 // of the copy before.
 TEST_F(ApplyCoreNews, RowsOfAPublishedCopyAreComparedThoughTheStoreKnowsTheOnesBefore) {

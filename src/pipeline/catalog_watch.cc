@@ -32,6 +32,7 @@ void CatalogWatch::start(CatalogLook first) {
     look_seen_ = ++parts_.catalog_seen;
     for (auto& [id, table] : look_.tables) {
         table.source.seen = look_seen_;
+        compare_rows(id, table);  // It may answer before the next one is made.
         told_[id] = {key_of(table), 0, false};
     }
     next_look_ = now() + kLookInterval;
@@ -286,9 +287,24 @@ void CatalogWatch::add(const CatalogLook::Table& table) {
     if (!status) set_trouble("the store cannot be written: " + status.error().message());
 }
 
+// Notes why rows of the table are others than those that were copied.
+TableRegistry::Contents CatalogWatch::compare_rows(TableId id, CatalogLook::Table& table) const {
+    TableRegistry::Contents contents = parts_.tables.contents(id);
+    const auto reason = [&](const std::string& before) {
+        const auto parsed = parse_table_content(before);
+        return parsed ? compare_contents(*parsed, table.look, truncates_are_sent(table.published))
+                      : std::string();
+    };
+    table.source.other_rows = reason(contents.visible);
+    table.source.other_rows_in_copy = reason(contents.copy);
+    table.source.attempt_in_copy = contents.attempt_in_copy;
+    return contents;
+}
+
 void CatalogWatch::heed(const TableState& state, CatalogLook::Table& table) {
     const TableId id = state.table;
     const std::string name = table.published.schema + "." + table.published.name;
+    const TableRegistry::Contents contents = compare_rows(id, table);
     // Where the store could not be written the next look tries again.
     parts_.tables.rename(id, table.published.schema, table.published.name).ignore();
     if (state.membership != table.membership) {
@@ -308,15 +324,6 @@ void CatalogWatch::heed(const TableState& state, CatalogLook::Table& table) {
         }
         return;
     }
-    const TableRegistry::Contents contents = parts_.tables.contents(id);
-    const auto reason = [&](const std::string& before) {
-        const auto parsed = parse_table_content(before);
-        return parsed ? compare_contents(*parsed, table.look, truncates_are_sent(table.published))
-                      : std::string();
-    };
-    table.source.other_rows = reason(contents.visible);
-    table.source.other_rows_in_copy = reason(contents.copy);
-    table.source.attempt_in_copy = contents.attempt_in_copy;
     const std::string content = to_string(table.look.content);
     if (!table.source.other_rows.empty()) {
         if (state.phase == TablePhase::ready &&

@@ -62,6 +62,7 @@ class CatalogWatch {
     void work(const std::stop_token& stop);
     Status connect(const std::stop_token& stop);
     Status look(const std::stop_token& stop);
+    TableRegistry::Contents compare_rows(TableId id, CatalogLook::Table& table) const;
     void heed(const TableState& state, CatalogLook::Table& table);
     void add(const CatalogLook::Table& table);
     void retire(const TableState& state);

@@ -45,8 +45,9 @@ void World::check_lake() {
         const LakeTable& table = view_.tables[t];
         if (!table.is_visible) continue;
         if (table.phase == TablePhase::ready) {
+            is_foreign_[t] = false;
             check_table(t, rows_[t], *source_->version_at(t, view_.position), view_.position);
-        } else {
+        } else if (!is_foreign_[t]) {
             check_table(t, source_->rows_at(t, table.frozen_at),
                         *source_->version_at(t, table.frozen_at), table.frozen_at);
         }

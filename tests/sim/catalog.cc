@@ -42,7 +42,10 @@ void Catalog::read(const Source::Snapshot& snapshot) {
     }
 }
 
-void Catalog::begin(const Source::Snapshot& snapshot) { read(snapshot); }
+void Catalog::begin(const Source::Snapshot& snapshot) {
+    read(snapshot);
+    for (CatalogLook::Table& table : look_) compare_rows(table);
+}
 
 void Catalog::look() {
     read(source_.take_snapshot());
@@ -51,10 +54,8 @@ void Catalog::look() {
     }
 }
 
-// As CatalogWatch::heed(), where all tables stay in the publication.
-void Catalog::heed(const TableState& state, CatalogLook::Table& table) {
-    const TableId id = state.table;
-    const TableRegistry::Contents contents = tables_.contents(id);
+TableRegistry::Contents Catalog::compare_rows(CatalogLook::Table& table) const {
+    TableRegistry::Contents contents = tables_.contents(table.published.id);
     const auto reason = [&](const std::string& before) {
         const auto parsed = parse_table_content(before);
         return parsed ? compare_contents(*parsed, table.look, true) : std::string();
@@ -62,6 +63,13 @@ void Catalog::heed(const TableState& state, CatalogLook::Table& table) {
     table.source.other_rows = reason(contents.visible);
     table.source.other_rows_in_copy = reason(contents.copy);
     table.source.attempt_in_copy = contents.attempt_in_copy;
+    return contents;
+}
+
+// As CatalogWatch::heed(), where all tables stay in the publication.
+void Catalog::heed(const TableState& state, CatalogLook::Table& table) {
+    const TableId id = state.table;
+    const TableRegistry::Contents contents = compare_rows(table);
     const std::string content = to_string(table.look.content);
     if (!table.source.other_rows.empty()) {
         if (state.phase == TablePhase::ready && !copies_again_) {

@@ -35,6 +35,7 @@ class Catalog {
 
  private:
     void read(const Source::Snapshot& snapshot);
+    TableRegistry::Contents compare_rows(CatalogLook::Table& table) const;
     void heed(const TableState& state, CatalogLook::Table& table);
 
     struct Told {

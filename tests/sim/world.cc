@@ -133,6 +133,7 @@ void World::begin_anew() {
     next_commit_ = 0;
     last_cut_at_ = last_cut_ = {};
     lost_from_ = {};
+    is_foreign_ = {};
 }
 
 // Until it works, as whoever watches over the process does.
@@ -221,8 +222,14 @@ bool World::start_once() {
         expect(store_.save_lineage(lineage), "save the lineage");
     }
     // What only the process had that is gone is forgotten with it.
-    if (lost_from_ && lost_from_ <= position && !ready.empty()) {
-        throw Violation("it starts with transactions that the server never had");
+    if (lost_from_ && lost_from_ <= position) {
+        if (!ready.empty()) {
+            throw Violation("it starts with transactions that the server never had");
+        }
+        // They all stand still, and wait for new copies.
+        for (std::size_t t = 0; t < kTables; ++t) is_foreign_[t] = view_.tables[t].is_visible;
+        for (Rows& rows : rows_) rows.clear();
+        next_commit_ = 0;
     }
     lost_from_ = {};
     const auto positions = store_.load_positions();

@@ -176,6 +176,7 @@ class World {
     // The end of the first transaction that the process has and the present server never had, if
     // there is one: it must notice.
     Lsn lost_from_;
+    std::array<bool, kTables> is_foreign_{};  // What is visible of the table is of such a server.
 
     // The source as of view_.position.
     std::array<Rows, kTables> rows_;
