@@ -33,6 +33,13 @@ int open_itself(const std::string& path, int flags) {
     return open(path.c_str(), flags | O_NOFOLLOW | O_CLOEXEC, S_IRUSR | S_IWUSR);
 }
 
+// An operator may lay folders elsewhere.
+bool is_link_of_ours(const std::string& path) {
+    struct stat found{};
+    return lstat(path.c_str(), &found) == 0 && S_ISLNK(found.st_mode) &&
+           (found.st_uid == geteuid() || found.st_uid == 0);
+}
+
 // What another user owns is open to that user, whatever its mode.
 Status make_private(int fd, mode_t mode, const std::string& path) {
     struct stat found{};
@@ -64,7 +71,8 @@ Status make_private_folder(const std::string& named) {
     }
     if (mkdir(path.c_str(), S_IRWXU) != 0 && errno != EEXIST)
         return refused("make the folder", path);
-    const int fd = open_itself(path, O_RDONLY | O_DIRECTORY);
+    const int fd = is_link_of_ours(path) ? open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+                                         : open_itself(path, O_RDONLY | O_DIRECTORY);
     if (fd < 0) return refused("open the folder", path);
     Status made = make_private(fd, S_IRWXU, path);
     close(fd);

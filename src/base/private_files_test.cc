@@ -88,23 +88,33 @@ TEST_F(PrivateFiles, WhatAnotherUserOwnsIsRefusedAndLeftAlone) {
     EXPECT_EQ(mode_of(file), of_file);
 }
 
-TEST_F(PrivateFiles, LinksAreNotFollowed) {
+TEST_F(PrivateFiles, LinksOfOthersAreNotFollowed) {
     std::filesystem::create_directory(folder_ + "/wide");
     std::ofstream(folder_ + "/wide/f") << "";
     std::filesystem::create_symlink("wide", folder_ + "/link");
     std::filesystem::create_symlink("f", folder_ + "/wide/link");
-    for (const std::string& link : {folder_ + "/link", folder_ + "/link/"}) {
-        const Status refused = make_private_folder(link);
-        ASSERT_FALSE(refused) << link;
-        EXPECT_EQ(refused.error().code(), ErrorCode::config);
-        EXPECT_EQ(refused.error().message(),
-                  folder_ + "/link is a symbolic link; name what it leads to");
+    if (geteuid() == 0) {  // Who else may give a link away?
+        ASSERT_EQ(lchown((folder_ + "/link").c_str(), 12345, 12345), 0);
+        for (const std::string& link : {folder_ + "/link", folder_ + "/link/"}) {
+            const Status refused = make_private_folder(link);
+            ASSERT_FALSE(refused) << link;
+            EXPECT_EQ(refused.error().code(), ErrorCode::config);
+            EXPECT_EQ(refused.error().message(),
+                      folder_ + "/link is a symbolic link; name what it leads to");
+        }
     }
     EXPECT_FALSE(make_private_file(folder_ + "/wide/link"));
     EXPECT_EQ(mode_of(folder_ + "/wide"), 0777U);
     EXPECT_EQ(mode_of(folder_ + "/wide/f"), 0666U);
     // Above it they may be there.
     EXPECT_TRUE(make_private_folder(folder_ + "/link/below"));
+}
+
+TEST_F(PrivateFiles, AFolderMayBeLaidElsewhereByItsOwner) {
+    std::filesystem::create_directory(folder_ + "/wide");
+    std::filesystem::create_symlink("wide", folder_ + "/link");
+    EXPECT_TRUE(make_private_folder(folder_ + "/link"));
+    EXPECT_EQ(mode_of(folder_ + "/wide"), 0700U);
 }
 
 }  // namespace

@@ -20,9 +20,10 @@ template <class Condition>
         if (condition()) return true;
         const auto answered = std::chrono::steady_clock::now();
         if (answered >= until) return false;
-        // A costly question takes no more than a fifth of the time from what is waited for.
-        std::this_thread::sleep_for(
-            std::max(pause, std::chrono::ceil<std::chrono::milliseconds>((answered - asked) * 4)));
+        // A costly question takes no more than a fifth of the time from what is waited for, unless
+        // it takes long itself.
+        const auto rest = std::chrono::ceil<std::chrono::milliseconds>((answered - asked) * 4);
+        std::this_thread::sleep_for(std::clamp(rest, pause, std::chrono::milliseconds(1000)));
         pause = std::min(pause * 2, std::chrono::milliseconds(50));
     }
 }
