@@ -260,6 +260,26 @@ TEST_P(SchemaChanges, WhileThePipelineIsDownTheyAreFoundAtTheStart) {
     EXPECT_EQ(replica_->stop().code, 0);
 }
 
+// Until the new copy is there, which a writer delays here, the rows stay what they were.
+TEST_P(SchemaChanges, ARewriteWhileThePipelineIsDownIsNotFollowedInPlace) {
+    follow(
+        "create table t (id int primary key, a int, b text); insert into t values (1, 10, 'x');"
+        "create table u (id int primary key)");
+    EXPECT_EQ(replica_->stop().code, 0);
+    database().exec(
+        "alter table t add c double precision default random(); insert into t values (2, 20, 'y');"
+        "insert into u values (1)");
+    Connection writer = database().session();
+    must_exec(writer, "begin");
+    must_exec(writer, "insert into t values (3, 30, 'z')");
+    replica_->start();
+    ASSERT_TRUE(becomes_equal("u")) << replica_->log();
+    EXPECT_EQ(replica_->lake().query("from lake.public.t"), TextRows({{"1", "10", "x"}}));
+    must_exec(writer, "commit");
+    ASSERT_TRUE(becomes_equal("t")) << replica_->log();
+    EXPECT_EQ(replica_->stop().code, 0);
+}
+
 TEST_P(SchemaChanges, PolicyStopLeavesTheTableErroredAndReadable) {
     database().exec(
         "create table t (id int primary key, a int, b text); create table u (id int primary key);"
