@@ -68,7 +68,7 @@ TEST_F(ApplyCoreNews, AVersionWithoutRowsIsFollowedThoughItWasSeenTooEarly) {
     EXPECT_EQ(new_widths(), std::vector<std::size_t>{2});
 }
 
-// News wait for the end of a transaction, an answer does not: what was seen before it comes after it.
+// News wait for the end of a transaction, an answer does not: what was seen before it comes later.
 TEST_F(ApplyCoreNews, NewsOfAnEarlierLookDoNotTakeThePlaceOfAnAnswer) {
     answers_ = false;
     start({table(1)});
