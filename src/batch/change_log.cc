@@ -414,6 +414,16 @@ void ChangeLog::set_frozen_at(TableId table, Lsn position) {
     }
 }
 
+void ChangeLog::drop_freeze(TableId table) {
+    std::erase_if(items_, [&](const auto& item) {
+        const auto* const freeze = item->value ? std::get_if<Freeze>(&*item->value) : nullptr;
+        if (freeze == nullptr || freeze->schema->id != table) return false;
+        memory_bytes_ -= std::min(memory_bytes_, item->bytes);
+        bytes_ -= std::min(bytes_, item->bytes);
+        return true;
+    });
+}
+
 // What comes later must not go into a batch that stands before the item.
 void ChangeLog::close_tables_of(const Item& item) {
     if (item.is_batch()) return close(item.table());

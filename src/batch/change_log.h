@@ -68,6 +68,8 @@ class ChangeLog {
     void drop_table(TableId table);
     // Its record that waits here, if there is one, says from now on that it stands there.
     void set_frozen_at(TableId table, Lsn position);
+    // Or it is not said at all.
+    void drop_freeze(TableId table);
 
     // Which changes are left out when they are read.
     struct Skip {

@@ -434,6 +434,7 @@ class ApplyCore {
     ChangeLog pending_;                // What the next common flush will be.
     std::vector<TableId> publishing_;  // In pending_.
     std::vector<TableId> publishing_in_flight_;
+    std::set<TableId> stopped_in_flight_;  // Of these, until the answer.
     Instant clock_{};
     Instant last_submit_{};
     bool in_flight_ = false;

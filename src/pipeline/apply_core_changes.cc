@@ -400,7 +400,7 @@ void ApplyCore::stop_visible(Table& table, TablePhase phase, const std::string& 
     // Whoever waits for its Publish hears of the stop instead, and must not hear of
     // the Publish when the next copy is under way.
     std::erase(publishing_, table.id);
-    std::erase(publishing_in_flight_, table.id);
+    if (std::erase(publishing_in_flight_, table.id) != 0) stopped_in_flight_.insert(table.id);
     table.publishing = false;
     if (pending_begun_) pending_.drop_from_transaction(table.id);
     // The version that the transaction brought went with it.

@@ -40,7 +40,8 @@ Result<const FlushItem*> WithoutTable::next() {
             }
             if (batch != nullptr && !batch->copy && !was_to_be_replaced_) schema_ = batch->schema();
             if (const auto* freeze = std::get_if<Freeze>(item)) {
-                schema_ = freeze->schema;
+                // Behind a Publish it is about what will not be visible.
+                if (!was_to_be_replaced_) schema_ = freeze->schema;
                 stopped_ = *freeze;
             }
             const auto* replace = std::get_if<Replace>(item);

@@ -236,7 +236,9 @@ bool World::start_once() {
     CoreOptions options = core_options_;
     options.last_commit = position;
     options.position = std::max(position, slot_.confirmed);
-    if (options_.bug == Bug::forgets_position) options.position = slot_.confirmed;
+    if (options_.bug == Bug::forgets_position) {
+        options.position = options.last_commit = slot_.confirmed;
+    }
     const Lsn bound = std::max(options.position, positions->confirm_bound);
     while (!store_.advance({position, bound})) {
     }
