@@ -479,6 +479,20 @@ TEST_F(ApplyCoreTest, ATableThatStopsWhileItsPublishIsInFlightIsNotCalledPublish
     EXPECT_THAT(flushed(), ElementsAre("freeze t1 at 1000"));
 }
 
+TEST_F(ApplyCoreTest, ACopyThatIsRefusedAfterItsTableStoppedLeavesNoRecord) {
+    const TableSchemaPtr t1 = table(1);
+    start({});
+    feed(input::Hold{t1});
+    feed(input::CopyDone{copy_of(t1, 1000), *SnapshotXids::parse("2000:2000:")});
+    tick();
+    EXPECT_THAT(flushed(), ElementsAre("publish t1"));
+    feed(input::Stop{TableId{1}, true, Error(ErrorCode::aborted, "paused")});
+    ack({{TableId{1}, Error(ErrorCode::unsupported_value, "no")}});
+    tick();
+    EXPECT_FALSE(flush_);
+    EXPECT_TRUE(core_->is_idle());
+}
+
 // What keepalives told of behind the last transaction may be missing at a promoted standby.
 TEST_F(ApplyCoreTest, ANewTimelineGoesOnBehindTheLastTransaction) {
     const TableSchemaPtr t2 = table(2);
