@@ -472,9 +472,11 @@ Status ApplyCore::on_disconnected() {
 }
 
 // The new server has written, or will write, other records where keepalives were the last that
-// came of the old one. A copy that is not published may have rows that it never had.
+// came of the old one. A copy that is not published may have rows that it never had, and so may
+// the repairs of a cut that was named while nobody was connected.
 void ApplyCore::on_timeline_changed() {
     WALBROOK_CHECK(!in_transaction_ && spooled_.empty());
+    lose_cut("another server took over");
     received_ = continues_from();
     start_ = received_;
     for (Table* table : std::vector<Table*>(holding_)) {

@@ -95,6 +95,17 @@ TEST_F(ApplyCoreCut, RowsAreNotPutRightWithoutIt) {
     EXPECT_THAT(flushed(), ElementsAre("t1 1"));
 }
 
+// Named by a server that another one took over from while nobody was connected.
+TEST_F(ApplyCoreCut, RowsOfAServerThatIsGoneAreNotPutRight) {
+    feed(input::Disconnected{});
+    feed(input::Cut{{2100}, {repair_of(table(1))}});
+    feed(input::TimelineChanged{});
+    EXPECT_THAT(said_, ElementsAre("no cut"));
+    feed(input::Keepalive{{2100}});
+    tick();
+    EXPECT_THAT(flushed(), ElementsAre("t1 1"));
+}
+
 // Of other columns, or beside a copy that takes the table's place.
 TEST_F(ApplyCoreCut, RowsOfWhatTheTableIsNotAreRefused) {
     feed(input::Keepalive{{2090}});
