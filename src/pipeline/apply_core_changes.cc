@@ -125,6 +125,9 @@ SourceTable ApplyCore::of_visible(const Table& table, const SourceTable& now) {
     SourceTable visible = now;
     if (now.attempt_in_copy != 0 && now.attempt_in_copy == table.schema->attempt) {
         visible.other_rows = now.other_rows_in_copy;
+    } else if (now.attempt_visible != table.attempt) {
+        // Another copy was asked for while this one was published: the store never hears of it.
+        visible.other_rows = "its rows are of a copy that was not compared";
     }
     return visible;
 }

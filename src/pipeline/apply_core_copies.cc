@@ -311,6 +311,7 @@ void ApplyCore::publish_ready_copies() {
         pending_.add(Publish{table->copy, followed});
         table->replaced = followed;
         table->schema = table->held_schema;
+        table->attempt = table->schema->attempt;
         table->seen = table->held_seen;
         out_->emplace_back(action::NewVersion{table->schema, received_});
         release_hold(*table);

@@ -104,6 +104,28 @@ TEST_F(ApplyCoreNews, RowsOfAPublishedCopyAreComparedThoughTheStoreKnowsTheOnesB
     EXPECT_EQ(said_, std::vector<std::string>{"again 1 at 1000"});
 }
 
+// Somebody asked for another copy just then: the store has not heard of this one, and never will.
+TEST_F(ApplyCoreNews, RowsOfAPublishedCopyThatNobodyComparedAreNotFollowed) {
+    answers_ = false;
+    start({});
+    feed(input::Hold{as_attempt(2)});
+    feed(input::CopyDone{copy_of(as_attempt(2), 1000), *SnapshotXids::parse("2000:2000:")});
+    tick();
+    ack();
+    SourceTable now;
+    now.schema = wider();
+    now.seen = 7;
+    now.attempt_in_copy = 3;
+    feed(input::Changed{TableId{1}, now, {}, Lsn{1500}});
+    feed(input::Keepalive{Lsn{1600}});
+    tick();
+    EXPECT_EQ(new_widths(), std::vector<std::size_t>());
+    now.attempt_visible = 2;
+    feed(input::Changed{TableId{1}, now, {}, Lsn{1600}});
+    tick();
+    EXPECT_EQ(new_widths(), std::vector<std::size_t>{2});
+}
+
 TEST_F(ApplyCoreNews, RowsOfACopyThatIsUnderWaySayNothingOfTheVisibleOnes) {
     answers_ = false;
     start({as_attempt(1)});

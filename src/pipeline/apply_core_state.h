@@ -16,12 +16,13 @@ struct ApplyCore::Table {
     std::set<std::uint32_t> partitions;  // Whose rows are its rows.
 
     // The visible table.
-    bool applies = false;     // It follows.
-    bool is_errored = false;  // It has stopped, and no copy was asked for.
-    bool publishing = false;  // Its Publish waits for the acknowledgement,
-    TableSchemaPtr replaced;  // and takes the place of this version, which was followed.
-    TableSchemaPtr schema;    // Of rows that are appended now.
-    std::uint64_t seen = 0;   // The look at the catalog that `schema` came from.
+    bool applies = false;       // It follows.
+    bool is_errored = false;    // It has stopped, and no copy was asked for.
+    bool publishing = false;    // Its Publish waits for the acknowledgement,
+    TableSchemaPtr replaced;    // and takes the place of this version, which was followed.
+    TableSchemaPtr schema;      // Of rows that are appended now.
+    std::uint32_t attempt = 0;  // The copy that it came from; 0: it was visible at the start.
+    std::uint64_t seen = 0;     // The look at the catalog that `schema` came from.
 
     // The copy, while its changes are held.
     std::optional<ChangeLog> held;

@@ -297,6 +297,7 @@ TableRegistry::Contents CatalogWatch::compare_rows(TableId id, CatalogLook::Tabl
     };
     table.source.other_rows = reason(contents.visible);
     table.source.other_rows_in_copy = reason(contents.copy);
+    table.source.attempt_visible = contents.attempt_visible;
     table.source.attempt_in_copy = contents.attempt_in_copy;
     return contents;
 }

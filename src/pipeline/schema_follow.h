@@ -37,8 +37,10 @@ struct SourceTable {
     // table was copied, and since the snapshot of the copy that is under way. Empty: they did not.
     std::string other_rows;
     std::string other_rows_in_copy;
-    // Which copy that is, as TableState::attempt; 0: none is under way. Whoever looked may not know
-    // yet that it is the visible one now.
+    // Which copies these are, as TableState::attempt: the visible one as far as whoever looked
+    // knows (0: what was visible at the start), and the one under way (0: none), which may be the
+    // visible one by now.
+    std::uint32_t attempt_visible = 0;
     std::uint32_t attempt_in_copy = 0;
     // One row of `schema`: what rows that are older than a column hold there.
     std::shared_ptr<const RowBatch> existing;

@@ -137,8 +137,8 @@ TableRegistry::Contents TableRegistry::contents(TableId table) const {
     const TableState& state = entry->state;
     const bool is_copied =
         state.phase == TablePhase::copying || state.phase == TablePhase::catching_up;
-    if (!is_copied) return {state.content, {}, 0};
-    return {state.content, entry->copy_content, state.attempt};
+    if (!is_copied) return {state.content, {}, entry->attempt_visible, 0};
+    return {state.content, entry->copy_content, entry->attempt_visible, state.attempt};
 }
 
 Status TableRegistry::rename(TableId table, const std::string& schema, const std::string& name) {
@@ -201,7 +201,10 @@ Status TableRegistry::move(TableId table, PhaseEvent event, std::string reason,
     if (*phase != TablePhase::errored) next.next_retry_unix_ms = 0;
     if (event == PhaseEvent::copy_started) entry->progress = {};
     if (event == PhaseEvent::published) entry->was_published = true;
-    return store_entry(*entry, std::move(next));
+    const std::uint32_t attempt = next.attempt;
+    WALBROOK_RETURN_IF_ERROR(store_entry(*entry, std::move(next)));
+    if (event == PhaseEvent::published) entry->attempt_visible = attempt;
+    return {};
 }
 
 Status TableRegistry::fail(TableId table, const Error& error, Lsn position, Retries retries) {

@@ -83,11 +83,12 @@ class TableRegistry {
     // What people call it now: it is known by its oid.
     Status rename(TableId table, const std::string& schema, const std::string& name);
 
-    // TableState::content of what is visible, and of the copy that is under way: which one that
-    // is, as TableState::attempt, or 0. A queued table has the number of the copy before.
+    // TableState::content of what is visible, and of the copy that is under way: see SourceTable
+    // for the numbers. A queued table has the number of the copy before.
     struct Contents {
         std::string visible;
         std::string copy;
+        std::uint32_t attempt_visible = 0;
         std::uint32_t attempt_in_copy = 0;
     };
     Contents contents(TableId table) const;
@@ -154,6 +155,7 @@ class TableRegistry {
         CopyProgress progress;
         std::uint64_t changes_applied = 0;
         bool was_published = false;
+        std::uint32_t attempt_visible = 0;
         bool is_late_member = false;
         bool is_leaving = false;  // Or gone, and only its copy has not ended yet.
         bool is_gone = false;

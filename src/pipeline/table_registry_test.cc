@@ -74,6 +74,7 @@ TEST_F(TableRegistryTest, OnlyACopyThatIsUnderWayHasContent) {
     ASSERT_TRUE(tables.move({1}, PhaseEvent::published));
     EXPECT_EQ(tables.contents({1}).attempt_in_copy, 0U);
     EXPECT_EQ(tables.contents({1}).visible, "of the copy");
+    EXPECT_EQ(tables.contents({1}).attempt_visible, 1U);
     ASSERT_TRUE(tables.request_copy({1}, "its rows were rewritten"));
     EXPECT_EQ(tables.contents({1}).attempt_in_copy, 0U);
 }

@@ -62,6 +62,7 @@ TableRegistry::Contents Catalog::compare_rows(CatalogLook::Table& table) const {
     };
     table.source.other_rows = reason(contents.visible);
     table.source.other_rows_in_copy = reason(contents.copy);
+    table.source.attempt_visible = contents.attempt_visible;
     table.source.attempt_in_copy = contents.attempt_in_copy;
     return contents;
 }
