@@ -846,7 +846,7 @@ void World::settle() {
     for (int round = 0; round < kSettleRoundsMax; ++round) {
         // Every log grows, if only by checkpoints: what was to be waited for may have been lost in
         // a crash, unflushed.
-        for (int i = 0; round % 100 == 99 && i < 100; ++i) source_->settle();
+        for (int i = 0; round % 100 == 99 && i < 1000; ++i) source_->settle();
         connect();
         for (std::size_t t = 0; t < kTables; ++t) resume(id_of(t));
         process_->catalog.look();
@@ -870,7 +870,9 @@ void World::settle() {
     }
     std::string state;
     for (std::size_t t = 0; t < kTables; ++t) {
-        state += fmt::format(" table {} {};", t, process_->copier.describe(t));
+        state += fmt::format(" table {} {}, content {} of {};", t, process_->copier.describe(t),
+                             process_->tables.contents(id_of(t)).visible,
+                             content_of(*source_->version_now(t)));
     }
     throw Violation(fmt::format("lag does not end: received {}, durable {}, source {};{}",
                                 to_string(process_->core->received()),
