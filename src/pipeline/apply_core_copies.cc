@@ -388,9 +388,12 @@ void ApplyCore::on_acked(const input::Acked& acked) {
         Table* table = find(id);
         std::erase(publishing_in_flight_, id);
         const bool is_visible_refused = in_flight_kind_ != FlushKind::slice;
-        // What would have become visible did not, and is not what stands still.
-        if (is_visible_refused && stopped_in_flight_.contains(id)) pending_.drop_freeze(id);
-        if (is_visible_refused) pending_.set_frozen_at(id, before);
+        if (is_visible_refused && stopped_in_flight_.contains(id)) {
+            // What would have become visible did not, and is not what stands still.
+            pending_.drop_freeze(id);
+        } else if (is_visible_refused) {
+            pending_.set_frozen_at(id, before);
+        }
         if (is_visible_refused && (table == nullptr || !table->applies)) {
             // It stopped while the flush was under way, and stands where it stood before that.
             pending_.drop_table(id);

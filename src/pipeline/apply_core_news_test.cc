@@ -35,7 +35,11 @@ class ApplyCoreNews : public ApplyCoreTest {
             }
         }
     }
+    // To the first row of t1, in a transaction that stays open.
     void answer_with(SourceTable now, Lsn position) {
+        begin(1100);
+        relation(1);
+        insert(1, "1");
         ASSERT_TRUE(question_);
         const action::Describe asked = *std::exchange(question_, std::nullopt);
         feed(input::Described{asked.request, TableId{1}, std::move(now), position});
@@ -51,9 +55,6 @@ TEST_F(ApplyCoreNews, AVersionWithoutRowsIsFollowedThoughItWasSeenTooEarly) {
     now.schema = wider();
     now.seen = 7;
     feed(input::Changed{TableId{1}, now, {}, Lsn{1500}});
-    begin(1100);
-    relation(1);
-    insert(1, "1");
     now.seen = 8;
     answer_with(now, Lsn{1600});
     commit(1100);
@@ -74,9 +75,6 @@ TEST_F(ApplyCoreNews, NewsOfAnEarlierLookDoNotTakeThePlaceOfAnAnswer) {
     start({table(1)});
     SourceTable now;
     now.schema = wider();
-    begin(1100);
-    relation(1);
-    insert(1, "1");
     now.seen = 8;
     answer_with(now, Lsn{1600});
     commit(1100);
@@ -107,10 +105,7 @@ TEST_F(ApplyCoreNews, RowsOfAPublishedCopyAreComparedThoughTheStoreKnowsTheOnesB
 // Somebody asked for another copy just then: the store has not heard of this one, and never will.
 TEST_F(ApplyCoreNews, RowsOfAPublishedCopyThatNobodyComparedAreNotFollowed) {
     answers_ = false;
-    start({});
-    feed(input::Hold{as_attempt(2)});
-    feed(input::CopyDone{copy_of(as_attempt(2), 1000), *SnapshotXids::parse("2000:2000:")});
-    tick();
+    publish_copy_of(as_attempt(2));
     ack();
     SourceTable now;
     now.schema = wider();
@@ -134,9 +129,6 @@ TEST_F(ApplyCoreNews, RowsOfACopyThatIsUnderWaySayNothingOfTheVisibleOnes) {
     now.seen = 7;
     now.attempt_in_copy = 2;
     now.other_rows_in_copy = "its rows were rewritten";
-    begin(1100);
-    relation(1);
-    insert(1, "1");
     answer_with(now, Lsn{1200});
     commit(1100);
     tick();

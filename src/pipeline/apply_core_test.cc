@@ -463,12 +463,7 @@ TEST_F(ApplyCoreTest, ACopyOfAStandbyHasWhatCommittedBeforeItsPosition) {
 }
 
 TEST_F(ApplyCoreTest, ATableThatStopsWhileItsPublishIsInFlightIsNotCalledPublished) {
-    const TableSchemaPtr t1 = table(1);
-    start({});
-    feed(input::Hold{t1});
-    feed(input::CopyDone{copy_of(t1, 1000), *SnapshotXids::parse("2000:2000:")});
-    tick();
-    EXPECT_THAT(flushed(), ElementsAre("publish t1"));
+    publish_copy_of(table(1));
     begin(2000);
     relation(1, 2);
     insert(1, "7");
@@ -480,12 +475,7 @@ TEST_F(ApplyCoreTest, ATableThatStopsWhileItsPublishIsInFlightIsNotCalledPublish
 }
 
 TEST_F(ApplyCoreTest, ACopyThatIsRefusedAfterItsTableStoppedLeavesNoRecord) {
-    const TableSchemaPtr t1 = table(1);
-    start({});
-    feed(input::Hold{t1});
-    feed(input::CopyDone{copy_of(t1, 1000), *SnapshotXids::parse("2000:2000:")});
-    tick();
-    EXPECT_THAT(flushed(), ElementsAre("publish t1"));
+    publish_copy_of(table(1));
     feed(input::Stop{TableId{1}, true, Error(ErrorCode::aborted, "paused")});
     ack({{TableId{1}, Error(ErrorCode::unsupported_value, "no")}});
     tick();

@@ -129,6 +129,14 @@ class ApplyCoreTest : public ::testing::Test {
     CopyTargetPtr copy_of(const TableSchemaPtr& schema, std::uint64_t position) {
         return std::make_shared<const CopyTarget>(CopyTarget{schema, 1, Lsn{position}});
     }
+    // A first copy, whose Publish is in flight.
+    void publish_copy_of(const TableSchemaPtr& schema) {
+        start({});
+        feed(input::Hold{schema});
+        feed(input::CopyDone{copy_of(schema, 1000), *SnapshotXids::parse("2000:2000:")});
+        tick();
+        EXPECT_EQ(flushed(), std::vector<std::string>{"publish " + schema->name});
+    }
     static std::string words(const ChangeBatch& batch, const Change& change) {
         const auto id = [](const RowBatch& rows, std::int32_t row) {
             return std::to_string(

@@ -36,6 +36,20 @@ class ReadSource : public PgTest {
         compared.key = schema->key_columns();
         return compared;
     }
+    static std::string rows_of_item(int first, int last) {
+        return fmt::format(
+            "insert into item select g, repeat('x', 100) from generate_series({}, {}) g;", first,
+            last);
+    }
+    std::uint64_t estimate_of_item(const std::string& filled) {
+        database().exec("create table item(id int primary key, note text);" + filled +
+                        "create publication shop for table item");
+        SnapshotHolder holder = take_snapshot();
+        SourceSide source = side(holder);
+        const auto estimate = source.estimated_rows(only_table(source), {});
+        EXPECT_TRUE(estimate);
+        return estimate ? *estimate : 0;
+    }
     static std::uint64_t rows_in(const Digest& digest) {
         std::uint64_t rows = 0;
         for (const Group& group : digest) rows += group.rows;
@@ -73,28 +87,12 @@ TEST_P(ReadSource, EveryScanCountsWhatItReads) {
 
 // However little Postgres knows of it: groups of a table should be small.
 TEST_P(ReadSource, ATableThatWasNeverAnalysedIsNotTakenForAnEmptyOne) {
-    database().exec(
-        "create table item(id int primary key, note text);"
-        "insert into item select g, repeat('x', 100) from generate_series(1, 20000) g;"
-        "create publication shop for table item");
-    SnapshotHolder holder = take_snapshot();
-    SourceSide source = side(holder);
-    const auto estimate = source.estimated_rows(only_table(source), {});
-    ASSERT_TRUE(estimate);
-    EXPECT_GT(*estimate, 5000U);
+    EXPECT_GT(estimate_of_item(rows_of_item(1, 20'000)), 5000U);
 }
 
 TEST_P(ReadSource, ATableThatHasGrownSinceIsNotTakenForASmallOne) {
-    database().exec(
-        "create table item(id int primary key, note text);"
-        "insert into item select g, repeat('x', 100) from generate_series(1, 200) g; analyze item;"
-        "insert into item select g, repeat('x', 100) from generate_series(201, 20000) g;"
-        "create publication shop for table item");
-    SnapshotHolder holder = take_snapshot();
-    SourceSide source = side(holder);
-    const auto estimate = source.estimated_rows(only_table(source), {});
-    ASSERT_TRUE(estimate);
-    EXPECT_GT(*estimate, 15'000U);
+    EXPECT_GT(estimate_of_item(rows_of_item(1, 200) + "analyze item;" + rows_of_item(201, 20'000)),
+              15'000U);
 }
 
 // Without a key rows may be the same, as many as there are: they take the memory of one.
