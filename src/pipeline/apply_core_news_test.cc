@@ -36,9 +36,9 @@ class ApplyCoreNews : public ApplyCoreTest {
         }
     }
     // To the first row of t1, in a transaction that stays open.
-    void answer_with(SourceTable now, Lsn position) {
+    void answer_with(SourceTable now, Lsn position, int columns = 1) {
         begin(1100);
-        relation(1);
+        relation(1, columns);
         insert(1, "1");
         ASSERT_TRUE(question_);
         const action::Describe asked = *std::exchange(question_, std::nullopt);
@@ -95,10 +95,7 @@ TEST_F(ApplyCoreNews, RowsOfAPublishedCopyAreComparedThoughTheStoreKnowsTheOnesB
     now.seen = 7;
     now.attempt_in_copy = 2;
     now.other_rows_in_copy = "its rows were rewritten";
-    begin(1100);
-    relation(1, 2);
-    insert(1, "1");
-    answer_with(now, Lsn{1200});
+    answer_with(now, Lsn{1200}, 2);
     EXPECT_EQ(said_, std::vector<std::string>{"again 1 at 1000"});
 }
 
