@@ -75,7 +75,8 @@ struct Described {
     // The table whose rows are sent under this relation; nothing: none of ours.
     std::optional<TableId> table;
     SourceTable now;
-    Lsn position{};  // As in Changed.
+    Lsn position{};                           // As in Changed.
+    std::vector<std::uint32_t> partitions{};  // Of the table.
 };
 // A table has changed, as the catalog says; comes without being asked for.
 struct Changed {
@@ -346,7 +347,7 @@ class ApplyCore {
     void on_held_mismatch(Table& table, const std::string& why);
     void check_unreadable(Table& table);
     // The visible table goes no further.
-    void stop_visible(Table& table, TablePhase phase, const std::string& reason);
+    Lsn stop_visible(Table& table, TablePhase phase, const std::string& reason);
     void stop_table(Table& table, bool copy_again, Error error);
     void cannot_follow(Table& table, const std::string& why);
 

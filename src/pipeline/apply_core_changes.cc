@@ -15,6 +15,8 @@ namespace {
 
 // What one change costs beside its values.
 constexpr std::size_t kChangeOverhead = sizeof(Change);
+// Transactions that are remembered while a table is copied: 32 MiB.
+constexpr std::size_t kUnreadableMax = 1'000'000;
 
 // Where each column of the relation stands in the schema, which it fits.
 std::vector<std::size_t> places_of(const StreamRelation& relation, const TableSchema& schema) {
@@ -383,6 +385,9 @@ Status ApplyCore::on_truncate(const TruncateMessage& message) {
 // behind: these rows may be in the snapshot.
 void ApplyCore::on_held_mismatch(Table& table, const std::string& why) {
     if (table.unreadable.empty() || table.unreadable.back().xid != transaction_.xid) {
+        if (table.unreadable.size() == kUnreadableMax) {
+            return lose_copy(table, "the table changed before it was copied: " + why);
+        }
         table.unreadable.push_back(transaction_);
         table.unreadable_why = why;
     }
@@ -398,11 +403,12 @@ void ApplyCore::check_unreadable(Table& table) {
     table.unreadable.clear();
 }
 
-// What the visible table has up to the last whole transaction is applied.
-void ApplyCore::stop_visible(Table& table, TablePhase phase, const std::string& reason) {
+// What the visible table has up to the last whole transaction is applied. Returns up to where
+// that goes, 0 if its copy was not visible yet.
+Lsn ApplyCore::stop_visible(Table& table, TablePhase phase, const std::string& reason) {
     // Whoever waits for its Publish hears of the stop instead, and must not hear of
     // the Publish when the next copy is under way.
-    std::erase(publishing_, table.id);
+    const bool was_to_be_published = std::erase(publishing_, table.id) != 0;
     if (std::erase(publishing_in_flight_, table.id) != 0) stopped_in_flight_.insert(table.id);
     table.publishing = false;
     if (pending_begun_) pending_.drop_from_transaction(table.id);
@@ -414,30 +420,37 @@ void ApplyCore::stop_visible(Table& table, TablePhase phase, const std::string& 
         break;
     }
     std::erase_if(undo_, [&](const Undo& undo) { return undo.table == &table && !undo.is_held; });
-    pending_.add(Freeze{table.schema, phase, received_, reason});
     table.applies = false;
+    if (!was_to_be_published) {
+        pending_.add(Freeze{table.schema, phase, received_, reason});
+        return received_;
+    }
+    // Nobody waits for that copy any more, and a slice of it that is under way may be refused: it
+    // does not become visible. What it was to replace got nothing since the last flush.
+    pending_.drop_table(table.id);
+    const TableSchemaPtr replaced = std::exchange(table.replaced, nullptr);
+    if (!replaced) return Lsn{};
+    pending_.add(Freeze{replaced, phase, submitted_, reason});
+    return submitted_;
 }
 
 void ApplyCore::stop_table(Table& table, bool copy_again, Error error) {
     if (table.is_idle()) return;
-    if (table.applies) {
-        stop_visible(table, copy_again ? TablePhase::queued : TablePhase::errored, error.message());
-    }
+    const TablePhase phase = copy_again ? TablePhase::queued : TablePhase::errored;
+    const Lsn position = table.applies ? stop_visible(table, phase, error.message()) : received_;
     if (table.held) release_hold(table);
     table.is_errored = !copy_again;
-    out_->emplace_back(action::TableStopped{table.id, copy_again, received_, std::move(error)});
+    out_->emplace_back(action::TableStopped{table.id, copy_again, position, std::move(error)});
 }
 
 // Only a new copy tells what the visible table should have. One that is under way will.
 void ApplyCore::cannot_follow(Table& table, const std::string& why) {
     Error error(ErrorCode::schema_mismatch, fmt::format("changes of {} cannot be followed: {}",
                                                         table.schema->display_name(), why));
-    if (!options_.copies_again_on_change) {
-        stop_table(table, false, std::move(error));
-    } else if (table.held) {
+    if (table.held) {
         stop_visible(table, TablePhase::queued, error.message());
     } else {
-        stop_table(table, true, std::move(error));
+        stop_table(table, options_.copies_again_on_change, std::move(error));
     }
 }
 

@@ -135,7 +135,13 @@ void ApplyCore::lose_copy(Table& table, std::string reason, bool in_one_snapshot
 
 // Of the present transaction.
 void ApplyCore::note_whole(Table& table) const {
-    if (table.range_attnum != 0) table.whole.push_back(transaction_);
+    if (table.range_attnum == 0) return;
+    if (!table.whole.empty() && table.whole.back().xid == transaction_.xid) return;
+    if (table.whole.size() == kMovesMax) {
+        table.moves_too_many = true;
+    } else {
+        table.whole.push_back(transaction_);
+    }
 }
 
 // The last change of the batch. If only the range of its new key lacks it, the row has to be
@@ -221,10 +227,7 @@ void ApplyCore::expect_news(const Table& table, const input::Described& answer) 
         !is_ahead(table.held ? table.held_schema : nullptr)) {
         return;
     }
-    on_changed({table.id,
-                answer.now,
-                {table.partitions.begin(), table.partitions.end()},
-                answer.position});
+    on_changed({table.id, answer.now, answer.partitions, answer.position});
 }
 
 void ApplyCore::on_forget(const input::Forget& forget) { forget_.push_back(forget); }
@@ -398,7 +401,9 @@ void ApplyCore::on_acked(const input::Acked& acked) {
             // It stopped while the flush was under way, and stands where it stood before that.
             pending_.drop_table(id);
             if (table != nullptr && table->is_errored) {
-                out_->emplace_back(action::TableStopped{id, false, before, error});
+                const bool was_new = stopped_in_flight_.contains(id) && !table->replaced;
+                const Lsn position = was_new ? Lsn{} : before;
+                out_->emplace_back(action::TableStopped{id, false, position, error});
             }
             continue;
         }

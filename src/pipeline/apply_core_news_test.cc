@@ -118,6 +118,52 @@ TEST_F(ApplyCoreNews, RowsOfAPublishedCopyThatNobodyComparedAreNotFollowed) {
     EXPECT_EQ(new_widths(), std::vector<std::size_t>{2});
 }
 
+// The copy that is under way heals it: no operator is to be waited for.
+TEST_F(ApplyCoreNews, ACopyThatIsUnderWayHealsWhatCannotBeFollowed) {
+    options_.copies_again_on_change = false;
+    answers_ = false;
+    publish_copy_of(as_attempt(2));
+    ack();
+    feed(input::Hold{as_attempt(3)});
+    said_.clear();
+    SourceTable now;
+    now.schema = as_attempt(0);
+    now.seen = 7;
+    now.attempt_in_copy = 3;
+    answer_with(now, Lsn{1200});
+    commit(1100);
+    tick();
+    EXPECT_EQ(said_, std::vector<std::string>{});
+    EXPECT_EQ(flushed(), std::vector<std::string>{"freeze t1 at 1000"});
+}
+
+// An answer that takes the place of news brings the partitions of its own look.
+TEST_F(ApplyCoreNews, ALeafThatCameIsKnownThoughAnAnswerTookThePlaceOfTheNews) {
+    answers_ = false;
+    start({table(1)});
+    SourceTable now;
+    now.schema = table(1);
+    now.seen = 6;
+    feed(input::Changed{TableId{1}, now, {11}, Lsn{900}});
+    tick();
+    now.schema = wider();
+    now.seen = 7;
+    feed(input::Changed{TableId{1}, now, {11, 12}, Lsn{1500}});
+    begin(1100);
+    relation(11);
+    insert(11, "1");
+    ASSERT_TRUE(question_);
+    const action::Describe asked = *std::exchange(question_, std::nullopt);
+    feed(input::Described{asked.request, TableId{1}, now, Lsn{1500}, {11, 12}});
+    commit(1100);
+    feed(input::Keepalive{Lsn{1600}});
+    tick();
+    begin(1700);
+    send(Message('T').number(1, 4).number(0, 1).number(12, 4));
+    commit(1700);
+    EXPECT_EQ(said_, std::vector<std::string>{"again 1 at 1600"});
+}
+
 TEST_F(ApplyCoreNews, RowsOfACopyThatIsUnderWaySayNothingOfTheVisibleOnes) {
     answers_ = false;
     start({as_attempt(1)});

@@ -287,6 +287,36 @@ TEST_F(ApplyCoreTest, ATableWhoseSliceWasRefusedIsNotPublished) {
     EXPECT_THAT(said_, ElementsAre("holding 1", "stopped 1 at 0"));
 }
 
+// It stopped before it was visible, while nobody knew yet whether its copy would be whole.
+TEST_F(ApplyCoreTest, ATableThatStoppedBeforeItsPublishIsNotPublished) {
+    for (const bool is_followed : {false, true}) {
+        said_.clear();
+        options_.slice_bytes = 200;
+        const TableSchemaPtr t1 = table(1);
+        start(is_followed ? std::vector{t1} : std::vector<TableSchemaPtr>{});
+        feed(input::Hold{t1});
+        begin(2000);
+        relation(1);
+        for (int i = 0; i < 20; ++i) insert(1, std::to_string(i));
+        commit(2000);
+        feed(input::CopyDone{copy_of(t1, 1000), *SnapshotXids::parse("2000:2000:")});
+        tick();
+        ASSERT_FALSE(flushed().empty());
+        tick();  // The rest and the Publish wait behind the slice.
+        feed(input::Stop{TableId{1}, false, Error(ErrorCode::unsupported_value, "no")});
+        const std::string position = is_followed ? "1000" : "0";
+        EXPECT_THAT(said_, ElementsAre("holding 1", "stopped 1 at " + position));
+        ack({{TableId{1}, Error(ErrorCode::aborted, "lost")}});
+        tick();
+        if (is_followed) {
+            EXPECT_THAT(flushed(), ElementsAre("freeze t1 at 1000"));
+            ack();
+        }
+        EXPECT_TRUE(core_->is_idle());
+        EXPECT_EQ(said_.size(), 2U);
+    }
+}
+
 TEST_F(ApplyCoreRanges, AChangeIsAskedByTheRangeOfItsKey) {
     hold();
     insert_row(2000, 1);

@@ -364,6 +364,7 @@ void CatalogWatch::answer(const Question& question) {
         if (id.oid != question.relation && !is_partition) continue;
         described.table = id;
         described.now = table.source;
+        described.partitions = table.partitions();
         break;
     }
     parts_.inbox.put(std::move(described));

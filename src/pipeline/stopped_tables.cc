@@ -27,8 +27,15 @@ Result<bool> settle_stopped(const action::TableStopped& stopped, SchemaChangePol
         case CopyEvents::Stage::none:
             break;
     }
+    const TablePhase phase = tables.get(stopped.table).phase;
+    if (phase == TablePhase::errored) {
+        // Why is told already: a flush that was under way was refused besides.
+        const Status status = tables.set_position(stopped.table, stopped.position);
+        if (!status) return status.error();
+        return true;
+    }
     // One that waits for a new copy stops for as long, whatever is wrong with it.
-    const bool again = stopped.copy_again || tables.get(stopped.table).phase == TablePhase::queued;
+    const bool again = stopped.copy_again || phase == TablePhase::queued;
     const Status status = again ? tables.copy_again(stopped.table, stopped.error.message())
                                 : tables.fail(stopped.table, stopped.error, stopped.position,
                                               retries_after(stopped.error, policy));

@@ -199,7 +199,10 @@ Status TableRegistry::move(TableId table, PhaseEvent event, std::string reason,
         next.content = entry->copy_content;
     }
     if (*phase != TablePhase::errored) next.next_retry_unix_ms = 0;
-    if (event == PhaseEvent::copy_started) entry->progress = {};
+    if (event == PhaseEvent::copy_started) {
+        entry->progress = {};
+        entry->copy_content.clear();  // Of the copy before.
+    }
     if (event == PhaseEvent::published) entry->was_published = true;
     const std::uint32_t attempt = next.attempt;
     WALBROOK_RETURN_IF_ERROR(store_entry(*entry, std::move(next)));
@@ -221,6 +224,15 @@ Status TableRegistry::fail(TableId table, const Error& error, Lsn position, Retr
     next.remedy = remedy_of(error, next.schema + "." + next.name, again);
     next.next_retry_unix_ms = again ? clock_.unix_ms() + retry_.delay.count() : 0;
     if (again) ++next.retries;
+    return store_entry(*entry, std::move(next));
+}
+
+Status TableRegistry::set_position(TableId table, Lsn position) {
+    const std::lock_guard lock(mutex_);
+    Entry* entry = find(table);
+    if (entry == nullptr) return {};
+    TableState next = entry->state;
+    next.position = position;
     return store_entry(*entry, std::move(next));
 }
 

@@ -103,6 +103,8 @@ class TableRegistry {
     enum class Retries { planned, none };
     Status fail(TableId table, const Error& error, Lsn position,
                 Retries retries = Retries::planned);
+    // Up to where a stopped table's visible content goes.
+    Status set_position(TableId table, Lsn position);
     // What a table waits for at the moment; not stored.
     void note(TableId table, std::string waiting_for);
 

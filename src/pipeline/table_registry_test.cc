@@ -1,5 +1,6 @@
 #include "pipeline/table_registry.h"
 
+#include "pipeline/stopped_tables.h"
 #include "walbrook/stores.h"
 
 #include <gtest/gtest.h>
@@ -77,6 +78,30 @@ TEST_F(TableRegistryTest, OnlyACopyThatIsUnderWayHasContent) {
     EXPECT_EQ(tables.contents({1}).attempt_visible, 1U);
     ASSERT_TRUE(tables.request_copy({1}, "its rows were rewritten"));
     EXPECT_EQ(tables.contents({1}).attempt_in_copy, 0U);
+    // The next has none before it is read.
+    ASSERT_TRUE(tables.move({1}, PhaseEvent::copy_started));
+    EXPECT_EQ(tables.contents({1}).attempt_in_copy, 2U);
+    EXPECT_EQ(tables.contents({1}).copy, "");
+}
+
+// A flush that was under way when the table stopped is refused besides: why it stopped, and
+// whether it is tried again, is settled.
+TEST_F(TableRegistryTest, ATableThatIsErroredKeepsItsReason) {
+    TableRegistry tables(gate_, {});
+    ASSERT_TRUE(tables.begin_with({state(1, TablePhase::ready)}));
+    CopyEvents copies;
+    const auto stop = [&](ErrorCode code, const char* why, std::uint64_t position) {
+        const auto settled = settle_stopped({TableId{1}, false, Lsn{position}, Error(code, why)},
+                                            SchemaChangePolicy::stop, copies, tables);
+        return settled && *settled;
+    };
+    ASSERT_TRUE(stop(ErrorCode::schema_mismatch, "a column came", 2000));
+    const TableState before = tables.get({1});
+    EXPECT_EQ(before.next_retry_unix_ms, 0);
+    ASSERT_TRUE(stop(ErrorCode::unsupported_value, "a value", 1000));
+    TableState expected = before;
+    expected.position = Lsn{1000};
+    EXPECT_EQ(tables.get({1}), expected);
 }
 
 TEST_F(TableRegistryTest, AttemptsGrowWithEveryCopy) {
