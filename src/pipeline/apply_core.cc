@@ -68,9 +68,14 @@ ApplyCore::Table* ApplyCore::find_by_relation(std::uint32_t oid) {
 
 void ApplyCore::set_partitions(Table& table, const std::vector<std::uint32_t>& partitions) {
     std::erase_if(by_partition_, [&](const auto& entry) { return entry.second == &table; });
-    table.partitions = {partitions.begin(), partitions.end()};
-    table.partitions.erase(table.id.oid);
-    for (const std::uint32_t oid : table.partitions) by_partition_[oid] = &table;
+    table.partitions.clear();
+    for (const std::uint32_t oid : partitions) add_partition(table, oid);
+}
+
+void ApplyCore::add_partition(Table& table, std::uint32_t oid) {
+    if (oid == table.id.oid) return;
+    table.partitions.insert(oid);
+    by_partition_[oid] = &table;
 }
 
 void ApplyCore::step(const CoreInput& in, std::vector<CoreAction>& actions) {

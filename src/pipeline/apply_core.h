@@ -394,6 +394,7 @@ class ApplyCore {
     // The catalog is asked again before the next change of the table.
     void verify_again(const Table& table);
     void set_partitions(Table& table, const std::vector<std::uint32_t>& partitions);
+    void add_partition(Table& table, std::uint32_t oid);
 
     const CoreOptions options_;
     Lsn received_;     // End of the last whole transaction, or of what the server passed idly.

@@ -102,13 +102,17 @@ Status ApplyCore::on_described(const input::Described& answer) {
     const std::uint32_t oid = relation.message.oid;
     if (answer.table && answer.table->oid != oid && find_by_relation(oid) == nullptr) {
         // A partition that was made meanwhile.
-        if (Table* table = find(*answer.table)) {
-            table->partitions.insert(oid);
-            by_partition_[oid] = table;
-        }
+        if (Table* table = find(*answer.table)) add_partition(*table, oid);
     }
     relation.table = find_by_relation(oid);
-    if (relation.table != nullptr) {
+    const bool is_anothers =
+        relation.table != nullptr && answer.table && *answer.table != relation.table->id;
+    if (is_anothers) {
+        // Whether that was before this change nobody can say.
+        const std::string why = "a partition was attached or detached";
+        if (relation.table->applies) cannot_follow(*relation.table, why);
+        if (relation.table->held) relation.held_lost = why;
+    } else if (relation.table != nullptr) {
         // Good for one version: the next may come without a message.
         const auto told = told_columns_.extract(relation.table->id.oid);
         const std::set<std::int16_t>* const columns = told ? &told.mapped() : nullptr;

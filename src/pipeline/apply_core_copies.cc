@@ -80,7 +80,10 @@ void ApplyCore::begin_hold(const input::Hold& hold) {
     table.whole.clear();
     table.moves.clear();
     table.moves_too_many = false;
-    if (!hold.partitions.empty() || !table.applies) set_partitions(table, hold.partitions);
+    // The stream may be behind: what has gone by the catalog is the visible table's until the news
+    // of that are due.
+    if (!table.applies) set_partitions(table, {});
+    for (const std::uint32_t oid : hold.partitions) add_partition(table, oid);
     verify_again(table);
     out_->emplace_back(action::Holding{table.id, hold.copy});
 }

@@ -164,6 +164,49 @@ TEST_F(ApplyCoreNews, ALeafThatCameIsKnownThoughAnAnswerTookThePlaceOfTheNews) {
     EXPECT_EQ(said_, std::vector<std::string>{"again 1 at 1600"});
 }
 
+// A copy looks at the catalog, which is ahead.
+TEST_F(ApplyCoreNews, ALeafThatHasGoneByThenIsTheVisibleTablesUntilTheStreamIsThere) {
+    answers_ = false;
+    start({table(1)});
+    SourceTable now;
+    now.schema = table(1);
+    feed(input::Changed{TableId{1}, now, {11, 12}, Lsn{900}});
+    tick();
+    input::Hold hold;
+    hold.schema = table(1);
+    hold.partitions = {11};
+    hold.read_at = Lsn{1500};
+    feed(hold);
+    begin(1100);
+    relation(12);
+    insert(12, "1");
+    ASSERT_TRUE(question_);
+    feed(input::Described{question_->request, std::nullopt, {}, Lsn{1500}});
+    commit(1100);
+    tick();
+    EXPECT_EQ(flushed(), std::vector<std::string>{"t1 1"});
+}
+
+// It is a table of its own by now, and was perhaps already when the row came.
+TEST_F(ApplyCoreNews, ALeafThatIsAnotherTablesStopsTheTableBefore) {
+    answers_ = false;
+    start({table(1)});
+    SourceTable now;
+    now.schema = table(1);
+    feed(input::Changed{TableId{1}, now, {11, 12}, Lsn{900}});
+    tick();
+    begin(1100);
+    relation(12);
+    insert(12, "1");
+    ASSERT_TRUE(question_);
+    now.schema = table(12);
+    feed(input::Described{question_->request, TableId{12}, now, Lsn{1500}});
+    commit(1100);
+    tick();
+    EXPECT_EQ(said_, std::vector<std::string>{"again 1 at 1000"});
+    EXPECT_EQ(flushed(), std::vector<std::string>{"freeze t1 at 1000"});
+}
+
 TEST_F(ApplyCoreNews, RowsOfACopyThatIsUnderWaySayNothingOfTheVisibleOnes) {
     answers_ = false;
     start({as_attempt(1)});

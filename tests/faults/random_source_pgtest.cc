@@ -208,7 +208,11 @@ void one_run(PgCluster& cluster, std::uint64_t seed) {
         if (chance.percent(12)) source.upheave();
         if (chance.percent(4)) {
             replica.kill();
-            if (chance.percent(50)) source.transact();
+            // The stream begins behind the catalog then, by leaves and versions.
+            for (std::uint64_t n = chance.below(12); n > 0; --n) {
+                source.transact();
+                if (chance.percent(30)) source.upheave();
+            }
             replica.start();
         }
         // It may not have started yet, or not know the table any more.
