@@ -70,6 +70,12 @@ void ApplyCore::set_partitions(Table& table, const std::vector<std::uint32_t>& p
     std::erase_if(by_partition_, [&](const auto& entry) { return entry.second == &table; });
     table.partitions.clear();
     for (const std::uint32_t oid : partitions) add_partition(table, oid);
+    // What the stream still has of others is asked for anew.
+    for (const auto& [oid, relation] : relations_) {
+        if (relation->table != &table || find_by_relation(oid) == &table) continue;
+        relation->table = nullptr;
+        relation->is_verified = false;
+    }
 }
 
 void ApplyCore::add_partition(Table& table, std::uint32_t oid) {

@@ -187,6 +187,36 @@ TEST_F(ApplyCoreNews, ALeafThatHasGoneByThenIsTheVisibleTablesUntilTheStreamIsTh
     EXPECT_EQ(flushed(), std::vector<std::string>{"t1 1"});
 }
 
+// The copy before knew it, and the next one does not.
+TEST_F(ApplyCoreNews, RowsOfALeafThatTheNextCopyDoesNotHaveAreAskedForAnew) {
+    answers_ = false;
+    start({table(1)});
+    SourceTable now;
+    now.schema = table(1);
+    feed(input::Changed{TableId{1}, now, {11, 12}, Lsn{900}});
+    tick();
+    begin(1100);
+    relation(12);
+    insert(12, "1");
+    ASSERT_TRUE(question_);
+    feed(input::Described{question_->request, TableId{1}, now, Lsn{1500}, {11, 12}});
+    question_.reset();
+    commit(1100);
+    feed(input::Stop{TableId{1}, true, Error(ErrorCode::aborted, "again")});
+    input::Hold hold;
+    hold.schema = table(1);
+    hold.partitions = {11};
+    hold.read_at = Lsn{1500};
+    feed(hold);
+    begin(1200);
+    insert(12, "2");
+    ASSERT_TRUE(question_);
+    feed(input::Described{question_->request, std::nullopt, {}, Lsn{1500}});
+    commit(1200);
+    tick();
+    EXPECT_EQ(flushed(), (std::vector<std::string>{"t1 1", "freeze t1 at 1105"}));
+}
+
 // It is a table of its own by now, and was perhaps already when the row came.
 TEST_F(ApplyCoreNews, ALeafThatIsAnotherTablesStopsTheTableBefore) {
     answers_ = false;

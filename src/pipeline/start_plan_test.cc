@@ -58,6 +58,16 @@ TEST_F(StartPlanTest, RewrittenRowsAreCopiedAgainWhileTheOldOnesGoOn) {
     EXPECT_EQ(plan().state.content, known_.content);
 }
 
+// The stream may be behind the catalog.
+TEST_F(StartPlanTest, ALeafThatHasGoneIsItsTablesUntilTheStreamIsThere) {
+    known_.content = "1;c1;p;;11:10,12:10,;";
+    look_.look.content = *parse_table_content("1;c1;p;;11:10,;");
+    const TablePlan planned = plan();
+    EXPECT_EQ(planned.state.phase, TablePhase::queued);
+    ASSERT_TRUE(planned.visible && !planned.stands_still);
+    EXPECT_EQ(planned.visible->partitions, (std::vector<std::uint32_t>{11, 12}));
+}
+
 // The process died between the publication of a copy and the store's hearing of it: the rows that
 // are visible are those that the destination says.
 TEST_F(StartPlanTest, RowsOfACopyThatTheStoreHasNotHeardOfAreComparedAsTheDestinationSays) {

@@ -1,5 +1,6 @@
 #include "sim/catalog.h"
 
+#include <algorithm>
 #include <utility>
 
 namespace walbrook::sim {
@@ -12,7 +13,11 @@ CatalogLook::Table look_at(const Source& source, const Source::Snapshot& snapsho
     out.published.schema = version->schema->schema;
     out.published.name = version->schema->name;
     out.published.root = version->schema->id;
-    out.published.physical.emplace_back().id = version->schema->id;
+    if (version->leaves.empty()) out.published.physical.emplace_back().id = version->schema->id;
+    for (const auto& [oid, file] : version->leaves) {
+        out.published.physical.emplace_back().id = {oid};
+        out.look.born_here.insert(oid);
+    }
     const auto content = parse_table_content(content_of(*version));
     if (!content) throw Violation("the model's content of a table cannot be parsed");
     out.look.content = *content;
@@ -87,7 +92,7 @@ void Catalog::heed(const TableState& state, CatalogLook::Table& table) {
     const std::string key = table.look.definition + content;
     if (told.key == key && told.attempt == state.attempt && told.was_ready && is_ready) return;
     told = {key, state.attempt, is_ready};
-    inbox_.push_back(input::Changed{id, table.source, {}, position_});
+    inbox_.push_back(input::Changed{id, table.source, table.partitions(), position_});
 }
 
 bool Catalog::answer() {
@@ -99,8 +104,16 @@ bool Catalog::answer() {
     input::Described answer;
     answer.request = question_->request;
     answer.position = position_;
-    answer.table = TableId{question_->relation};
-    answer.now = look_[Source::table_of(question_->relation)].source;
+    for (const CatalogLook::Table& table : look_) {
+        const auto& physical = table.published.physical;
+        const bool is_its = std::any_of(physical.begin(), physical.end(), [&](const auto& part) {
+            return part.id.oid == question_->relation;
+        });
+        if (!is_its) continue;
+        answer.table = table.published.id;
+        answer.now = table.source;
+        answer.partitions = table.partitions();
+    }
     question_.reset();
     inbox_.push_back(std::move(answer));
     return true;

@@ -120,6 +120,7 @@ Status Copier::read_table(std::size_t table) {
     const Source::Snapshot snapshot = parts_.source.take_snapshot();
     const CatalogLook::Table look = look_at(parts_.source, snapshot, table);
     copy.schema_now = schema_of(look, 0);
+    copy.partitions = look.partitions();
     copy.seen = parts_.catalog.next_look();
     const bool has_ranges = !copy.schema_now->key_columns().empty() && key_column(table) &&
                             parts_.tables.may_copy_in_ranges(id);
@@ -131,6 +132,7 @@ Status Copier::read_table(std::size_t table) {
     copy.stage = Stage::asked;
     parts_.inbox.push_back(
         input::Hold{.schema = schema_of(look, parts_.tables.get(id).attempt),
+                    .partitions = look.partitions(),
                     .read_at = snapshot.insert_position,
                     .seen = copy.seen,
                     .range_attnum = copy.in_ranges ? range_attnum(table) : std::int16_t{0},
@@ -149,6 +151,9 @@ Status Copier::take_snapshot(std::size_t table) {
     copy.version = parts_.source.version_seen_by(copy.snapshot, table);
     const CatalogLook::Table look = look_at(parts_.source, copy.snapshot, table);
     copy.seen = parts_.catalog.next_look();
+    if (look.partitions() != copy.partitions) {
+        return Error(ErrorCode::aborted, "partitions came or went before the snapshot");
+    }
     copy.looked = text_of(look);
     parts_.tables.set_copy_content(id, to_string(look.look.content));
     const std::uint32_t attempt = parts_.tables.get(id).attempt;
@@ -185,7 +190,13 @@ Status Copier::take_snapshot(std::size_t table) {
 Status Copier::check_storage(std::size_t table) const {
     const Copy& copy = copies_[table];
     const VersionPtr now = parts_.source.version_now(table);
-    if (now->file != copy.version->file || now->schema->name != copy.schema_now->name) {
+    const bool has_leaves = std::all_of(
+        copy.version->leaves.begin(), copy.version->leaves.end(), [&](const auto& leaf) {
+            const auto found = now->leaves.find(leaf.first);
+            return found != now->leaves.end() && found->second == leaf.second;
+        });
+    const bool is_other = now->leaves.empty() ? now->file != copy.version->file : !has_leaves;
+    if (is_other || now->schema->name != copy.schema_now->name) {
         return Error(ErrorCode::aborted, "the table was rewritten, truncated or renamed");
     }
     for (const ColumnSchema& column : copy.target->schema->columns) {

@@ -55,6 +55,7 @@ class Copier {
         std::uint64_t incarnation = 0;  // Of the server.
         std::uint32_t failures = 0;     // In a row, of this table.
         TableSchemaPtr schema_now;
+        std::vector<std::uint32_t> partitions;
         std::vector<std::size_t> writers;
         Source::Snapshot snapshot;
         SnapshotXids xids;

@@ -19,6 +19,8 @@ constexpr std::uint32_t kInt4 = 23;
 constexpr std::uint32_t kText = 25;
 constexpr std::uint32_t kVarchar = 1043;
 constexpr std::size_t kExtrasMax = 4;
+constexpr std::size_t kLeavesMax = 5;
+constexpr unsigned kRowBits = 32;    // Of a RowId, below its leaf.
 constexpr std::int32_t kShort = 24;  // varchar(20), as atttypmod has it.
 constexpr std::int32_t kLong = 44;
 
@@ -62,6 +64,11 @@ std::optional<std::string> free_name(Random& random, const TableSchema& schema) 
 
 }  // namespace
 
+std::uint32_t leaf_of(RowId row) { return static_cast<std::uint32_t>(row >> kRowBits); }
+RowId row_in(std::uint32_t leaf, std::uint64_t number) {
+    return (static_cast<RowId>(leaf) << kRowBits) + number;
+}
+
 TableId id_of(std::size_t table) { return {static_cast<std::uint32_t>(16'384 + table)}; }
 
 std::int64_t number(const std::optional<std::string>& text) {
@@ -84,7 +91,7 @@ std::optional<std::size_t> key_column(std::size_t table) {
 
 std::size_t first_extra(std::size_t table) { return table == kBag ? 2 : 3; }
 
-VersionPtr first_version(std::size_t table, ReplicaIdentity ledger_identity) {
+VersionPtr first_version(std::size_t table, ReplicaIdentity ledger_identity, bool has_leaves) {
     struct Shape {
         const char* name;
         ReplicaIdentity identity;
@@ -116,15 +123,21 @@ VersionPtr first_version(std::size_t table, ReplicaIdentity ledger_identity) {
     schema.attnum_max = static_cast<std::int16_t>(schema.columns.size());
     Version version;
     version.file = version.columns = table + 1;
+    for (std::uint32_t i = 0; has_leaves && i < 3; ++i) {
+        version.leaves[19'000 + 10 * static_cast<std::uint32_t>(table) + i] = version.file;
+    }
+    version.schema = std::make_shared<const TableSchema>(schema);
     schema.content = content_of(version);
     version.schema = std::make_shared<const TableSchema>(std::move(schema));
     return std::make_shared<const Version>(std::move(version));
 }
 
-VersionPtr with_file(const Version& version, std::uint64_t file, bool is_rewritten) {
+VersionPtr with_file(const Version& version, std::uint64_t file, std::uint32_t leaf) {
     Version next = version;
     next.file = file;
-    if (is_rewritten) next.missing.clear();
+    for (auto& [oid, its_file] : next.leaves) {
+        if (leaf == 0 || leaf == oid) its_file = file;
+    }
     TableSchema schema = *version.schema;
     schema.content = content_of(next);
     next.schema = std::make_shared<const TableSchema>(std::move(schema));
@@ -135,7 +148,8 @@ std::optional<Alter> some_alter(Random& random, std::size_t table, const Version
     const TableSchema& schema = *version.schema;
     const std::size_t extras = schema.columns.size() - first_extra(table);
     Alter alter;
-    alter.kind = static_cast<AlterKind>(random.below(10));
+    alter.kind = static_cast<AlterKind>(random.below(version.leaves.empty() ? 10 : 16));
+    if (alter.kind > AlterKind::drop_leaf) alter.kind = AlterKind::add_leaf;
     switch (alter.kind) {
         case AlterKind::add:
         case AlterKind::add_default:
@@ -160,9 +174,22 @@ std::optional<Alter> some_alter(Random& random, std::size_t table, const Version
         case AlterKind::change_identity:
             if (table == kBag) return std::nullopt;
             return alter;
-        case AlterKind::rename_table:
         case AlterKind::vacuum_full:
+            // One leaf at a time does it.
+            if (!version.leaves.empty()) return std::nullopt;
             return alter;
+        case AlterKind::rename_table:
+            return alter;
+        case AlterKind::add_leaf:
+            if (version.leaves.size() == kLeavesMax) return std::nullopt;
+            return alter;
+        case AlterKind::drop_leaf: {
+            if (version.leaves.size() < 2) return std::nullopt;
+            auto leaf = version.leaves.begin();
+            std::advance(leaf, static_cast<std::ptrdiff_t>(random.below(version.leaves.size())));
+            alter.leaf = leaf->first;
+            return alter;
+        }
     }
     return std::nullopt;
 }
@@ -175,6 +202,7 @@ VersionPtr altered(Random& random, std::size_t table, const Version& version, co
         alter.column < schema.columns.size() ? &schema.columns[alter.column] : nullptr;
     if (is_rewriting(alter.kind)) {
         next.file = number;
+        for (auto& [oid, file] : next.leaves) file = number;
         next.missing.clear();
     }
     switch (alter.kind) {
@@ -223,13 +251,20 @@ VersionPtr altered(Random& random, std::size_t table, const Version& version, co
             break;
         case AlterKind::vacuum_full:
             break;
+        case AlterKind::add_leaf:
+            next.leaves[alter.leaf] = number;
+            break;
+        case AlterKind::drop_leaf:
+            next.leaves.erase(alter.leaf);
+            break;
     }
     // VACUUM FULL writes attributes anew whose values in older rows it has written into the rows
     // (RelationClearMissing in src/backend/catalog/heap.c).
     const bool is_of_columns =
         alter.kind == AlterKind::vacuum_full
             ? !version.missing.empty()
-            : alter.kind != AlterKind::rename_table && alter.kind != AlterKind::change_identity;
+            : alter.kind != AlterKind::rename_table && alter.kind != AlterKind::change_identity &&
+                  alter.kind != AlterKind::add_leaf && alter.kind != AlterKind::drop_leaf;
     if (is_of_columns) next.columns = number;
     schema.content = content_of(next);
     next.schema = std::make_shared<const TableSchema>(std::move(schema));
@@ -259,12 +294,17 @@ void reshape(const Alter& alter, RowId row, Values& values) {
         case AlterKind::rename_table:
         case AlterKind::change_identity:
         case AlterKind::vacuum_full:
+        case AlterKind::add_leaf:
+        case AlterKind::drop_leaf:
             break;
     }
 }
 
 std::string content_of(const Version& version) {
-    return fmt::format("1;c{};p;;16384:{},;", version.columns, version.file);
+    std::string files;
+    for (const auto& [oid, file] : version.leaves) files += fmt::format("{}:{},", oid, file);
+    if (files.empty()) files = fmt::format("{}:{},", version.schema->id.oid, version.file);
+    return fmt::format("1;c{};p;;{};", version.columns, files);
 }
 
 std::string definition_of(const Version& version) {

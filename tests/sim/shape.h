@@ -15,10 +15,13 @@
 namespace walbrook::sim {
 
 using Values = std::vector<std::optional<std::string>>;  // As text; nothing is NULL.
-using RowId = std::uint64_t;                             // Never used twice.
+using RowId = std::uint64_t;                             // Never used twice; has its leaf.
 using Rows = std::map<RowId, Values>;
 
 TableId id_of(std::size_t table);
+// The partition that a row is in, by its oid; 0: its table has none.
+std::uint32_t leaf_of(RowId row);
+RowId row_in(std::uint32_t leaf, std::uint64_t number);
 // Of a value that is a number; 0 of none.
 std::int64_t number(const std::optional<std::string>& text);
 
@@ -43,12 +46,14 @@ struct Version {
     std::map<std::int16_t, std::string> missing;
     std::uint64_t columns = 0;  // Another one whenever pg_attribute changes.
     std::uint64_t file = 0;     // pg_class.relfilenode.
+    // Oid and file of each partition; none: it is not partitioned.
+    std::map<std::uint32_t, std::uint64_t> leaves;
 };
 using VersionPtr = std::shared_ptr<const Version>;
 
-VersionPtr first_version(std::size_t table, ReplicaIdentity ledger_identity);
-// The same rows in a new file, as after VACUUM FULL, or none in it, as after TRUNCATE.
-VersionPtr with_file(const Version& version, std::uint64_t file, bool is_rewritten);
+VersionPtr first_version(std::size_t table, ReplicaIdentity ledger_identity, bool has_leaves);
+// New files, as after TRUNCATE; of one leaf, if told so.
+VersionPtr with_file(const Version& version, std::uint64_t file, std::uint32_t leaf);
 
 enum class AlterKind {
     add,              // ADD COLUMN
@@ -61,10 +66,13 @@ enum class AlterKind {
     rename_table,     // RENAME TO
     change_identity,  // REPLICA IDENTITY FULL, and back
     vacuum_full,      // New files, the same rows
+    add_leaf,         // CREATE TABLE … PARTITION OF
+    drop_leaf,        // DROP TABLE of a partition: its rows are gone, and nothing is sent
 };
 struct Alter {
     AlterKind kind = AlterKind::add;
     std::size_t column = 0;  // Its place.
+    std::uint32_t leaf = 0;
 };
 
 // A change that fits the version; nothing if chance chose one that does not.

@@ -21,7 +21,9 @@ Source::Source(Random& random, SourceOptions options)
       next_xid_(options.first_xid),
       latest_completed_(options.first_xid - 1) {
     for (std::size_t t = 0; t < kTables; ++t) {
-        tables_[t].first = tables_[t].version = first_version(t, options_.ledger_identity);
+        const bool has_leaves = options_.has_leaves && (t == kItems || t == kBag);
+        tables_[t].first = tables_[t].version =
+            first_version(t, options_.ledger_identity, has_leaves);
     }
     // What was there before the slot: one transaction.
     begin(0);
@@ -174,9 +176,18 @@ void Source::truncate(std::size_t index) {
     for (std::size_t t = kItems; t <= kPairs; ++t) {
         if (!may_lock_exclusively(index, t) || !random_.percent(60)) continue;
         Table& table = tables_[t];
-        const VersionPtr after = with_file(*table.version, next_version_++, false);
+        std::uint32_t leaf = 0;
+        if (!table.version->leaves.empty() && random_.percent(50)) {
+            auto at = table.version->leaves.begin();
+            std::advance(at,
+                         static_cast<std::ptrdiff_t>(random_.below(table.version->leaves.size())));
+            leaf = at->first;
+        }
+        const VersionPtr after = with_file(*table.version, next_version_++, leaf);
         op.steps.push_back(
-            {t, table.version, after, std::make_shared<const Rows>(std::exchange(table.rows, {}))});
+            {t, table.version, after, std::make_shared<const Rows>(table.rows), leaf});
+        std::erase_if(table.rows,
+                      [&](const auto& row) { return leaf == 0 || leaf_of(row.first) == leaf; });
         table.version = after;
         table.exclusive = index;
         txs_[index].touched.insert(t);
@@ -190,8 +201,11 @@ void Source::alter(std::size_t index) {
     const std::size_t t = random_.between(kItems, kPairs);
     if (!may_lock_exclusively(index, t)) return;
     Table& table = tables_[t];
-    const auto alter = some_alter(random_, t, *table.version);
+    auto alter = some_alter(random_, t, *table.version);
     if (!alter) return;
+    if (alter->kind == AlterKind::add_leaf) {
+        alter->leaf = 20'000 + static_cast<std::uint32_t>(next_version_);
+    }
     table.exclusive = index;
     const VersionPtr after = altered(random_, t, *table.version, *alter, next_version_++);
     Op op;
@@ -200,6 +214,14 @@ void Source::alter(std::size_t index) {
     op.alter = *alter;
     op.steps.push_back({t, table.version, after, std::make_shared<const Rows>(table.rows)});
     table.version = after;
+    if (alter->kind == AlterKind::drop_leaf) {
+        const auto key = key_column(t);
+        std::erase_if(table.rows, [&](const auto& row) {
+            if (leaf_of(row.first) != alter->leaf) return false;
+            if (key) table.keys_dropped.insert(*row.second[*key]);
+            return true;
+        });
+    }
     for (auto& [row, values] : table.rows) reshape(*alter, row, values);
     write(index, std::move(op));
 }
@@ -432,6 +454,7 @@ std::optional<std::string> Source::free_key(std::size_t tx, std::size_t table) {
     const auto column = key_column(table);
     if (!column || random_.percent(60)) return std::to_string(next_key_++);
     std::string key = std::to_string(random_.between(1, next_key_ - 1));
+    if (tables_[table].keys_dropped.contains(key)) return std::nullopt;
     const auto lock = tables_[table].key_locks.find(key);
     if (lock != tables_[table].key_locks.end() && lock->second != tx) return std::nullopt;
     for (const auto& [row, values] : tables_[table].rows) {
@@ -469,7 +492,12 @@ void Source::insert(std::size_t tx, std::size_t table, Values values) {
     Op op;
     op.kind = OpKind::insert;
     op.table = table;
-    op.row = next_row_++;
+    const auto& leaves = tables_[table].version->leaves;
+    auto leaf = leaves.begin();
+    if (!leaves.empty()) {
+        std::advance(leaf, static_cast<std::ptrdiff_t>(random_.below(leaves.size())));
+    }
+    op.row = row_in(leaves.empty() ? 0 : leaf->first, next_row_++);
     op.after = std::move(values);
     tables_[table].rows[op.row] = op.after;
     write(tx, std::move(op));
@@ -562,11 +590,18 @@ void Source::apply(const Op& op, std::size_t table, Rows& rows) {
             break;
         case OpKind::alter:
             if (op.table != table) break;
+            if (op.alter.kind == AlterKind::drop_leaf) {
+                std::erase_if(rows,
+                              [&](const auto& row) { return leaf_of(row.first) == op.alter.leaf; });
+            }
             for (auto& [row, values] : rows) reshape(op.alter, row, values);
             break;
         case OpKind::truncate:
             for (const Step& step : op.steps) {
-                if (step.table == table) rows.clear();
+                if (step.table != table) continue;
+                std::erase_if(rows, [&](const auto& row) {
+                    return step.leaf == 0 || leaf_of(row.first) == step.leaf;
+                });
             }
             break;
     }
@@ -582,13 +617,27 @@ Rows Source::rows_seen_by(const Snapshot& snapshot, std::size_t table) const {
     return rows;
 }
 
-Rows Source::rows_at(std::size_t table, Lsn position) const {
+Rows Source::rows_at(std::size_t table, Lsn position, std::size_t undropped) const {
     Rows rows;
+    std::size_t dropped = undropped == 0 ? 0 : leaves_dropped(table, position);
     for (const Logged& logged : committed_[table]) {
         if (txs_[logged.tx].end_lsn > position) break;
+        if (undropped > 0 && logged.op->alter.kind == AlterKind::drop_leaf &&
+            dropped-- <= undropped) {
+            continue;
+        }
         apply(*logged.op, table, rows);
     }
     return rows;
+}
+
+std::size_t Source::leaves_dropped(std::size_t table, Lsn position) const {
+    std::size_t count = 0;
+    for (const Logged& logged : committed_[table]) {
+        if (txs_[logged.tx].end_lsn > position) break;
+        count += logged.op->alter.kind == AlterKind::drop_leaf;
+    }
+    return count;
 }
 
 namespace {

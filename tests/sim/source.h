@@ -30,6 +30,7 @@ struct Step {
     VersionPtr before;
     VersionPtr after;
     std::shared_ptr<const Rows> rows;  // As they were, to take it back.
+    std::uint32_t leaf = 0;            // That was truncated alone.
 };
 
 struct Op {
@@ -97,6 +98,7 @@ struct SourceOptions {
     std::uint64_t lingering_percent = 0;
     bool has_huge = false;
     std::uint64_t async_percent = 0;  // Commits with synchronous_commit = off.
+    bool has_leaves = false;          // Items and the bag are partitioned.
 };
 
 class Source {
@@ -118,8 +120,10 @@ class Source {
     Rows rows_seen_by(const Snapshot& snapshot, std::size_t table) const;
     VersionPtr version_seen_by(const Snapshot& snapshot, std::size_t table) const;
     VersionPtr version_now(std::size_t table) const;
-    // As of a position of the log.
-    Rows rows_at(std::size_t table, Lsn position) const;
+    // As of a position of the log. As if the last so many partitions had not been dropped, of which
+    // nothing is sent.
+    Rows rows_at(std::size_t table, Lsn position, std::size_t undropped = 0) const;
+    std::size_t leaves_dropped(std::size_t table, Lsn position) const;
     VersionPtr version_at(std::size_t table, Lsn position) const;
     // Transactions that have written to the table and have not ended.
     std::vector<std::size_t> writers_of(std::size_t table) const;
@@ -162,6 +166,8 @@ class Source {
         std::optional<std::size_t> exclusive;
         VersionPtr first;
         VersionPtr version;  // Uncommitted ALTERs included.
+        // Of rows whose partition was dropped: they may still be in the lake.
+        std::set<std::string> keys_dropped;
     };
 
     void begin(std::size_t client);

@@ -64,6 +64,25 @@ void put_value(Frame& frame, const ColumnSchema& column, const std::string& text
     }
 }
 
+// A leaf hears nothing of what becomes of the others.
+bool is_same(const Version& told, const Version& now, std::uint32_t relation) {
+    if (&told == &now) return true;
+    const auto before = told.leaves.find(relation);
+    const auto after = now.leaves.find(relation);
+    return before != told.leaves.end() && after != now.leaves.end() &&
+           before->second == after->second && told.columns == now.columns &&
+           told.schema->replica_identity == now.schema->replica_identity;
+}
+
+// Under which relations a step's rows are sent.
+std::vector<std::uint32_t> relations_of(const Step& step) {
+    if (step.leaf != 0) return {step.leaf};
+    if (step.before->leaves.empty()) return {step.before->schema->id.oid};
+    std::vector<std::uint32_t> relations;
+    for (const auto& [oid, file] : step.before->leaves) relations.push_back(oid);
+    return relations;
+}
+
 enum class Part { whole, key };
 
 void put_tuple(Frame& frame, const TableSchema& schema, const Values& values, Part part,
@@ -162,7 +181,7 @@ void Walsender::on_commit(const WalRecord& record, Decoded& tx) {
                  .time(source.commit_time_us)
                  .take());
         // cleanup_rel_sync_cache(): what the stream has described counts for all now.
-        for (const auto& [table, version] : tx.relations) relations_[table] = version;
+        for (const auto& [relation, version] : tx.relations) relations_[relation] = version;
         return;
     }
     const bool is_empty = std::all_of(tx.changes.begin(), tx.changes.end(), [&](const Op* op) {
@@ -192,16 +211,18 @@ void Walsender::stream_chunk(std::size_t index, Decoded& tx) {
 }
 
 // Once for a connection, or for a streamed transaction; again after an invalidation.
-void Walsender::describe(const Op& op, std::size_t table, const VersionPtr& version,
+void Walsender::describe(const Op& op, std::uint32_t relation, const VersionPtr& version,
                          Decoded* streamed) {
     const TableSchema& schema = *version->schema;
     auto& sent = streamed != nullptr ? streamed->relations : relations_;
-    const auto found = sent.find(table);
-    if (found != sent.end() && found->second == version && !random_.percent(2)) return;
-    sent[table] = version;
+    const auto found = sent.find(relation);
+    const bool is_told = found != sent.end() && is_same(*found->second, *version, relation);
+    if (is_told && !random_.percent(2)) return;
+    sent[relation] = version;
     Frame frame('R');
-    frame.xid_if(streamed != nullptr, op.subxid).u32(schema.id.oid);
-    frame.text(schema.schema).text(schema.name);
+    frame.xid_if(streamed != nullptr, op.subxid).u32(relation);
+    frame.text(schema.schema);
+    frame.text(relation == schema.id.oid ? schema.name : "leaf" + std::to_string(relation));
     frame.letter(static_cast<char>(schema.replica_identity)).u16(schema.columns.size());
     for (const ColumnSchema& column : schema.columns) {
         frame.u8(column.in_identity ? 1 : 0).text(column.name).u32(column.type_oid);
@@ -214,7 +235,8 @@ void Walsender::describe(const Op& op, std::size_t table, const VersionPtr& vers
 void Walsender::tell_ddl(const Op& op, Decoded* streamed) {
     if (!options_.tells_ddl || op.alter.kind == AlterKind::vacuum_full) return;
     const TableSchema& schema = *op.steps.front().after->schema;
-    std::string text = "1 " + std::to_string(schema.id.oid) + ":";
+    const bool is_new = op.alter.kind == AlterKind::add_leaf;
+    std::string text = "1 " + std::to_string(is_new ? op.alter.leaf : schema.id.oid) + ":";
     for (std::size_t i = 0; i < schema.columns.size(); ++i) {
         text += (i == 0 ? "" : ",") + std::to_string(schema.columns[i].attnum);
     }
@@ -229,18 +251,25 @@ void Walsender::send_change(const Op& op, Decoded* streamed) {
     const bool in_stream = streamed != nullptr;
     if (op.kind == OpKind::alter) return tell_ddl(op, streamed);
     if (op.kind == OpKind::truncate) {
-        for (const Step& step : op.steps) describe(op, step.table, step.before, streamed);
+        std::vector<std::uint32_t> truncated;
+        for (const Step& step : op.steps) {
+            for (const std::uint32_t relation : relations_of(step)) {
+                describe(op, relation, step.before, streamed);
+                truncated.push_back(relation);
+            }
+        }
         Frame frame('T');
-        frame.xid_if(in_stream, op.subxid).u32(op.steps.size()).u8(0);
-        for (const Step& step : op.steps) frame.u32(16'384 + step.table);
+        frame.xid_if(in_stream, op.subxid).u32(truncated.size()).u8(0);
+        for (const std::uint32_t relation : truncated) frame.u32(relation);
         return send(frame.take());
     }
-    describe(op, op.table, op.version, streamed);
     const TableSchemaPtr& schema = op.version->schema;
+    const std::uint32_t relation = op.version->leaves.empty() ? schema->id.oid : leaf_of(op.row);
+    describe(op, relation, op.version, streamed);
     const bool is_full = schema->replica_identity == ReplicaIdentity::full;
     const bool binary = options_.is_binary;
     Frame frame(op.kind == OpKind::insert ? 'I' : op.kind == OpKind::update ? 'U' : 'D');
-    frame.xid_if(in_stream, op.subxid).u32(schema->id.oid);
+    frame.xid_if(in_stream, op.subxid).u32(relation);
     const auto key = key_column(op.table);
     const bool moves = op.kind == OpKind::update && key && op.before[*key] != op.after[*key];
     if (op.kind == OpKind::remove || (op.kind == OpKind::update && (is_full || moves))) {

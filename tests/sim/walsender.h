@@ -48,14 +48,15 @@ class Walsender {
         std::vector<const Op*> changes;  // Not yet sent.
         bool is_streamed = false;
         std::set<std::uint64_t> streamed_subxids;
-        std::map<std::size_t, VersionPtr> relations;  // Sent in this stream, by table.
+        std::map<std::uint32_t, VersionPtr> relations;  // Sent in this stream, by oid.
     };
 
     void decode(const WalRecord& record);
     void on_commit(const WalRecord& record, Decoded& tx);
     void stream_chunk(std::size_t index, Decoded& tx);
     void send_change(const Op& op, Decoded* streamed);
-    void describe(const Op& op, std::size_t table, const VersionPtr& version, Decoded* streamed);
+    void describe(const Op& op, std::uint32_t relation, const VersionPtr& version,
+                  Decoded* streamed);
     void tell_ddl(const Op& op, Decoded* streamed);
     void send(std::string frame);
 
@@ -66,7 +67,7 @@ class Walsender {
     std::size_t next_record_ = 0;
     Lsn sent_;  // End of the last record that was dealt with.
     std::map<std::size_t, Decoded> open_;
-    std::map<std::size_t, VersionPtr> relations_;  // Sent outside of streams.
+    std::map<std::uint32_t, VersionPtr> relations_;  // Sent outside of streams.
     std::deque<Message> out_;
 };
 

@@ -85,6 +85,7 @@ void World::choose_rates() {
     // Long enough for a copy to begin meanwhile, in some runs.
     if (random_.percent(40)) source.lingering_percent = random_.between(60, 95);
     source.has_huge = random_.percent(2);
+    source.has_leaves = random_.percent(40);
     walsender_options_.is_binary = random_.percent(50);
     walsender_options_.sends_empty_transactions = random_.percent(50);
     walsender_options_.streams = random_.percent(80);
@@ -671,6 +672,7 @@ void World::feed(const CoreInput& input) {
 void World::trace_news(const CoreInput& input) {
     if (!options_.trace) return;
     const auto print = [](const SourceTable& now) {
+        if (now.schema == nullptr) return std::string("none of ours");
         std::string names;
         for (const ColumnSchema& column : now.schema->columns) names += " " + column.name;
         return fmt::format("{}, look {}:{}, content {}; other rows: '{}', in copy {}: '{}'",

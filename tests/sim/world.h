@@ -137,7 +137,8 @@ class World {
     void act(CoreAction& action);
 
     void check_lake();
-    void check_table(std::size_t table, const Rows& rows, const Version& version, Lsn position);
+    void check_table(std::size_t table, const Rows& rows, const Version& version, Lsn position,
+                     bool is_whole = false);
     void check_whole(std::size_t table);
     void check_bank();
     void check_cut(Lsn position);
