@@ -88,8 +88,10 @@ void ApplyCore::step(const CoreInput& in, std::vector<CoreAction>& actions) {
     out_ = &actions;
     Status status;
     if (const auto* frame = std::get_if<input::Frame>(&in)) {
+        is_receiving_ = true;
         status = on_frame(frame->payload);
     } else if (const auto* keepalive = std::get_if<input::Keepalive>(&in)) {
+        is_receiving_ = true;
         if (at_boundary()) received_ = std::max(received_, keepalive->wal_end);
     } else if (const auto* tick = std::get_if<input::Tick>(&in)) {
         clock_ = tick->at;
@@ -99,6 +101,7 @@ void ApplyCore::step(const CoreInput& in, std::vector<CoreAction>& actions) {
     } else if (const auto* acked = std::get_if<input::Acked>(&in)) {
         on_acked(*acked);
     } else if (std::holds_alternative<input::Disconnected>(in)) {
+        is_receiving_ = false;
         status = on_disconnected();
     } else if (std::holds_alternative<input::TimelineChanged>(in)) {
         on_timeline_changed();

@@ -397,6 +397,7 @@ class ApplyCore {
     void add_partition(Table& table, std::uint32_t oid);
 
     const CoreOptions options_;
+    bool is_receiving_ = false;  // Something has come on this connection.
     Lsn received_;     // End of the last whole transaction, or of what the server passed idly.
     Lsn last_commit_;  // End of the last whole transaction.
     Lsn submitted_;    // Of the newest flush.

@@ -45,7 +45,10 @@ bool ApplyCore::is_behind_cut(const PgoutputMessage& message) const {
 }
 
 bool ApplyCore::has_all_before_cut() const {
-    return cut_at_ && at_boundary() && (!behind_cut_.empty() || received_ >= *cut_at_);
+    // A cut that is named while nobody is connected may be of another server than what was
+    // received.
+    return cut_at_ && is_receiving_ && at_boundary() &&
+           (!behind_cut_.empty() || received_ >= *cut_at_);
 }
 
 // What waits for the flush is all that the destination lacks: the rows follow it, and what commits

@@ -107,6 +107,21 @@ TEST_F(ApplyCoreCut, RowsOfAServerThatIsGoneAreNotPutRight) {
 }
 
 // Of other columns, or beside a copy that takes the table's place.
+// Another server may have named it, which has not what was received of the one before.
+TEST_F(ApplyCoreCut, IsNotReachedBeforeAnythingHasComeOnTheConnection) {
+    feed(input::Keepalive{{2300}});
+    tick();
+    ack();
+    feed(input::Disconnected{});
+    pause();
+    feed(input::Cut{{2200}});
+    tick();
+    EXPECT_THAT(said_, IsEmpty());
+    feed(input::Keepalive{{2300}});
+    tick();
+    EXPECT_THAT(said_, ElementsAre("cut 2200"));
+}
+
 TEST_F(ApplyCoreCut, RowsOfWhatTheTableIsNotAreRefused) {
     feed(input::Keepalive{{2090}});
     pause();
