@@ -44,6 +44,31 @@ class ApplyCoreNews : public ApplyCoreTest {
         const action::Describe asked = *std::exchange(question_, std::nullopt);
         feed(input::Described{asked.request, TableId{1}, std::move(now), position});
     }
+    // t1 is followed, with these leaves.
+    void start_with(const std::vector<std::uint32_t>& leaves) {
+        answers_ = false;
+        start({table(1)});
+        SourceTable now;
+        now.schema = table(1);
+        now.seen = 6;
+        feed(input::Changed{TableId{1}, now, leaves, Lsn{900}});
+        tick();
+    }
+    void hold_with(const std::vector<std::uint32_t>& leaves) {
+        input::Hold hold;
+        hold.schema = table(1);
+        hold.partitions = leaves;
+        hold.read_at = Lsn{1500};
+        feed(hold);
+    }
+    // A row of that leaf, in a transaction that stays open, and what the catalog says of it.
+    void insert_into(std::uint32_t leaf, std::optional<TableId> table, const SourceTable& now,
+                     const std::vector<std::uint32_t>& leaves = {}) {
+        insert(leaf, "1");
+        ASSERT_TRUE(question_);
+        const action::Describe asked = *std::exchange(question_, std::nullopt);
+        feed(input::Described{asked.request, table, now, Lsn{1500}, leaves});
+    }
 };
 
 // The look that answered for the old version knew the new one already, and no row of that ever
@@ -139,22 +164,14 @@ TEST_F(ApplyCoreNews, ACopyThatIsUnderWayHealsWhatCannotBeFollowed) {
 
 // An answer that takes the place of news brings the partitions of its own look.
 TEST_F(ApplyCoreNews, ALeafThatCameIsKnownThoughAnAnswerTookThePlaceOfTheNews) {
-    answers_ = false;
-    start({table(1)});
+    start_with({11});
     SourceTable now;
-    now.schema = table(1);
-    now.seen = 6;
-    feed(input::Changed{TableId{1}, now, {11}, Lsn{900}});
-    tick();
     now.schema = wider();
     now.seen = 7;
     feed(input::Changed{TableId{1}, now, {11, 12}, Lsn{1500}});
     begin(1100);
     relation(11);
-    insert(11, "1");
-    ASSERT_TRUE(question_);
-    const action::Describe asked = *std::exchange(question_, std::nullopt);
-    feed(input::Described{asked.request, TableId{1}, now, Lsn{1500}, {11, 12}});
+    insert_into(11, TableId{1}, now, {11, 12});
     commit(1100);
     feed(input::Keepalive{Lsn{1600}});
     tick();
@@ -166,22 +183,11 @@ TEST_F(ApplyCoreNews, ALeafThatCameIsKnownThoughAnAnswerTookThePlaceOfTheNews) {
 
 // A copy looks at the catalog, which is ahead.
 TEST_F(ApplyCoreNews, ALeafThatHasGoneByThenIsTheVisibleTablesUntilTheStreamIsThere) {
-    answers_ = false;
-    start({table(1)});
-    SourceTable now;
-    now.schema = table(1);
-    feed(input::Changed{TableId{1}, now, {11, 12}, Lsn{900}});
-    tick();
-    input::Hold hold;
-    hold.schema = table(1);
-    hold.partitions = {11};
-    hold.read_at = Lsn{1500};
-    feed(hold);
+    start_with({11, 12});
+    hold_with({11});
     begin(1100);
     relation(12);
-    insert(12, "1");
-    ASSERT_TRUE(question_);
-    feed(input::Described{question_->request, std::nullopt, {}, Lsn{1500}});
+    insert_into(12, std::nullopt, {});
     commit(1100);
     tick();
     EXPECT_EQ(flushed(), std::vector<std::string>{"t1 1"});
@@ -189,29 +195,17 @@ TEST_F(ApplyCoreNews, ALeafThatHasGoneByThenIsTheVisibleTablesUntilTheStreamIsTh
 
 // The copy before knew it, and the next one does not.
 TEST_F(ApplyCoreNews, RowsOfALeafThatTheNextCopyDoesNotHaveAreAskedForAnew) {
-    answers_ = false;
-    start({table(1)});
+    start_with({11, 12});
     SourceTable now;
     now.schema = table(1);
-    feed(input::Changed{TableId{1}, now, {11, 12}, Lsn{900}});
-    tick();
     begin(1100);
     relation(12);
-    insert(12, "1");
-    ASSERT_TRUE(question_);
-    feed(input::Described{question_->request, TableId{1}, now, Lsn{1500}, {11, 12}});
-    question_.reset();
+    insert_into(12, TableId{1}, now, {11, 12});
     commit(1100);
     feed(input::Stop{TableId{1}, true, Error(ErrorCode::aborted, "again")});
-    input::Hold hold;
-    hold.schema = table(1);
-    hold.partitions = {11};
-    hold.read_at = Lsn{1500};
-    feed(hold);
+    hold_with({11});
     begin(1200);
-    insert(12, "2");
-    ASSERT_TRUE(question_);
-    feed(input::Described{question_->request, std::nullopt, {}, Lsn{1500}});
+    insert_into(12, std::nullopt, {});
     commit(1200);
     tick();
     EXPECT_EQ(flushed(), (std::vector<std::string>{"t1 1", "freeze t1 at 1105"}));
@@ -219,18 +213,12 @@ TEST_F(ApplyCoreNews, RowsOfALeafThatTheNextCopyDoesNotHaveAreAskedForAnew) {
 
 // It is a table of its own by now, and was perhaps already when the row came.
 TEST_F(ApplyCoreNews, ALeafThatIsAnotherTablesStopsTheTableBefore) {
-    answers_ = false;
-    start({table(1)});
+    start_with({11, 12});
     SourceTable now;
-    now.schema = table(1);
-    feed(input::Changed{TableId{1}, now, {11, 12}, Lsn{900}});
-    tick();
+    now.schema = table(12);
     begin(1100);
     relation(12);
-    insert(12, "1");
-    ASSERT_TRUE(question_);
-    now.schema = table(12);
-    feed(input::Described{question_->request, TableId{12}, now, Lsn{1500}});
+    insert_into(12, TableId{12}, now);
     commit(1100);
     tick();
     EXPECT_EQ(said_, std::vector<std::string>{"again 1 at 1000"});

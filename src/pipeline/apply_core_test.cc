@@ -268,32 +268,13 @@ TEST_F(ApplyCoreTest, ATableThatStoppedWhileItsFlushWasUnderWayStandsBeforeThatI
     }
 }
 
-TEST_F(ApplyCoreTest, ATableWhoseSliceWasRefusedIsNotPublished) {
-    options_.slice_bytes = 200;
-    const TableSchemaPtr t1 = table(1);
-    start({});
-    feed(input::Hold{t1});
-    begin(2000);
-    relation(1);
-    for (int i = 0; i < 20; ++i) insert(1, std::to_string(i));
-    commit(2000);
-    feed(input::CopyDone{copy_of(t1, 1000), *SnapshotXids::parse("2000:2000:")});
-    tick();
-    ASSERT_FALSE(flushed().empty());
-    tick();  // The rest and the Publish wait behind the slice.
-    ack({{TableId{1}, Error(ErrorCode::unsupported_value, "no")}});
-    tick();
-    EXPECT_TRUE(core_->is_idle());
-    EXPECT_THAT(said_, ElementsAre("holding 1", "stopped 1 at 0"));
-}
-
-// It stopped before it was visible, while nobody knew yet whether its copy would be whole.
-TEST_F(ApplyCoreTest, ATableThatStoppedBeforeItsPublishIsNotPublished) {
-    for (const bool is_followed : {false, true}) {
-        said_.clear();
+class ApplyCoreSlices : public ApplyCoreTest {
+ protected:
+    // The first slice of a copy of t1 is under way, the rest and the Publish wait behind it.
+    void wait_behind_slice(const std::vector<TableSchemaPtr>& ready) {
         options_.slice_bytes = 200;
         const TableSchemaPtr t1 = table(1);
-        start(is_followed ? std::vector{t1} : std::vector<TableSchemaPtr>{});
+        start(ready);
         feed(input::Hold{t1});
         begin(2000);
         relation(1);
@@ -302,7 +283,23 @@ TEST_F(ApplyCoreTest, ATableThatStoppedBeforeItsPublishIsNotPublished) {
         feed(input::CopyDone{copy_of(t1, 1000), *SnapshotXids::parse("2000:2000:")});
         tick();
         ASSERT_FALSE(flushed().empty());
-        tick();  // The rest and the Publish wait behind the slice.
+        tick();
+    }
+};
+
+TEST_F(ApplyCoreSlices, ATableWhoseSliceWasRefusedIsNotPublished) {
+    wait_behind_slice({});
+    ack({{TableId{1}, Error(ErrorCode::unsupported_value, "no")}});
+    tick();
+    EXPECT_TRUE(core_->is_idle());
+    EXPECT_THAT(said_, ElementsAre("holding 1", "stopped 1 at 0"));
+}
+
+// It stopped before it was visible, while nobody knew yet whether its copy would be whole.
+TEST_F(ApplyCoreSlices, ATableThatStoppedBeforeItsPublishIsNotPublished) {
+    for (const bool is_followed : {false, true}) {
+        said_.clear();
+        wait_behind_slice(is_followed ? std::vector{table(1)} : std::vector<TableSchemaPtr>{});
         feed(input::Stop{TableId{1}, false, Error(ErrorCode::unsupported_value, "no")});
         const std::string position = is_followed ? "1000" : "0";
         EXPECT_THAT(said_, ElementsAre("holding 1", "stopped 1 at " + position));
@@ -314,6 +311,39 @@ TEST_F(ApplyCoreTest, ATableThatStoppedBeforeItsPublishIsNotPublished) {
         }
         EXPECT_TRUE(core_->is_idle());
         EXPECT_EQ(said_.size(), 2U);
+    }
+}
+
+// What is remembered of transactions that do not fit is bounded: a million of them.
+TEST_F(ApplyCoreTest, ACopyThatTooManyTransactionsDoNotFitIsLost) {
+    source_[1].schema = table(1);
+    source_[1].other_rows_in_copy = "its rows were rewritten";
+    start({});
+    feed(input::Hold{table(1)});
+    relation(1);
+    constexpr std::uint32_t kMax = 1'000'000;
+    for (std::uint32_t i = 0; i < kMax; ++i) insert_alone(2000 + 10 * i, 1, "1");
+    EXPECT_THAT(said_, ElementsAre("holding 1"));
+    insert_alone(2000 + 10 * kMax, 1, "1");
+    EXPECT_THAT(said_, ElementsAre("holding 1", "lost 1"));
+}
+
+// As is what is remembered of those that changed more than single rows.
+TEST_F(ApplyCoreRanges, ACopyWithTooManyChangesOfTheWholeIsLost) {
+    for (const std::uint32_t count : {65'536U, 65'537U}) {
+        said_.clear();
+        hold();
+        for (std::uint32_t i = 0; i < count; ++i) {
+            begin(3000 + 10 * i);
+            send(Message('T').number(1, 4).number(0, 1).number(1, 4));
+            commit(3000 + 10 * i);
+        }
+        copy_done();
+        if (count > 65'536) {
+            EXPECT_THAT(said_, ElementsAre("holding 1", "lost 1 in ranges"));
+        } else {
+            EXPECT_THAT(said_, ElementsAre("holding 1"));
+        }
     }
 }
 

@@ -106,14 +106,21 @@ Status TableRegistry::request_copy(TableId table, const std::string& reason) {
     return store_entry(*entry, std::move(next));
 }
 
-Status TableRegistry::set_paused(TableId table, bool paused) {
+template <class Change>
+Status TableRegistry::change(TableId table, const Change& apply) {
     const std::lock_guard lock(mutex_);
     Entry* entry = find(table);
-    if (entry == nullptr) return {};
+    if (entry == nullptr) return {};  // It was removed meanwhile.
     TableState next = entry->state;
-    next.paused = paused;
-    next.reason = paused ? "paused by the operator" : "";
+    apply(next);
     return store_entry(*entry, std::move(next));
+}
+
+Status TableRegistry::set_paused(TableId table, bool paused) {
+    return change(table, [&](TableState& next) {
+        next.paused = paused;
+        next.reason = paused ? "paused by the operator" : "";
+    });
 }
 
 Status TableRegistry::copy_again(TableId table, const std::string& reason) {
@@ -153,12 +160,7 @@ Status TableRegistry::rename(TableId table, const std::string& schema, const std
 }
 
 Status TableRegistry::set_content(TableId table, const std::string& content) {
-    const std::lock_guard lock(mutex_);
-    Entry* entry = find(table);
-    if (entry == nullptr) return {};
-    TableState next = entry->state;
-    next.content = content;
-    return store_entry(*entry, std::move(next));
+    return change(table, [&](TableState& next) { next.content = content; });
 }
 
 void TableRegistry::set_copy_content(TableId table, const std::string& content) {
@@ -228,12 +230,7 @@ Status TableRegistry::fail(TableId table, const Error& error, Lsn position, Retr
 }
 
 Status TableRegistry::set_position(TableId table, Lsn position) {
-    const std::lock_guard lock(mutex_);
-    Entry* entry = find(table);
-    if (entry == nullptr) return {};
-    TableState next = entry->state;
-    next.position = position;
-    return store_entry(*entry, std::move(next));
+    return change(table, [&](TableState& next) { next.position = position; });
 }
 
 bool TableRegistry::has_place(TableId table) const {

@@ -168,6 +168,9 @@ class TableRegistry {
 
     Entry* find(TableId table);
     const Entry* find(TableId table) const;
+    // What is no move: the phase stays.
+    template <class Change>
+    Status change(TableId table, const Change& apply);
     Status store_entry(Entry& entry, TableState next);
     void requeue_due();
     Entry* find_due();

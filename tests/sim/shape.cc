@@ -185,9 +185,7 @@ std::optional<Alter> some_alter(Random& random, std::size_t table, const Version
             return alter;
         case AlterKind::drop_leaf: {
             if (version.leaves.size() < 2) return std::nullopt;
-            auto leaf = version.leaves.begin();
-            std::advance(leaf, static_cast<std::ptrdiff_t>(random.below(version.leaves.size())));
-            alter.leaf = leaf->first;
+            alter.leaf = some_leaf(random, version);
             return alter;
         }
     }
@@ -269,6 +267,17 @@ VersionPtr altered(Random& random, std::size_t table, const Version& version, co
     schema.content = content_of(next);
     next.schema = std::make_shared<const TableSchema>(std::move(schema));
     return std::make_shared<const Version>(std::move(next));
+}
+
+std::uint32_t some_leaf(Random& random, const Version& version) {
+    if (version.leaves.empty()) return 0;
+    auto leaf = version.leaves.begin();
+    std::advance(leaf, static_cast<std::ptrdiff_t>(random.below(version.leaves.size())));
+    return leaf->first;
+}
+
+void erase_rows(Rows& rows, std::uint32_t leaf) {
+    std::erase_if(rows, [&](const auto& row) { return leaf == 0 || leaf_of(row.first) == leaf; });
 }
 
 void reshape(const Alter& alter, RowId row, Values& values) {

@@ -80,6 +80,10 @@ std::optional<Alter> some_alter(Random& random, std::size_t table, const Version
 // `number`: never used twice.
 VersionPtr altered(Random& random, std::size_t table, const Version& version, const Alter& alter,
                    std::uint64_t number);
+// One of its partitions; 0: it has none.
+std::uint32_t some_leaf(Random& random, const Version& version);
+// All rows, or those of one leaf.
+void erase_rows(Rows& rows, std::uint32_t leaf);
 // What becomes of a row.
 void reshape(const Alter& alter, RowId row, Values& values);
 

@@ -178,16 +178,12 @@ void Source::truncate(std::size_t index) {
         Table& table = tables_[t];
         std::uint32_t leaf = 0;
         if (!table.version->leaves.empty() && random_.percent(50)) {
-            auto at = table.version->leaves.begin();
-            std::advance(at,
-                         static_cast<std::ptrdiff_t>(random_.below(table.version->leaves.size())));
-            leaf = at->first;
+            leaf = some_leaf(random_, *table.version);
         }
         const VersionPtr after = with_file(*table.version, next_version_++, leaf);
         op.steps.push_back(
             {t, table.version, after, std::make_shared<const Rows>(table.rows), leaf});
-        std::erase_if(table.rows,
-                      [&](const auto& row) { return leaf == 0 || leaf_of(row.first) == leaf; });
+        erase_rows(table.rows, leaf);
         table.version = after;
         table.exclusive = index;
         txs_[index].touched.insert(t);
@@ -214,15 +210,12 @@ void Source::alter(std::size_t index) {
     op.alter = *alter;
     op.steps.push_back({t, table.version, after, std::make_shared<const Rows>(table.rows)});
     table.version = after;
-    if (alter->kind == AlterKind::drop_leaf) {
-        const auto key = key_column(t);
-        std::erase_if(table.rows, [&](const auto& row) {
-            if (leaf_of(row.first) != alter->leaf) return false;
-            if (key) table.keys_dropped.insert(*row.second[*key]);
-            return true;
-        });
+    const auto key = key_column(t);
+    for (const auto& [row, values] : table.rows) {
+        const bool is_dropped = alter->kind == AlterKind::drop_leaf && leaf_of(row) == alter->leaf;
+        if (key && is_dropped) table.keys_dropped.insert(*values[*key]);
     }
-    for (auto& [row, values] : table.rows) reshape(*alter, row, values);
+    apply(op, t, table.rows);
     write(index, std::move(op));
 }
 
@@ -492,12 +485,7 @@ void Source::insert(std::size_t tx, std::size_t table, Values values) {
     Op op;
     op.kind = OpKind::insert;
     op.table = table;
-    const auto& leaves = tables_[table].version->leaves;
-    auto leaf = leaves.begin();
-    if (!leaves.empty()) {
-        std::advance(leaf, static_cast<std::ptrdiff_t>(random_.below(leaves.size())));
-    }
-    op.row = row_in(leaves.empty() ? 0 : leaf->first, next_row_++);
+    op.row = row_in(some_leaf(random_, *tables_[table].version), next_row_++);
     op.after = std::move(values);
     tables_[table].rows[op.row] = op.after;
     write(tx, std::move(op));
@@ -590,18 +578,12 @@ void Source::apply(const Op& op, std::size_t table, Rows& rows) {
             break;
         case OpKind::alter:
             if (op.table != table) break;
-            if (op.alter.kind == AlterKind::drop_leaf) {
-                std::erase_if(rows,
-                              [&](const auto& row) { return leaf_of(row.first) == op.alter.leaf; });
-            }
+            if (op.alter.kind == AlterKind::drop_leaf) erase_rows(rows, op.alter.leaf);
             for (auto& [row, values] : rows) reshape(op.alter, row, values);
             break;
         case OpKind::truncate:
             for (const Step& step : op.steps) {
-                if (step.table != table) continue;
-                std::erase_if(rows, [&](const auto& row) {
-                    return step.leaf == 0 || leaf_of(row.first) == step.leaf;
-                });
+                if (step.table == table) erase_rows(rows, step.leaf);
             }
             break;
     }
