@@ -29,6 +29,36 @@ thread_local bool is_full = false;
 
 using Tls = std::unique_ptr<SSL, decltype(&SSL_free)>;
 
+// Renames the header Range, which is of no use here: the library reads it with a regular expression
+// that takes stack for each of its bytes, before anybody was asked for a token, and a header of a
+// few kilobytes makes it repeat the answer thousands of times. Headers end with the first line that
+// has nothing but its end of line, as for the library.
+class WithoutRange {
+ public:
+    void filter(char* bytes, std::size_t size) {
+        for (char* at = bytes; at != bytes + size && !is_over_; ++at) {
+            if (*at == '\n') {
+                is_over_ = column_ == 1 && is_return_;
+                column_ = 0;
+                is_name_ = true;
+                continue;
+            }
+            is_return_ = *at == '\r';
+            is_name_ = is_name_ && column_ < kName.size() && lower(*at) == kName[column_];
+            if (is_name_ && column_ + 1 == kName.size()) *at = '-';
+            ++column_;
+        }
+    }
+
+ private:
+    static constexpr std::string_view kName = "range";  // And whatever else begins so.
+    static char lower(char c) { return static_cast<char>(c >= 'A' && c <= 'Z' ? c + 32 : c); }
+    std::size_t column_ = 0;  // Of the line.
+    bool is_name_ = true;     // The line was that name as far as it has come.
+    bool is_return_ = false;  // Its last byte.
+    bool is_over_ = false;
+};
+
 // One connection: so many bytes in, until then; the answer out, until then.
 class BoundedStream final : public httplib::Stream {
  public:
@@ -66,9 +96,12 @@ class BoundedStream final : public httplib::Stream {
     }
     ssize_t write(const char* data, std::size_t size) override {
         if (!write_until_) write_until_ = now() + limits_.answer_time;
+        if (now() >= *write_until_) return -1;
         if (tls_) {
             const int piece = static_cast<int>(std::min<std::size_t>(size, 1 << 20));
-            return repeat([&] { return SSL_write(tls_.get(), data, piece); }, *write_until_);
+            const int sent =
+                repeat([&] { return SSL_write(tls_.get(), data, piece); }, *write_until_);
+            return sent > 0 ? sent : -1;  // The library would try again after 0, for ever.
         }
         for (;;) {
             const ssize_t sent = send(fd_, data, size, MSG_NOSIGNAL);
@@ -129,6 +162,7 @@ class BoundedStream final : public httplib::Stream {
         at_ = 0;
         filled_ = static_cast<std::size_t>(got);
         bytes_left_ -= filled_;
+        without_range_.filter(buffer_, filled_);
         return got;
     }
 
@@ -140,6 +174,7 @@ class BoundedStream final : public httplib::Stream {
     std::size_t bytes_left_;
     Tls tls_{nullptr, SSL_free};
     bool is_encrypted_ = false;
+    WithoutRange without_range_;
     char buffer_[4096];
     std::size_t at_ = 0;
     std::size_t filled_ = 0;

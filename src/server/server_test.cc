@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 #include <httplib.h>
 #include <nlohmann/json.hpp>
+#include <openssl/ssl.h>
 
 #include <arpa/inet.h>
 #include <cstdlib>
@@ -13,6 +14,7 @@
 #include <functional>
 #include <iterator>
 #include <poll.h>
+#include <pthread.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -115,6 +117,7 @@ class RawClient {
         pollfd one{fd_, POLLIN, 0};
         return poll(&one, 1, ms) > 0;
     }
+    int fd() const { return fd_; }
     // All that the server says until it closes.
     std::string hear() const {
         std::string all;
@@ -352,6 +355,40 @@ TEST_F(ControlServerTest, EndsARequestOfManyHeaders) {
     EXPECT_EQ(other.Get("/livez")->status, 200);
 }
 
+// The library would repeat the answer for each range, and read the header by a recursion over its
+// bytes.
+TEST_F(ControlServerTest, IgnoresRanges) {
+    pthread_attr_t before;
+    pthread_attr_t small;
+    ASSERT_EQ(pthread_getattr_default_np(&before), 0);
+    ASSERT_EQ(pthread_attr_init(&small), 0);
+    ASSERT_EQ(pthread_attr_setstacksize(&small, 512 << 10), 0);
+    ASSERT_EQ(pthread_setattr_default_np(&small), 0);
+    const auto server = serve("127.0.0.1:0");
+    ASSERT_EQ(pthread_setattr_default_np(&before), 0);
+    pthread_attr_destroy(&small);
+    pthread_attr_destroy(&before);
+    ASSERT_TRUE(server);
+    std::string many = "bytes=-";
+    while (many.size() < 8000) many += ",-";
+    httplib::Client client("127.0.0.1", port_of(**server));
+    for (const std::string& range : {many, "bytes=" + std::string(8000, '1') + "-",
+                                     std::string("bytes=1-2"), std::string("nothing")}) {
+        for (const char* name : {"Range", "RANGE", "range"}) {
+            const auto answer = client.Get("/metrics", {{name, range}});
+            ASSERT_TRUE(answer) << to_string(answer.error());
+            EXPECT_EQ(answer->status, 200);
+            EXPECT_EQ(answer->body, to_prometheus(sample()));
+        }
+    }
+    // However the bytes come, and behind a line that the library skips.
+    const RawClient slow(port_of(**server));
+    for (const char c : std::string("GET /livez HTTP/1.1\r\n\nRange: bytes=0-0\r\n\r\n")) {
+        ASSERT_TRUE(slow.say({&c, 1}));
+    }
+    EXPECT_THAT(slow.hear(), testing::EndsWith("\r\n\r\nok\n"));
+}
+
 // A byte now and then is within every single time limit.
 TEST_F(ControlServerTest, EndsARequestThatTrickles) {
     const auto server = serve_tcp([](auto& o) { o.request_time = std::chrono::milliseconds(200); });
@@ -471,6 +508,36 @@ TEST_F(ControlServerTls, EndsAHandshakeThatDoesNotGoOn) {
     ASSERT_TRUE(half.say("\x16\x03\x01"));
     EXPECT_EQ(silent.hear(), "");
     EXPECT_EQ(half.hear(), "");
+}
+
+// Half a request, the good-bye and the reset come at once: OpenSSL says 0 of the answer's write.
+void say_good_bye_and_be_gone(SSL_CTX* context, int port) {
+    const RawClient client(port);
+    const std::unique_ptr<SSL, decltype(&SSL_free)> tls(SSL_new(context), SSL_free);
+    ASSERT_EQ(SSL_set_fd(tls.get(), client.fd()), 1);
+    ASSERT_EQ(SSL_connect(tls.get()), 1);
+    BIO* const kept = BIO_new(BIO_s_mem());
+    SSL_set0_wbio(tls.get(), kept);
+    constexpr std::string_view kHalf = "GET / HTTP/1.1\r\n";
+    ASSERT_GT(SSL_write(tls.get(), kHalf.data(), static_cast<int>(kHalf.size())), 0);
+    SSL_shutdown(tls.get());
+    char* bytes = nullptr;
+    const long size = BIO_get_mem_data(kept, &bytes);
+    const linger reset{1, 0};
+    setsockopt(client.fd(), SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
+    EXPECT_TRUE(client.say({bytes, static_cast<std::size_t>(size)}));
+}
+
+TEST_F(ControlServerTls, OutlivesClientsThatSayGoodByeAndAreGone) {
+    const std::unique_ptr<SSL_CTX, decltype(&SSL_CTX_free)> context(
+        SSL_CTX_new(TLS_client_method()), SSL_CTX_free);
+    const auto server = serve_tls(folder_ + "/a.crt", folder_ + "/a.key");
+    ASSERT_TRUE(server);
+    for (int i = 0; i < 40; ++i) say_good_bye_and_be_gone(context.get(), port_of(**server));
+    httplib::SSLClient client("127.0.0.1", port_of(**server));
+    client.enable_server_certificate_verification(false);
+    client.set_read_timeout(20);
+    EXPECT_TRUE(client.Get("/livez"));
 }
 
 TEST_F(ControlServerTls, RefusesFilesThatDoNotFit) {
