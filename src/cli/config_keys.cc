@@ -1,13 +1,14 @@
 #include "cli/config_keys.h"
 
 #include "base/check.h"
-#include "telemetry/log.h"
-#include "telemetry/masked_url.h"
+#include "postgres/shown_connection.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <filesystem>
+#include <system_error>
 
 namespace walbrook {
 namespace {
@@ -455,13 +456,20 @@ std::string yaml_quoted(std::string_view text) {
     return out + "\"";
 }
 
-std::string masked(const std::string& value, Secrecy secrecy) {
-    switch (secrecy) {
+// A key in another form than PEM is taken for a path: only one that is there is shown.
+bool is_file(const std::string& path) {
+    std::error_code error;
+    return std::filesystem::exists(path, error);
+}
+
+std::string shown(const std::string& value, const Key& key) {
+    switch (key.secrecy) {
         case Secrecy::none:
-            return value;
+            // A file of certificates may have the key in it.
+            return value.find("PRIVATE KEY") == std::string::npos ? value : "***";
         case Secrecy::inside:
-            return value.find("-----BEGIN") == std::string::npos ? url_without_secrets(value)
-                                                                 : "***";
+            if (key.path_rule == PathRule::path_or_pem) return is_file(value) ? value : "***";
+            return shown_connection(value);
         case Secrecy::whole:
             return "***";
     }
@@ -582,7 +590,7 @@ std::string printed_value(const Key& key, ProgramConfig& config) {
         std::string operator()(const PlaceOf<std::string>& at) const {
             const std::string& value = at(config);
             if (value.empty()) return "";
-            return yaml_quoted(masked(value, key.secrecy));
+            return yaml_quoted(shown(value, key));
         }
         std::string operator()(const PlaceOf<std::uint16_t>& at) const {
             // A port of 0 means that none was given.

@@ -487,8 +487,12 @@ std::string Loader::resolve(const Key& key, const std::string& text) const {
             return text.find("://") != std::string::npos ? text : absolute(text);
         case PathRule::catalog:
             if (text.starts_with("postgres:") || text.starts_with("postgresql:")) return text;
+#ifdef WALBROOK_WITH_DUCKLAKE
+            // Not made a path of: it is refused later, and may be a secret.
+            if (!DuckLakeConfig{text, "."}.problems().empty()) return text;
+#endif
             if (text.starts_with("duckdb:")) return "duckdb:" + absolute(text.substr(7));
-            return absolute(text);
+            return absolute(text.starts_with("sqlite:") ? text.substr(7) : text);
     }
     return text;
 }
@@ -588,6 +592,9 @@ void Loader::fill_tls_mode(const std::string& section, PgConnectionConfig& conne
         problem(key, where_of(key),
                 effective == url_value(connection.url, "sslmode")
                     ? "prefer stands beside another sslmode in the url; keep one of them"
+                : connection.tls.trusted_root_certs.empty() && connection.tls.client_cert.empty()
+                    ? "prefer stands beside another mode in the variable PGSSLMODE; keep one of "
+                      "them"
                     : "prefer does not check the server's certificate, which those given beside "
                       "it are for; use verify-full, or remove them");
     }

@@ -9,8 +9,8 @@
 #include "cli/make_parts.h"
 #include "cli/signals.h"
 #include "postgres/connect_options.h"
+#include "postgres/shown_connection.h"
 #include "server/control_server.h"
-#include "telemetry/masked_url.h"
 
 #include <fmt/format.h>
 
@@ -35,7 +35,7 @@ std::string_view destination_name(const ProgramConfig& config) {
 
 // Where the source is, without secrets.
 std::string source_name(const PgConnectionConfig& connection) {
-    if (!connection.url.empty()) return url_without_secrets(connection.url);
+    if (!connection.url.empty()) return shown_connection(connection.url);
     return fmt::format("{}@{}:{}/{}", connection.username, connection.host,
                        connection.port == 0 ? 5432 : connection.port, connection.name);
 }

@@ -26,6 +26,10 @@ struct Case {
     std::vector<std::pair<std::string, std::string>> env = {};
 };
 
+std::string catalog(const std::string& text) {
+    return "destination: {ducklake: {catalog: '" + text + "', data_path: lake}}\n";
+}
+
 // S stands for the secret; nothing listens on port 1.
 std::vector<Case> mistakes() {
     const std::string at = "host: 127.0.0.1, port: 1, name: d, username: u, ";
@@ -87,6 +91,25 @@ std::vector<Case> mistakes() {
          "server: {listen: '127.0.0.1:0', tls: {cert: \"-----BEGIN CERTIFICATE-----\", key: "
          "\"-----BEGIN PRIVATE KEY-----S\"}}\n"},
         {at, "server: {listen: '0.0.0.0:1', token: S-is-the-token}\n"},
+        // A key in another form than PEM.
+        {at, "server: {listen: '127.0.0.1:0', tls: {cert: a.crt, key: S}}\n"},
+        {at + "tls: {client_cert: a.crt, client_key: S}"},
+        {at + "tls: {client_cert: \"-----BEGIN PRIVATE KEY-----S\", client_key: url}"},
+        // What ends a password elsewhere.
+        {"url: 'postgres://u@127.0.0.1:1/d?password=p@S'"},
+        {"url: \"postgres://u@127.0.0.1:1/d?password=a'S\""},
+        {"url: 'postgres://u@127.0.0.1:1/d?password=a\"S'"},
+        {"url: 'postgres://u@127.0.0.1:1/d?pass%77ord=S'"},
+        {"url: 'postgres://u@127.0.0.1:1/d?oauth_client_secret=S'"},
+        // Of a catalog; the source is never reached.
+        {at, catalog("postgres:host=127.0.0.1 port=1 password=a&S")},
+        {at, catalog("postgres:host=127.0.0.1 port=1 password=a\\ S")},
+        {at, catalog("postgres:postgres://u:a/S@127.0.0.1:1/d")},
+        {at, catalog("postgres://u@127.0.0.1:1/d?password=p@S")},
+        {at, catalog("mysql://u:S@h/d")},
+        {at, catalog("Postgres://u:S@h/d")},
+        {at, catalog("ducklake:postgres:postgres://u:S@h/d")},
+        {at, catalog("host=h password=S")},
     };
 }
 
@@ -114,8 +137,10 @@ TEST(Secrets, NoMistakeMakesTheProgramRepeatThem) {
     for (const Case& each : mistakes()) {
         const std::string text = fmt::format(
             "pipeline:\n  id: 1\n  publication_name: p\n  work_dir: work\n  pg_connection: {{{}}}\n"
-            "{}destination: {{blackhole: {{}}}}\n{}{}",
+            "{}{}{}{}",
             planted(each.connection), each.more.starts_with("  ") ? planted(each.more) : "",
+            each.more.find("destination:") == std::string::npos ? "destination: {blackhole: {}}\n"
+                                                                : "",
             each.more.starts_with("  ") ? "" : planted(each.more),
             each.more.find("server:") == std::string::npos ? "server: {listen: off}\n" : "");
         write_file(file, text);

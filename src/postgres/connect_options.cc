@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <cctype>
 #include <cerrno>
+#include <cstdlib>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <system_error>
@@ -97,7 +98,9 @@ std::string tls_mode_of(const PgConnectionConfig& config) {
     if (std::string of_url = url_value(config.url, "sslmode"); !of_url.empty()) return of_url;
     const bool is_wanted =
         !config.tls.trusted_root_certs.empty() || !config.tls.client_cert.empty();
-    return is_wanted ? "verify-full" : "prefer";
+    if (is_wanted) return "verify-full";
+    const char* const of_environment = std::getenv("PGSSLMODE");  // As every program with libpq.
+    return of_environment == nullptr || *of_environment == '\0' ? "prefer" : of_environment;
 }
 
 Result<std::unique_ptr<PemFile>> PemFile::create(std::string_view pem) {
@@ -155,9 +158,14 @@ Status ConnectOptions::add_certificate(std::string_view keyword, const std::stri
     if (pem_or_path.find("-----BEGIN") == std::string::npos) {
         // libpq reports a missing file without any code; here it still can have one.
         if (!pem_or_path.empty() && access(pem_or_path.c_str(), R_OK) != 0) {
+            const std::string why = std::generic_category().message(errno);
+            // It may be the key itself, in another form than PEM.
+            if (keyword == "sslkey") {
+                return Error(ErrorCode::config,
+                             fmt::format("read the file that tls.client_key names: {}", why));
+            }
             return Error(ErrorCode::config,
-                         fmt::format("read the certificate file {}: {}", pem_or_path,
-                                     std::generic_category().message(errno)));
+                         fmt::format("read the certificate file {}: {}", pem_or_path, why));
         }
         add_given(keyword, pem_or_path);
         return {};
@@ -169,9 +177,7 @@ Status ConnectOptions::add_certificate(std::string_view keyword, const std::stri
 }
 
 Status ConnectOptions::add_tls(const PgConnectionConfig& config) {
-    const std::string mode = tls_mode_of(config);
-    // "prefer" is libpq's default, too: said without need it would hide PGSSLMODE.
-    if (config.url.empty() || mode != "prefer") add_given("sslmode", mode);
+    add("sslmode", tls_mode_of(config));
     WALBROOK_RETURN_IF_ERROR(add_certificate("sslrootcert", config.tls.trusted_root_certs));
     WALBROOK_RETURN_IF_ERROR(add_certificate("sslcert", config.tls.client_cert));
     return add_certificate("sslkey", config.tls.client_key);

@@ -98,6 +98,23 @@ TEST(ConnectOptions, CertificatesMakeTheServerVerified) {
     EXPECT_EQ(mode(), "require");
 }
 
+// As for every other program with libpq, and in both forms of a connection.
+TEST(ConnectOptions, TheEnvironmentsModeCountsWhereNothingElseIsSaid) {
+    ASSERT_EQ(setenv("PGSSLMODE", "verify-ca", 1), 0);
+    PgConnectionConfig config;
+    for (const char* url : {"", "postgres://u@h/d"}) {
+        config.url = url;
+        EXPECT_EQ(option(*ConnectOptions::create(config, {.application_name = "a"}), "sslmode"),
+                  "verify-ca");
+    }
+    config.url = "postgres://u@h/d?sslmode=disable";
+    EXPECT_EQ(tls_mode_of(config), "disable");
+    config.tls.mode = "require";
+    EXPECT_EQ(tls_mode_of(config), "require");
+    unsetenv("PGSSLMODE");
+    EXPECT_EQ(tls_mode_of({}), "prefer");
+}
+
 TEST(ConnectOptions, TheModeOfAUrlIsWhatLibpqReads) {
     const auto mode = [](const char* url) { return url_value(url, "sslmode"); };
     EXPECT_EQ(mode(""), "");

@@ -180,7 +180,8 @@ class BoundedStream final : public httplib::Stream {
     std::size_t filled_ = 0;
 };
 
-// PEM text, or what the file of that name holds.
+// PEM text, or what the file of that name holds. The name is not repeated: it may be a private key
+// in another form.
 Result<std::string> pem_of(const std::string& pem_or_path, std::string_view key) {
     if (pem_or_path.find("-----BEGIN") != std::string::npos) return pem_or_path;
     std::ifstream in(pem_or_path, std::ios::binary);
@@ -188,9 +189,10 @@ Result<std::string> pem_of(const std::string& pem_or_path, std::string_view key)
     in.read(text.data(), static_cast<std::streamsize>(text.size()));
     text.resize(static_cast<std::size_t>(in.gcount()));
     if (!text.empty()) return text;
-    return Error(ErrorCode::config, fmt::format("read {}: {} is empty or cannot be read; check the "
-                                                "path and its mode",
-                                                key, pem_or_path));
+    return Error(ErrorCode::config,
+                 fmt::format("read {}: the file that it names is empty or cannot be read; check "
+                             "the path and its mode, or give PEM text",
+                             key));
 }
 
 using Bio = std::unique_ptr<BIO, decltype(&BIO_free)>;

@@ -36,6 +36,7 @@ constexpr auto kPostgresMigrations = std::to_array<const char*>({
 });
 
 // "walbrook" as a number: keeps two processes from migrating at once.
+constexpr auto kKnownVersion = static_cast<std::int64_t>(kPostgresMigrations.size());
 constexpr std::int64_t kMigrationLock = 0x77616c62726f6f6b;
 
 // The one character that no text of Postgres has.
@@ -149,8 +150,8 @@ Result<Rows> PostgresStore::run(const char* what, const std::string& sql, const 
     }
 }
 
-// -1 where there is nothing yet. Reads only, so that a role without CREATE can open a
-// store that an administrator has made.
+// -1 where there is nothing yet; a newer one is refused. Reads only, so that a role without CREATE
+// can open a store that an administrator has made.
 Result<std::int64_t> PostgresStore::stored_version() {
     WALBROOK_TRY(const Rows exists,
                  connection_->query(within(kCallTimeout),
@@ -165,11 +166,14 @@ Result<std::int64_t> PostgresStore::stored_version() {
     Fields version(newest, 0);
     const std::int64_t found = version.i64();
     WALBROOK_RETURN_IF_ERROR(version.finish("read walbrook.migrations"));
-    return found;
+    if (found <= kKnownVersion) return found;
+    return Error(ErrorCode::corrupt_state,
+                 fmt::format("the schema walbrook has format {}, this program knows {}; a newer "
+                             "walbrook wrote it: use that one",
+                             found, kKnownVersion));
 }
 
 Status PostgresStore::apply_migrations() {
-    const auto known = static_cast<std::int64_t>(kPostgresMigrations.size());
     WALBROOK_RETURN_IF_ERROR(connection_->exec(
         within(kCallTimeout), fmt::format("select pg_advisory_xact_lock({})", kMigrationLock)));
     WALBROOK_TRY(const std::int64_t found, stored_version());  // Again, behind the lock.
@@ -184,7 +188,8 @@ Status PostgresStore::apply_migrations() {
             "create table walbrook.migrations(version int8 primary key,"
             " applied_at timestamptz not null default now());";
     }
-    for (std::int64_t version = std::max<std::int64_t>(found, 0); version < known; ++version) {
+    for (std::int64_t version = std::max<std::int64_t>(found, 0); version < kKnownVersion;
+         ++version) {
         sql += kPostgresMigrations[static_cast<std::size_t>(version)];
         sql += fmt::format("insert into walbrook.migrations(version) values ({});", version + 1);
     }
@@ -193,16 +198,8 @@ Status PostgresStore::apply_migrations() {
 }
 
 Status PostgresStore::migrate() {
-    const auto known = static_cast<std::int64_t>(kPostgresMigrations.size());
     WALBROOK_TRY(const std::int64_t found, stored_version());
-    if (found > known) {
-        return Error(
-            ErrorCode::corrupt_state,
-            fmt::format("the schema walbrook has format {}, this program knows {}; a newer "
-                        "walbrook wrote it: use that one",
-                        found, known));
-    }
-    if (found == known) return {};
+    if (found == kKnownVersion) return {};
     WALBROOK_RETURN_IF_ERROR(connection_->exec(within(kCallTimeout), "begin"));
     Status applied = apply_migrations();
     if (applied) return connection_->exec(within(kCallTimeout), "commit");

@@ -1,8 +1,12 @@
+#include "postgres/connection.h"
+#include "support/eventually.h"
 #include "support/pg_test.h"
 #include "walbrook/stores.h"
 #include "walbrook/testing/store_conformance.h"
 
 #include <gtest/gtest.h>
+
+#include <thread>
 
 namespace walbrook {
 namespace {
@@ -78,6 +82,31 @@ TEST_P(PostgresStore, OpensWithoutTheRightToCreate) {
     EXPECT_TRUE(store->open({1, "lake"}));
     EXPECT_TRUE(store->advance({Lsn{1}, Lsn{1}}));
     database().exec("drop owned by store_user; drop role store_user");
+}
+
+// An older program and a newer one may begin at the same time.
+TEST_P(PostgresStore, RefusesWhatANewerOneMadeWhileItWaited) {
+    ASSERT_TRUE(make_postgres_store(database().connection())->open({1, "lake"}));
+    database().exec("delete from walbrook.migrations");
+    auto newer = Connection::open(database().connection(), {.application_name = "newer"},
+                                  within(std::chrono::seconds(60)));
+    ASSERT_TRUE(newer);
+    ASSERT_TRUE(newer->exec(within(std::chrono::seconds(60)),
+                            "begin; select pg_advisory_xact_lock(x'77616c62726f6f6b'::bigint);"
+                            "insert into walbrook.migrations(version) values (1000)"));
+    Status refused;
+    {
+        const std::jthread older(
+            [&] { refused = make_postgres_store(database().connection())->open({1, "lake"}); });
+        EXPECT_TRUE(testing::eventually([&] {
+            return database().value(
+                       "select count(*) from pg_locks where locktype = 'advisory' and "
+                       "not granted") == "1";
+        }));
+        EXPECT_TRUE(newer->exec(within(std::chrono::seconds(60)), "commit"));
+    }
+    ASSERT_FALSE(refused);
+    EXPECT_EQ(refused.error().code(), ErrorCode::corrupt_state);
 }
 
 TEST_P(PostgresStore, SaysWhenItsServerDoesNotAnswer) {

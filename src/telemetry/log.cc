@@ -25,7 +25,7 @@ void mask_urls(std::string& text) {
     std::size_t at = 0;
     while ((at = text.find("://", at)) != std::string::npos) {
         at += 3;
-        const std::size_t end = std::min(text.find_first_of(" \t\r\n\"'<>", at), text.size());
+        const std::size_t end = std::min(text.find_first_of(" \t\r\n<>", at), text.size());
         const std::size_t path = std::min(text.find_first_of("/?#", at), end);
         std::size_t host = text.rfind('@', path);
         // A '/' in the password hides the '@' behind what looks like the path.
@@ -38,11 +38,25 @@ void mask_urls(std::string& text) {
     }
 }
 
+// Where an unquoted value of libpq's ends: at a blank without a backslash before it. In a url it
+// may end earlier, but what stands around is not known, and a password may have any other
+// character.
+std::size_t end_of_value(std::string_view text, std::size_t at) {
+    for (; at < text.size(); ++at) {
+        if (text[at] == '\\') {
+            ++at;
+        } else if (std::isspace(static_cast<unsigned char>(text[at])) != 0) {
+            break;
+        }
+    }
+    return std::min(at, text.size());
+}
+
 // password=SECRET and password='a \' secret', as libpq's settings and URL options.
-void mask_settings(std::string& text) {
+void mask_settings(std::string& text, std::string_view word) {
     std::size_t at = 0;
-    while ((at = find_word(text, "password", at)) != std::string_view::npos) {
-        at += 8;
+    while ((at = find_word(text, word, at)) != std::string_view::npos) {
+        at += word.size();
         std::size_t value = text.find_first_not_of(" \t", at);
         if (value == std::string::npos || text[value] != '=') continue;
         value = text.find_first_not_of(" \t", value + 1);
@@ -54,7 +68,7 @@ void mask_settings(std::string& text) {
             }
             end = std::min(end + 1, text.size());
         } else {
-            end = std::min(text.find_first_of(" \t\r\n\"'&", value), text.size());
+            end = end_of_value(text, value);
         }
         text.replace(value, end - value, "***");
         at = value + 3;
@@ -80,7 +94,8 @@ std::string_view name_of(LogLevel level) {
 std::string without_secrets(std::string_view text) {
     std::string masked(text);
     mask_urls(masked);
-    mask_settings(masked);
+    mask_settings(masked, "password");
+    mask_settings(masked, "secret");
     return masked;
 }
 

@@ -251,6 +251,24 @@ std::vector<std::string> Catalog::secrets() const {
     return all;
 }
 
+// Of a text that is no path, nothing is repeated: what looks like one may be a password.
+std::string catalog_form_problem(std::string_view text) {
+    for (const std::string_view known : {"postgres:", "postgresql://", "duckdb:", "sqlite:"}) {
+        if (take_prefix(text, known)) {
+            if (known.starts_with("postgres")) return {};
+            break;
+        }
+    }
+    // `word:…`, `word=…`.
+    const std::size_t sign = text.find_first_of(":=");
+    const bool begins_with_a_word = sign != std::string_view::npos && sign > 0 &&
+                                    text.substr(0, sign).find('/') == std::string_view::npos;
+    if (!begins_with_a_word && text.find("://") == std::string_view::npos) return {};
+    return "is no path; a database of Postgres is postgres:DSN, a DuckDB file is duckdb:PATH, and "
+           "a "
+           "file with ':' or '=' in its name is given with its folder (./a=b)";
+}
+
 Catalog parse_catalog(const std::string& text) {
     std::string_view rest = text;
     if (rest.starts_with("postgres://") || rest.starts_with("postgresql://")) {
@@ -345,6 +363,8 @@ std::vector<std::string> DuckLakeConfig::problems() const {
         problems.emplace_back(
             "destination.ducklake.catalog: is missing; give a path, "
             "duckdb:PATH or postgres:DSN");
+    } else if (const std::string form = ducklake::catalog_form_problem(catalog); !form.empty()) {
+        problems.push_back("destination.ducklake.catalog: " + form);
     } else if (parsed.kind == ducklake::CatalogKind::postgres && parsed.target.empty()) {
         problems.emplace_back(
             "destination.ducklake.catalog: names no database; give a connection string, for "

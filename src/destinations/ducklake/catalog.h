@@ -34,6 +34,9 @@ struct Catalog {
 // Nothing is checked here: see DuckLakeConfig::problems().
 Catalog parse_catalog(const std::string& text);
 
+// Why the text names no catalog (mysql://…, ducklake:…); empty if it may. Does not repeat it.
+std::string catalog_form_problem(std::string_view text);
+
 // The DuckDB extensions that it takes.
 std::vector<std::string> extensions_of(CatalogKind kind);
 

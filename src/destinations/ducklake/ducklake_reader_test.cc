@@ -159,6 +159,17 @@ TEST_F(DuckLakeReaders, ConfigProblemsAreNamed) {
     EXPECT_EQ(DuckLakeConfig{}.problems().size(), 2U);
     EXPECT_EQ((DuckLakeConfig{"lake.sqlite", "s3://bucket/x"}).problems().size(), 1U);
     EXPECT_TRUE(config().problems().empty());
+    for (const char* good : {"sqlite:lake", "duckdb:lake", "./a:b", "/a=b", "lake/a:b"}) {
+        EXPECT_TRUE((DuckLakeConfig{good, "lake"}).problems().empty()) << good;
+    }
+    for (const char* bad :
+         {"mysql://u:S@h/d", "Postgres://u:S@h/d", "ducklake:postgres:postgres://u:S@h/d",
+          "duckdb:mysql://u:S@h/d", "host=h password=S", "Password = S", "./ducklake://S"}) {
+        const auto problems = DuckLakeConfig{bad, "lake"}.problems();
+        ASSERT_EQ(problems.size(), 1U) << bad;
+        EXPECT_NE(problems[0].find("is no path"), std::string::npos);
+        EXPECT_EQ(problems[0].find("S@"), std::string::npos);
+    }
 }
 
 // Many flushes with upkeep: what must be bounded is, and nothing is lost.
