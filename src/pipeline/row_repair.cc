@@ -1,5 +1,6 @@
 #include "pipeline/row_repair.h"
 
+#include "base/backoff.h"
 #include "decode/type_table.h"
 #include "decode/value.h"
 #include "postgres/quote.h"
@@ -18,6 +19,8 @@ namespace {
 
 constexpr std::chrono::seconds kRepairDeadline{60};
 constexpr std::chrono::milliseconds kLockTimeout{2000};
+// A copy of the whole table is dearer than to ask again. Nothing is read from the stream meanwhile.
+constexpr std::chrono::seconds kLockPatience{5};
 constexpr std::size_t kKeysOfStatement = 500;
 // They wait in memory until they are flushed.
 constexpr std::size_t kRepairBytesMax = 64ULL << 20;
@@ -29,8 +32,8 @@ struct TableRead {
     TableSchemaPtr schema;
     std::shared_ptr<RowBatch> keys;
     std::shared_ptr<RowBatch> rows;
-    Keys seen;  // Those in `keys`,
-    Keys read;  // and those in `rows`.
+    Keys seen;                                             // Those in `keys`,
+    std::map<std::vector<std::string>, std::string> read;  // and those in `rows`: where they stand.
 };
 
 class Reader {
@@ -52,7 +55,9 @@ class Reader {
     Result<Replace> read_table(const PublishedTable& table, const RowRepair& repair);
     Status read_physical(const PublishedTable& table, const PhysicalTable& physical,
                          const std::vector<std::string>& conditions, TableRead& out);
-    Status take(const Rows& rows, TableRead& out);
+    Status begin(const PhysicalTable& physical);
+    Status take(const Rows& rows, const PhysicalTable& physical, TableRead& out);
+    Status fits(std::size_t more) const;
     Status count(std::size_t bytes);
 
     const PipelineConfig& config_;
@@ -106,11 +111,15 @@ Result<ReadRepairs> Reader::read(const std::vector<RowRepair>& repairs) {
     return out;
 }
 
-Status Reader::count(std::size_t bytes) {
-    bytes_ += bytes;
-    if (bytes_ <= kRepairBytesMax) return {};
+Status Reader::fits(std::size_t more) const {
+    if (bytes_ + more <= kRepairBytesMax) return {};
     return Error(ErrorCode::unsupported_value,
                  fmt::format("the rows that differ have more than {} MiB", kRepairBytesMax >> 20));
+}
+
+Status Reader::count(std::size_t bytes) {
+    bytes_ += bytes;
+    return fits(0);
 }
 
 // The columns of the key as a row.
@@ -196,36 +205,62 @@ Result<Replace> Reader::read_table(const PublishedTable& table, const RowRepair&
     return Replace{out.schema, out.keys, out.rows};
 }
 
+// A transaction with the snapshot and the lock.
+Status Reader::begin(const PhysicalTable& physical) {
+    WALBROOK_TRY(const TableShape shape, read_shape(*as_of_, deadline(), physical.id));
+    Backoff backoff({std::chrono::milliseconds(20), std::chrono::milliseconds(500)});
+    const Instant patience = now() + kLockPatience;
+    for (;;) {
+        WALBROOK_RETURN_IF_ERROR(import_snapshot(*contents_, deadline(), snapshot_));
+        WALBROOK_TRY(const bool is_locked,
+                     lock_as_in_snapshot(*contents_, *catalog_, deadline(), physical, shape));
+        if (is_locked) return {};
+        if (now() >= patience) return Error(ErrorCode::aborted, "it is locked by somebody else");
+        if (!sleep_for(backoff.next(), stop_)) {
+            return Error(ErrorCode::cancelled, "stopped while a lock was not to be had");
+        }
+    }
+}
+
 Status Reader::read_physical(const PublishedTable& table, const PhysicalTable& physical,
                              const std::vector<std::string>& conditions, TableRead& out) {
-    WALBROOK_TRY(const TableShape shape, read_shape(*as_of_, deadline(), physical.id));
-    WALBROOK_RETURN_IF_ERROR(import_snapshot(*contents_, deadline(), snapshot_));
-    WALBROOK_TRY(const bool is_locked,
-                 lock_as_in_snapshot(*contents_, *catalog_, deadline(), physical, shape));
-    if (!is_locked) return Error(ErrorCode::aborted, "it is locked by somebody else");
+    WALBROOK_RETURN_IF_ERROR(begin(physical));
     std::string columns;
     for (const ColumnSchema& column : out.schema->columns) {
         columns += (columns.empty() ? "" : ", ") + quote_identifier(column.name);
     }
     const std::string filter = physical.row_filter.value_or(table.row_filter.value_or(""));
     for (const std::string& condition : conditions) {
-        WALBROOK_TRY(
-            const Rows rows,
-            contents_->query(deadline(), "select " + columns + " from only " +
-                                             quote_qualified(physical.schema, physical.name) +
-                                             " where " + condition +
-                                             (filter.empty() ? "" : " and (" + filter + ")")));
-        WALBROOK_RETURN_IF_ERROR(take(rows, out));
+        const std::string from = " from only " + quote_qualified(physical.schema, physical.name) +
+                                 " where " + condition +
+                                 (filter.empty() ? "" : " and (" + filter + ")");
+        // First how large they are: an answer comes as a whole.
+        WALBROOK_TRY(const Rows size,
+                     contents_->query(deadline(), "select coalesce(sum(octet_length(row(" +
+                                                      columns + ")::text)), 0)::bigint" + from));
+        Fields fields(size, 0);
+        const std::int64_t bytes = fields.i64();
+        WALBROOK_RETURN_IF_ERROR(fields.finish("ask how large the rows are"));
+        WALBROOK_RETURN_IF_ERROR(fits(static_cast<std::size_t>(bytes)));
+        WALBROOK_TRY(const Rows rows,
+                     contents_->query(deadline(), "select " + columns + ", ctid" + from));
+        WALBROOK_RETURN_IF_ERROR(take(rows, physical, out));
     }
     return contents_->exec(deadline(), "commit");
 }
 
-Status Reader::take(const Rows& rows, TableRead& out) {
+Status Reader::take(const Rows& rows, const PhysicalTable& physical, TableRead& out) {
     const std::vector<std::size_t> places = out.schema->key_columns();
     const std::size_t before = out.rows->bytes() + out.keys->bytes();
     for (std::size_t row = 0; row < rows.size(); ++row) {
         const std::vector<std::string> key = key_text(places, rows, row);
-        if (!out.read.insert(key).second) continue;  // Asked for in two ways.
+        const std::string place =
+            fmt::format("{} {}", physical.id.oid, rows.text(row, out.schema->columns.size()));
+        if (const auto [found, is_new] = out.read.emplace(key, place); !is_new) {
+            if (found->second == place) continue;  // Asked for in two ways.
+            // A column of the key is not published: under what is left of it stand other rows, too.
+            return Error(ErrorCode::schema_mismatch, "several of its rows have one key");
+        }
         for (std::size_t i = 0; i < out.schema->columns.size(); ++i) {
             if (rows.is_null(row, i)) {
                 out.rows->columns()[i].append_null();

@@ -3,10 +3,14 @@
 #include "decode/type_table.h"
 #include "pipeline/row_repair.h"
 #include "postgres/snapshot.h"
+#include "support/eventually.h"
 #include "support/pg_test.h"
 
 #include <fmt/format.h>
 #include <gmock/gmock.h>
+
+#include <sys/resource.h>
+#include <thread>
 
 namespace walbrook {
 namespace {
@@ -22,12 +26,16 @@ class ReadRepair : public PgTest {
         config_.id = 7;
         config_.publication_name = "shop";
         config_.pg_connection = database().connection();
+        hold_snapshot();
+        table_ = TableId{database().oid("item")};
+    }
+    void hold_snapshot() {
+        holder_.reset();
         auto holder = SnapshotHolder::open_at_position(
             database().connection(), {.application_name = "test"}, within(seconds(60)),
             fmt::format("walbrook_test_repair_{}", getpid()));
         ASSERT_TRUE(holder) << holder.error().message();
         holder_.emplace(*std::move(holder));
-        table_ = TableId{database().oid("item")};
     }
     Result<ReadRepairs> read(std::vector<std::vector<std::string>> keys) {
         return read_repairs(config_, holder_->name(), {{table_, std::move(keys)}}, {});
@@ -84,6 +92,19 @@ TEST_P(ReadRepair, RefusesATableThatIsLockedOrHasChanged) {
     }
     testing::must_exec(other, "rollback");
     EXPECT_EQ(refusal({{"1"}}), "");
+    // For a moment it may be locked. (Where already the list waits, the moment is that one's.)
+    testing::must_exec(other, "begin; lock table item");
+    {
+        const std::jthread ends([&] {
+            EXPECT_TRUE(testing::eventually([&] {
+                return database().value(
+                           "select count(*) from pg_stat_activity where "
+                           "application_name = 'walbrook:7:repair'") == "3";
+            }));
+            testing::must_exec(other, "rollback");
+        });
+        EXPECT_EQ(refusal({{"1"}}), "");
+    }
     database().exec("alter table item add column more int");
     EXPECT_THAT(refusal({{"1"}}), HasSubstr("altered, rewritten or truncated"));
 }
@@ -105,6 +126,35 @@ TEST_P(ReadRepair, RefusesMoreThanFitsIntoMemory) {
     ASSERT_TRUE(both) << both.error().message();
     EXPECT_EQ(both->refused.size(), 1U);
     EXPECT_EQ(both->repairs.size(), 1U);
+}
+
+// They would all be in memory before they could be counted.
+TEST_P(ReadRepair, AsksHowLargeTheRowsAreFirst) {
+    publish(
+        "create table item(id int primary key, note text);"
+        "insert into item select g, repeat('x', 8 << 20) from generate_series(1, 24) g");
+    std::vector<std::vector<std::string>> keys;
+    for (int i = 1; i <= 24; ++i) keys.push_back({std::to_string(i)});
+    const auto peak_kib = [] {
+        rusage usage{};
+        getrusage(RUSAGE_SELF, &usage);
+        return usage.ru_maxrss;
+    };
+    const auto before = peak_kib();
+    EXPECT_THAT(refusal(keys), HasSubstr("the rows that differ have more than 64 MiB"));
+    EXPECT_LT(peak_kib() - before, 100 << 10);
+}
+
+// Postgres lets a publication leave a column of the key out, as long as there are inserts alone.
+TEST_P(ReadRepair, RefusesAKeyOfWhichAColumnIsNotPublished) {
+    if (testing::newest_pg_version()[0] < 15) return;  // No column lists.
+    publish(
+        "create table item(a int, b int, note text, primary key (a, b));"
+        "insert into item values (7, 1, 'x'), (7, 2, 'y'), (8, 1, 'z')");
+    database().exec("drop publication shop; create publication shop for table item (a, note)");
+    hold_snapshot();
+    EXPECT_EQ(refusal({{"8"}}), "");
+    EXPECT_THAT(refusal({{"7"}}), HasSubstr("several of its rows have one key"));
 }
 
 TEST_P(ReadRepair, RefusesATableWithoutAKey) {

@@ -1,5 +1,7 @@
 #include "pipeline/stored_commands.h"
 
+#include "pipeline/table_selection.h"
+
 #include <gmock/gmock.h>
 
 namespace walbrook {
@@ -30,6 +32,19 @@ TEST(NamedTables, AreThoseOfNamesAndPatterns) {
     EXPECT_EQ(names({"public.a", "public.*"}), "a b bb ");
     EXPECT_THAT(names({"public.a", "public.c"}), HasSubstr("is called public.c"));
     EXPECT_THAT(names({"other.*"}), HasSubstr("is called other.*"));
+}
+
+// Whoever means one table must not name others by it.
+TEST(NamedTables, APatternOfOneTableMeansNoOther) {
+    const std::vector<TableState> all{table("a*", TablePhase::ready),
+                                      table("ab", TablePhase::ready),
+                                      table("a[b]\\?", TablePhase::ready)};
+    for (const TableState& each : all) {
+        const auto found = named_tables(all, {pattern_of(each.schema, each.name)});
+        ASSERT_TRUE(found) << found.error().message();
+        ASSERT_EQ(found->size(), 1U);
+        EXPECT_EQ((*found)[0].name, each.name);
+    }
 }
 
 TEST(AfterCommand, AResyncIsACopyOfWhateverPhase) {

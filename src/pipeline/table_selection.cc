@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <fnmatch.h>
+#include <string_view>
 
 namespace walbrook {
 
@@ -12,6 +13,15 @@ bool is_named(const std::vector<std::string>& patterns, const std::string& schem
         // A name may hold what a pattern means something by.
         return pattern == full || fnmatch(pattern.c_str(), full.c_str(), 0) == 0;
     });
+}
+
+std::string pattern_of(const std::string& schema, const std::string& name) {
+    std::string pattern;
+    for (const char c : schema + "." + name) {
+        if (std::string_view("*?[\\").find(c) != std::string_view::npos) pattern += '\\';
+        pattern += c;
+    }
+    return pattern;
 }
 
 bool is_copied(const TableSyncCopyConfig& config, const std::string& schema,

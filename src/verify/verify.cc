@@ -330,7 +330,7 @@ void Verification::copy_again(const std::vector<TableId>& tables) {
         TableResult* const result = result_of(table);
         // It has left the publication since.
         if (result == nullptr) continue;
-        const Status asked = pipeline_.resync({result->schema + "." + result->name});
+        const Status asked = pipeline_.resync({pattern_of(result->schema, result->name)});
         result->is_copied_again = static_cast<bool>(asked);
         if (!asked) note(*result, "it was not copied again", asked.error());
     }
