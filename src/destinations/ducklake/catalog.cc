@@ -101,9 +101,6 @@ Status use_wal_mode(sqlite3* database, const std::string& path) {
     std::string mode;
     std::string reason;
     const int done = run(database, "PRAGMA journal_mode=WAL", mode, reason);
-    if (done == SQLITE_NOTADB) {
-        return Error(ErrorCode::config, "the catalog " + path + " is not a SQLite database");
-    }
     if (done == SQLITE_OK && mode == "wal") return {};
     return Error(ErrorCode::unavailable,
                  fmt::format("put the catalog {} into WAL mode: {}{}", path,
@@ -139,45 +136,41 @@ constexpr auto kTriggers = std::to_array<const char*>({
     "max_value IS NOT NULL OR contains_null IS NOT 1 OR contains_nan IS NOT NULL",
 });
 
-// True if there is a lake.
-Result<bool> make_triggers(sqlite3* database, const std::string& path) {
-    std::string count;
-    std::string reason;
-    int done = run(database,
-                   "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = "
-                   "'ducklake_delete_file'",
-                   count, reason);
-    const bool is_there = count == "1";
-    for (std::size_t i = 0; is_there && done == SQLITE_OK && i < kTriggers.size(); ++i) {
-        done = run(database, kTriggers[i], count, reason);
+Status make_triggers(sqlite3* database, const std::string& path) {
+    for (const char* sql : kTriggers) {
+        std::string value;
+        std::string reason;
+        const int done = run(database, sql, value, reason);
+        if (done != SQLITE_OK) {
+            return Error(ErrorCode::unavailable, fmt::format("prepare the catalog {}: {}{}", path,
+                                                             reason, remedy_for(done, "")));
+        }
     }
-    if (done != SQLITE_OK) {
-        return Error(ErrorCode::unavailable, fmt::format("prepare the catalog {}: {}{}", path,
-                                                         reason, remedy_for(done, "")));
-    }
-    return is_there;
+    return {};
 }
 
-// Before anything is changed there. A new one has no such table.
-Status refuse_newer_catalog(sqlite3* database) {
+// A new one has no such table.
+Status refuse_newer_catalog(sqlite3* database, const std::string& path) {
     std::string version;
     std::string reason;
-    run(database, "SELECT value FROM ducklake_metadata WHERE key = 'version'", version, reason);
+    const int done =
+        run(database, "SELECT value FROM ducklake_metadata WHERE key = 'version'", version, reason);
+    if (done == SQLITE_NOTADB) {
+        return Error(ErrorCode::config, "the catalog " + path + " is not a SQLite database");
+    }
     return version.empty() ? Status() : check_catalog_version(version);
 }
 
-Result<bool> prepare_sqlite(const std::string& path) {
+Result<Sqlite> open_sqlite(const std::string& path) {
     sqlite3* raw = nullptr;
     const int opened =
         sqlite3_open_v2(path.c_str(), &raw, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, nullptr);
-    const Sqlite database(raw);
+    Sqlite database(raw);
     if (opened != SQLITE_OK) {
         return Error(ErrorCode::config, "open the catalog " + path + ": " + sqlite3_errstr(opened));
     }
     sqlite3_busy_timeout(raw, 10'000);
-    WALBROOK_RETURN_IF_ERROR(refuse_newer_catalog(raw));
-    WALBROOK_RETURN_IF_ERROR(use_wal_mode(raw, path));
-    return make_triggers(raw, path);
+    return database;
 }
 
 }  // namespace
@@ -282,8 +275,8 @@ Catalog parse_catalog(const std::string& text) {
     return {is_duckdb ? CatalogKind::duckdb : CatalogKind::sqlite, path.string()};
 }
 
-Result<bool> prepare_catalog_file(const Catalog& catalog) {
-    if (!catalog.is_file()) return true;
+Status check_catalog_file(const Catalog& catalog) {
+    if (!catalog.is_file()) return {};
     const fs::path folder = fs::path(catalog.target).parent_path();
     std::error_code error;
     fs::create_directories(folder, error);
@@ -292,8 +285,15 @@ Result<bool> prepare_catalog_file(const Catalog& catalog) {
                      "make the catalog's folder " + folder.string() + ": " + error.message());
     }
     WALBROOK_RETURN_IF_ERROR(refuse_network_file_system(folder));
-    if (catalog.kind != CatalogKind::sqlite) return true;
-    return prepare_sqlite(catalog.target);
+    if (catalog.kind != CatalogKind::sqlite) return {};
+    WALBROOK_TRY(const Sqlite database, open_sqlite(catalog.target));
+    return refuse_newer_catalog(database.get(), catalog.target);
+}
+
+Status prepare_sqlite_catalog(const std::string& path) {
+    WALBROOK_TRY(const Sqlite database, open_sqlite(path));
+    WALBROOK_RETURN_IF_ERROR(use_wal_mode(database.get(), path));
+    return make_triggers(database.get(), path);
 }
 
 std::vector<std::string> extensions_of(CatalogKind kind) {

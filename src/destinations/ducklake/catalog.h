@@ -43,15 +43,18 @@ std::vector<std::string> extensions_of(CatalogKind kind);
 // Why libpq cannot use the connection string of a catalog in Postgres; empty if it can.
 std::string connection_string_problem(const Catalog& catalog);
 
-// Makes the folder of a catalog file, refuses a network file system (neither SQLite's
-// WAL mode nor file locks can be trusted there), and puts a SQLite file into WAL mode,
-// in which readers do not stop our commits. False if the file holds no lake yet: to be called
-// again when DuckLake has made its tables.
+// Makes the folder of a catalog file, and refuses a network file system (neither SQLite's
+// WAL mode nor file locks can be trusted there) and a SQLite file of a newer DuckLake. A lake
+// that is there stays as it is. Only while nothing else of this process has the file open, as
+// below.
+Status check_catalog_file(const Catalog& catalog);
+// Puts the SQLite file of a lake into WAL mode, in which readers do not stop our commits, and
+// makes our triggers in it.
 //
 // Only while this process has no other connection to the file: it uses another SQLite
 // library than DuckDB's extension, and closing any descriptor of a file drops all
 // POSIX locks that the process holds on it (sqlite.org, "How To Corrupt", 2.2).
-Result<bool> prepare_catalog_file(const Catalog& catalog);
+Status prepare_sqlite_catalog(const std::string& path);
 
 // One writer of a catalog file: a lock on "<catalog>.walbrook-lock". A stopped process
 // keeps it and a dead one loses it, so whoever holds it is the only one that can

@@ -73,6 +73,9 @@ class DuckLakeDestination final : public Destination {
  private:
     // The place of one schema's tables below data_path; the schema is made if missing.
     Result<std::string> schema_folder(const std::string& schema, const std::stop_token& stop);
+    // That it is of this source, and that all in it has a form that this program knows. Only
+    // reads: what is refused stays as it is, with whoever writes to it.
+    Status check_lake(const PipelineIdentity& who);
     Status sweep_shadow_tables(std::stop_token stop);
     Status drop_shadow(TableId table, std::stop_token stop);
     // After an error the memory of what the lake holds is read anew before it is used.
@@ -125,9 +128,8 @@ Result<Recovered> DuckLakeDestination::open(const PipelineIdentity& who, std::st
         WALBROOK_TRY(fence_, ducklake::Fence::take(options.catalog.target));
     }
     WALBROOK_TRY(lake_, Lake::open(std::move(options)));
-    // A lake of another source stays with whoever writes to it.
-    WALBROOK_RETURN_IF_ERROR(ducklake::check_records(lake_->session(), who).status());
-    WALBROOK_RETURN_IF_ERROR(lake_->fence_others());
+    WALBROOK_RETURN_IF_ERROR(check_lake(who));
+    WALBROOK_RETURN_IF_ERROR(lake_->take_over());
     WALBROOK_RETURN_IF_ERROR(ducklake::claim_data_folder(*lake_));
     copies_ = std::make_unique<Copies>(*lake_);
     upkeep_ = std::make_unique<ducklake::Upkeep>(*lake_);
@@ -161,6 +163,12 @@ Result<Recovered> DuckLakeDestination::open(const PipelineIdentity& who, std::st
         recovered.tables.push_back({{oid}, record.phase, record.position, record.schema});
     }
     return recovered;
+}
+
+Status DuckLakeDestination::check_lake(const PipelineIdentity& who) {
+    WALBROOK_TRY(const bool has_records, ducklake::check_records(lake_->session(), who));
+    WALBROOK_RETURN_IF_ERROR(lake_->newest_note().status());
+    return has_records ? ducklake::load_records(*lake_).status() : Status();
 }
 
 Status DuckLakeDestination::refresh() {

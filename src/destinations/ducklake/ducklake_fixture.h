@@ -309,6 +309,19 @@ class LakeTest : public ::testing::Test {
         expect_ok((*session)->run("USE memory; DETACH lake"));
         return text;
     }
+    // As another program would, in a transaction of its own.
+    void in_lake(const std::string& sql) {
+        duckdb_engine::DatabaseOptions options;
+        options.extensions = {"icu", "sqlite_scanner", "postgres_scanner", "ducklake"};
+        auto database = duckdb_engine::Database::create(options);
+        ASSERT_TRUE(database) << database.error().message();
+        auto session = (*database)->connect();
+        ASSERT_TRUE(session);
+        expect_ok((*session)->run(
+            "ATTACH " +
+            duckdb_engine::quote_literal(ducklake::parse_catalog(config().catalog).attach_uri()) +
+            " AS lake; " + sql + "; DETACH lake"));
+    }
     // Parquet files of tables, known to the catalog or not.
     std::size_t files() const {
         std::size_t count = 0;

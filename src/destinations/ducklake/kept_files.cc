@@ -84,19 +84,33 @@ void KeptFiles::forget() {
     for (const std::string& path : std::exchange(paths_, {})) remove_file(kept_name(path));
 }
 
-Status KeptFiles::recover() {
+Result<std::vector<std::string>> KeptFiles::list_kept(const std::string& folder) const {
+    std::vector<std::string> paths;
     std::error_code error;
-    for (fs::recursive_directory_iterator it(folder_, error), end; !error && it != end;
+    for (fs::recursive_directory_iterator it(folder, error), end; !error && it != end;
          it.increment(error)) {
         if (!it->is_regular_file()) continue;
-        paths_.push_back(data_path_ + it->path().string().substr(folder_.size()));
+        paths.push_back(data_path_ + it->path().string().substr(folder_.size()));
     }
     if (error && error != std::errc::no_such_file_or_directory) {
-        return Error(ErrorCode::unavailable, "list " + folder_ + ": " + error.message());
+        return Error(ErrorCode::unavailable, "list " + folder + ": " + error.message());
     }
+    return paths;
+}
+
+Status KeptFiles::recover() {
+    WALBROOK_TRY(paths_, list_kept(folder_));
     WALBROOK_RETURN_IF_ERROR(restore());
     forget();
     return {};
+}
+
+void KeptFiles::bring_back(std::string_view folder) {
+    const auto kept = list_kept(folder_ + std::string(folder));
+    if (!kept) return;
+    for (const std::string& path : *kept) {
+        if (!is_there(path)) link_file(kept_name(path), path).ignore();
+    }
 }
 
 }  // namespace walbrook::ducklake

@@ -3,6 +3,7 @@
 #include "walbrook/result.h"
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace walbrook::ducklake {
@@ -28,9 +29,14 @@ class KeptFiles {
     // What a process that died kept, whether or not its commit happened. What the catalog
     // does not know is for sweep_files().
     Status recover();
+    // The same for those below a folder of data_path, so that they can be read; but their second
+    // names stay, for whoever goes on with the lake. What cannot be brought back is not there.
+    void bring_back(std::string_view folder);
 
  private:
     std::string kept_name(const std::string& path) const;
+    // Those that have a second name below this folder.
+    Result<std::vector<std::string>> list_kept(const std::string& folder) const;
 
     const std::string data_path_;
     const std::string folder_;

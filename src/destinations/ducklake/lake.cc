@@ -77,7 +77,7 @@ Lake::Lake(LakeOptions options)
 
 Result<std::unique_ptr<Lake>> Lake::open(LakeOptions options) {
     std::unique_ptr<Lake> lake(new Lake(std::move(options)));
-    WALBROOK_TRY(const bool is_prepared, prepare_catalog_file(lake->options_.catalog));
+    WALBROOK_RETURN_IF_ERROR(check_catalog_file(lake->options_.catalog));
     WALBROOK_TRY(lake->database_, lake->make_database());
     if (Status status = lake->attach(); !status) {
         if (lake->options_.catalog.kind != CatalogKind::postgres ||
@@ -88,10 +88,7 @@ Result<std::unique_ptr<Lake>> Lake::open(LakeOptions options) {
                      "destination.ducklake.catalog: " + status.error().message());
     }
     lake->has_bounds_ = true;
-    if (is_prepared) return lake;
-    WALBROOK_RETURN_IF_ERROR(lake->session_->run("DETACH lake"));
-    WALBROOK_RETURN_IF_ERROR(prepare_catalog_file(lake->options_.catalog).status());
-    WALBROOK_RETURN_IF_ERROR(lake->attach());
+    lake->kept_files_.bring_back(kRecordSchema);
     return lake;
 }
 
@@ -142,9 +139,19 @@ Status Lake::forget_bounds() {
     return {};
 }
 
-Status Lake::fence_others() {
-    if (options_.catalog.kind == CatalogKind::postgres) {
-        WALBROOK_TRY(epoch_, take_epoch(*session_));
+Status Lake::take_over() {
+    switch (options_.catalog.kind) {
+        case CatalogKind::sqlite:
+            WALBROOK_RETURN_IF_ERROR(session_->run("DETACH lake"));
+            WALBROOK_RETURN_IF_ERROR(prepare_sqlite_catalog(options_.catalog.target));
+            WALBROOK_RETURN_IF_ERROR(attach());
+            break;
+        case CatalogKind::duckdb:  // See forget_bounds().
+            break;
+        case CatalogKind::postgres: {
+            WALBROOK_TRY(epoch_, take_epoch(*session_));
+            break;
+        }
     }
     return kept_files_.recover();
 }

@@ -19,6 +19,9 @@
 
 namespace walbrook::ducklake {
 
+// That of our own tables in the lake (records.h).
+inline constexpr std::string_view kRecordSchema = "_walbrook";
+
 struct LakeOptions {
     Catalog catalog;
     std::string data_path;  // Absolute, ends with a slash.
@@ -34,12 +37,14 @@ struct LakeOptions {
 // at a time.
 class Lake {
  public:
+    // Makes a lake where none is. One that is there stays as it is, until take_over(): a newer
+    // walbrook, or that of another source, may go on with it.
     static Result<std::unique_ptr<Lake>> open(LakeOptions options);
 
     // From here on no other process can commit to a lake whose catalog is in Postgres (catalogs
-    // that are files are locked: Fence), and what one that died left is whole. Before what the
-    // lake holds is read.
-    Status fence_others();
+    // that are files are locked: Fence), the catalog has our triggers, and what a process that
+    // died left is whole. Before anything is written.
+    Status take_over();
 
     duckdb_engine::Connection& session() { return *session_; }
     // What the session's statements may scan.
@@ -64,7 +69,7 @@ class Lake {
     // What the newest snapshot of ours says; nothing if there is none.
     Result<std::optional<Note>> newest_note();
     Status reattach();
-    // ErrorCode::fenced if another process has called fence_others() since.
+    // ErrorCode::fenced if another process has called take_over() since.
     Status check_fence();
     // Goes on with a new DuckDB. An old one grows: DuckLake keeps the statistics of each table
     // at each snapshot that it met, and not all that DuckDB keeps counts against its limit.

@@ -100,18 +100,71 @@ TEST_F(PostgresCatalog, ALakeOfAnotherPipelineStaysWithItsWriter) {
     expect_ok(apply(200, list_of(row(2))));
 }
 
-TEST_F(PostgresCatalog, OfANewerDuckLakeIsRefused) {
+// Each in the place of a format that a newer program wrote, which then goes on.
+TEST_F(PostgresCatalog, OfANewerFormatIsRefusedAndStaysAsItIs) {
     open();
     given(schema_, {{"1", "a", "b"}});
-    close();
-    database_.exec("update ducklake_metadata set value = '99.0' where key = 'version'");
-    const auto refused = make_ducklake_destination(config())->open(who(), {});
-    ASSERT_FALSE(refused);
-    EXPECT_EQ(refused.error().code(), ErrorCode::corrupt_state) << refused.error().message();
-    EXPECT_THAT(refused.error().message(), HasSubstr("has version 99.0 of DuckLake"));
-    database_.exec("update ducklake_metadata set value = '1.0' where key = 'version'");
-    open();
-    EXPECT_EQ(table("public.t"), "1|a|b");
+    // It may have other functions and no trigger of that name; this database has no other ones.
+    database_.exec(
+        "drop trigger walbrook_forget_stats on ducklake_data_file; create or replace function "
+        "walbrook_forget_bounds() returns trigger language plpgsql as $$begin return new; end$$");
+    const auto state = [&] {
+        return database_.value(
+            "select (select epoch::text from walbrook_fence) || (select string_agg(prosrc, ' ' "
+            "order by proname) from pg_proc where proname like 'walbrook%') || (select "
+            "string_agg(tgname, ' ' order by tgname) from pg_trigger) || (select string_agg(s::"
+            "text, ' ' order by s::text) from ducklake_table_column_stats s)");
+    };
+    const std::string first = state();
+    const std::string records = database_.value(
+        "select i.table_name from ducklake_inlined_data_tables i join ducklake_table t using "
+        "(table_id) where t.table_name = 'tables'");
+    const auto in_catalog = [&](const std::string& sql) { database_.exec(sql); };
+    struct Case {
+        std::function<void(int)> set_format;
+        std::string message;
+    };
+    const auto replace = [](const std::string& column, int format) {
+        return fmt::format("replace({}, '\"format\":{}', '\"format\":{}')", column, 3 - format,
+                           format);
+    };
+    const std::vector<Case> cases = {
+        {[&](int format) {
+             in_catalog(fmt::format(
+                 "update ducklake_metadata set value = '{}.0' where key = 'version'", format));
+         },
+         "has version 2.0 of DuckLake"},
+        {[&](int format) {
+             in_lake(fmt::format("UPDATE lake._walbrook.pipeline SET format_version = {}", format));
+         },
+         "the lake's records have format 2"},
+        {[&](int format) {
+             in_catalog("update ducklake_snapshot_changes set commit_extra_info = " +
+                        replace("commit_extra_info", format));
+         },
+         "a note of format 2"},
+        {[&](int format) {
+             in_catalog(fmt::format("update {} set schema_json = convert_to({}, 'UTF8')", records,
+                                    replace("convert_from(schema_json, 'UTF8')", format)));
+         },
+         "it has format 2"},
+    };
+    for (const Case& each : cases) {
+        SCOPED_TRACE(each.message);
+        each.set_format(2);
+        const std::string before = state();
+        const auto refused = make_ducklake_destination(config())->open(who(), {});
+        ASSERT_FALSE(refused);
+        EXPECT_EQ(refused.error().code(), ErrorCode::corrupt_state) << refused.error().message();
+        EXPECT_THAT(refused.error().message(), HasSubstr(each.message));
+        EXPECT_EQ(state(), before);
+        each.set_format(1);
+    }
+    expect_ok(apply(200, list_of(row(2))));
+    EXPECT_EQ(table("public.t"), "1|a|b; 2|x|y");
+    reopen();
+    EXPECT_EQ(table("public.t"), "1|a|b; 2|x|y");
+    EXPECT_NE(state(), first);
 }
 
 TEST_F(PostgresCatalog, GoesOnAfterItsSessionsWereEnded) {
@@ -163,13 +216,17 @@ TEST_F(PostgresCatalog, AStartBringsBackWhatACommitMisses) {
     given(schema_, {{"0", "x", "y"}});
     expect_ok(apply(200, list_of(row(1))));
     close();
-    for (const auto& entry :
-         std::filesystem::recursive_directory_iterator(config().data_path + "/public")) {
-        if (!entry.is_regular_file()) continue;
+    std::vector<std::filesystem::path> all;
+    for (const auto& entry : std::filesystem::recursive_directory_iterator(config().data_path)) {
+        if (entry.path().extension() == ".parquet") all.push_back(entry.path());
+    }
+    // Those of the records, too, which are read before anything is changed.
+    ASSERT_EQ(all.size(), 3U);
+    for (const auto& path : all) {
         const auto kept = std::filesystem::path(config().data_path) / ".walbrook-kept" /
-                          std::filesystem::relative(entry.path(), config().data_path);
+                          std::filesystem::relative(path, config().data_path);
         std::filesystem::create_directories(kept.parent_path());
-        std::filesystem::rename(entry.path(), kept);
+        std::filesystem::rename(path, kept);
     }
     open();
     EXPECT_EQ(table("public.t"), "0|x|y; 1|x|y");

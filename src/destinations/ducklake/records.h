@@ -10,12 +10,11 @@
 
 namespace walbrook::ducklake {
 
-// The schema `_walbrook` of the lake: two tables that travel with the data in the same
+// The schema kRecordSchema of the lake: two tables that travel with the data in the same
 // transactions and are the truth at a start.
 //
 //   pipeline  one row: whose lake this is
 //   tables    one row for each table that was ever published or frozen
-inline constexpr std::string_view kRecordSchema = "_walbrook";
 inline constexpr int kFormatVersion = 1;
 
 struct TableRecord {
