@@ -163,7 +163,8 @@ void add_source_keys(std::vector<Key>& keys) {
         {.name = "pipeline.work_dir",
          .place = place<std::string>([](auto& c) -> auto& { return c.pipeline.work_dir; }),
          .doc = "State, spill files and the control socket; made with mode 0700. On a "
-                "local disk.",
+                "local disk: network file systems are refused, but for FUSE and 9P, which "
+                "containers have, too.",
          .example = "work",
          .fallback = "walbrook-<id>",
          .path_rule = PathRule::path});

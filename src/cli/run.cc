@@ -1,6 +1,5 @@
 #include "base/backoff.h"
 #include "base/clock.h"
-#include "base/private_files.h"
 #include "cli/commands.h"
 #include "cli/comparison.h"
 #include "cli/comparisons.h"
@@ -8,6 +7,7 @@
 #include "cli/log_sink.h"
 #include "cli/make_parts.h"
 #include "cli/signals.h"
+#include "pipeline/source_check.h"
 #include "postgres/connect_options.h"
 #include "postgres/shown_connection.h"
 #include "server/control_server.h"
@@ -309,8 +309,8 @@ ExitCode Run::execute() {
                                   {"publication", config.pipeline.publication_name},
                                   {"destination", destination_name(config)}});
     // Before there is anything in it.
-    if (Status made = make_private_folder(config.pipeline.work_dir); !made) {
-        return fail(std::move(made).error().with_context("pipeline.work_dir"));
+    if (const Status made = make_work_dir(config.pipeline.work_dir); !made) {
+        return fail(made.error());
     }
     warn_of_unverified_server(config);
     const auto server = serve();

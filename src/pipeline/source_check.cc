@@ -1,5 +1,6 @@
 #include "pipeline/source_check.h"
 
+#include "base/network_file_system.h"
 #include "base/private_files.h"
 #include "batch/spill.h"
 #include "decode/value.h"
@@ -84,10 +85,24 @@ Result<SourceFacts> check_source(const PipelineConfig& config) {
     return facts;
 }
 
-Status prepare_work_dir(const std::string& directory) {
+Status make_work_dir(const std::string& directory) {
     if (Status made = make_private_folder(directory); !made) {
         return std::move(made).error().with_context("pipeline.work_dir");
     }
+    WALBROOK_TRY(const auto found, network_file_system_of(directory));
+    // The default is the present folder: in many containers that is FUSE or 9P and nobody chose
+    // it. What is there is for this machine alone, whose kernel keeps its locks, and the lease in
+    // the source tells two machines apart.
+    if (!found || found->may_be_local) return {};
+    return Error(ErrorCode::config,
+                 fmt::format("pipeline.work_dir: {} lies on {}, a network file system: locks and "
+                             "SQLite's WAL mode cannot be trusted there; name a folder on a local "
+                             "disk",
+                             directory, found->name));
+}
+
+Status prepare_work_dir(const std::string& directory) {
+    WALBROOK_RETURN_IF_ERROR(make_work_dir(directory));
     return sweep_spill_files(directory);
 }
 

@@ -22,7 +22,10 @@ struct SourceFacts {
 // permission with the remedy.
 Result<SourceFacts> check_source(const PipelineConfig& config);
 
-// Makes the folder, for us alone (0700), and removes what a crash left in it.
+// Makes the folder, for us alone (0700). ErrorCode::config on a network file system, where the
+// store, the locks and the control socket in it could not be trusted.
+Status make_work_dir(const std::string& directory);
+// And removes what a crash left in it.
 Status prepare_work_dir(const std::string& directory);
 
 }  // namespace walbrook

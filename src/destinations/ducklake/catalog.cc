@@ -1,6 +1,7 @@
 #include "destinations/ducklake/catalog.h"
 
 #include "base/hidden.h"
+#include "base/network_file_system.h"
 
 #include <fmt/format.h>
 #include <libpq-fe.h>
@@ -15,7 +16,6 @@
 #include <filesystem>
 #include <string_view>
 #include <sys/file.h>
-#include <sys/vfs.h>
 #include <system_error>
 #include <unistd.h>
 #include <utility>
@@ -26,27 +26,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-struct NetworkFileSystem {
-    std::uint32_t magic;
-    std::string_view name;
-};
-
-// statfs(2), and linux/magic.h.
-constexpr auto kNetworkFileSystems = std::to_array<NetworkFileSystem>({
-    {0x6969, "NFS"},
-    {0x517B, "SMB"},
-    {0xFF534D42, "CIFS"},
-    {0xFE534D42, "SMB2"},
-    {0x65735546, "FUSE"},
-    {0x5346414F, "AFS"},
-    {0x00C36400, "Ceph"},
-    {0x01021997, "9P"},
-    {0x0BD00BD0, "Lustre"},
-    {0x47504653, "GPFS"},
-    {0x01161970, "GFS2"},
-    {0x7461636F, "OCFS2"},
-});
-
 bool take_prefix(std::string_view& text, std::string_view prefix) {
     if (!text.starts_with(prefix)) return false;
     text.remove_prefix(prefix.size());
@@ -54,21 +33,13 @@ bool take_prefix(std::string_view& text, std::string_view prefix) {
 }
 
 Status refuse_network_file_system(const fs::path& folder) {
-    struct statfs info{};
-    if (statfs(folder.c_str(), &info) != 0) {
-        return Error(ErrorCode::config,
-                     "look at the file system of " + folder.string() + ": " + std::strerror(errno));
-    }
-    for (const NetworkFileSystem& known : kNetworkFileSystems) {
-        if (static_cast<std::uint32_t>(info.f_type) == known.magic) {
-            return Error(ErrorCode::config,
-                         "the catalog lies in " + folder.string() + ", which is " +
-                             std::string(known.name) +
-                             ", a network file system: its locks cannot be trusted; put the "
-                             "catalog on a local disk (data_path may stay), or use postgres:");
-        }
-    }
-    return {};
+    WALBROOK_TRY(const auto found, network_file_system_of(folder.string()));
+    if (!found) return {};
+    return Error(ErrorCode::config,
+                 fmt::format("the catalog lies in {}, which is {}, a network file system: its "
+                             "locks cannot be trusted; put the catalog on a local disk "
+                             "(data_path may stay), or use postgres:",
+                             folder.string(), found->name));
 }
 
 struct CloseSqlite {
