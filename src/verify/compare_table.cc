@@ -1,5 +1,7 @@
 #include "verify/compare_table.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <bit>
 #include <thread>
@@ -13,8 +15,10 @@ constexpr unsigned kGroupsMin = 16;
 constexpr unsigned kGroupsMax = 65'536;
 // Groups that are so many times as large as meant are not fetched, but made smaller.
 constexpr unsigned kMuchLarger = 4;
-// Whoever differs in more rows than this is not counted to the end.
+// Whoever differs in more rows than this, or whose groups that differ fill more portions, is not
+// counted to the end: each portion is one more scan of both sides, under one snapshot.
 constexpr std::uint64_t kDifferingRowsMax = 1'000'000;
+constexpr int kPortionsMax = 8;
 // About what a print takes, and what each column adds to it.
 constexpr std::uint64_t kPrintBytes = 300;
 constexpr std::uint64_t kPrintBytesOfColumn = 8;
@@ -48,12 +52,50 @@ Result<Digests> digest_both(Side& source, Side& destination, const ComparedTable
     return Digests{*std::move(ours), *std::move(theirs)};
 }
 
+Error unlike_before(const ComparedTable& table) {
+    return Error(ErrorCode::internal,
+                 fmt::format("compare {}: both sides were read twice, and what differed at first "
+                             "did not any more; compare it again, and report it if this stays",
+                             table.display_name()));
+}
+
+// The rows of groups that differ, portion by portion.
+Status name_differences(Side& source, Side& destination, const ComparedTable& table,
+                        const Digests& both, const CompareLimits& limits,
+                        const std::stop_token& stop, TableResult& result) {
+    const auto groups = static_cast<unsigned>(both.source.size());
+    const std::uint64_t rows_max = limits.rows_in_memory_max * kPrintBytes /
+                                   (kPrintBytes + kPrintBytesOfColumn * table.columns.size());
+    const std::vector<unsigned> differing = differing_groups(both.source, both.destination);
+    if (differing.empty()) return unlike_before(table);
+    std::size_t from = 0;
+    for (int portion = 0; portion < kPortionsMax && from < differing.size(); ++portion) {
+        const std::vector<unsigned> wanted =
+            next_groups(differing, from, both.source, both.destination, rows_max);
+        from += wanted.size();
+        WALBROOK_TRY(const std::vector<RowPrint> at_source,
+                     source.rows(table, groups, wanted, stop));
+        WALBROOK_TRY(const std::vector<RowPrint> there,
+                     destination.rows(table, groups, wanted, stop));
+        std::vector<Difference> found = compare_rows(table, at_source, there);
+        if (found.empty()) return unlike_before(table);
+        result.differing_rows += found.size();
+        for (Difference& difference : found) {
+            if (result.differences.size() == limits.differences_max) break;
+            result.differences.push_back(std::move(difference));
+        }
+        if (result.differing_rows >= kDifferingRowsMax) break;
+    }
+    result.has_more = from < differing.size();
+    return {};
+}
+
 }  // namespace
 
 Result<TableResult> compare_table(Side& source, Side& destination, const ComparedTable& table,
                                   std::uint64_t estimated_rows, const CompareLimits& limits,
                                   const std::stop_token& stop) {
-    unsigned groups = groups_for(estimated_rows);
+    const unsigned groups = groups_for(estimated_rows);
     WALBROOK_TRY(Digests both, digest_both(source, destination, table, groups, stop));
     TableResult result;
     result.table = table.id;
@@ -69,32 +111,10 @@ Result<TableResult> compare_table(Side& source, Side& destination, const Compare
     result.outcome = Outcome::different;
     const unsigned better = groups_for(std::max(result.rows_at_source, result.rows_in_destination));
     if (better >= groups * kMuchLarger) {
-        groups = better;
-        WALBROOK_TRY(both, digest_both(source, destination, table, groups, stop));
+        WALBROOK_TRY(both, digest_both(source, destination, table, better, stop));
     }
-    const std::uint64_t rows_max = limits.rows_in_memory_max * kPrintBytes /
-                                   (kPrintBytes + kPrintBytesOfColumn * table.columns.size());
-    const std::vector<unsigned> differing = differing_groups(both.source, both.destination);
-    for (std::size_t from = 0; from < differing.size();) {
-        const std::vector<unsigned> wanted =
-            next_groups(differing, from, both.source, both.destination, rows_max);
-        from += wanted.size();
-        WALBROOK_TRY(const std::vector<RowPrint> at_source,
-                     source.rows(table, groups, wanted, stop));
-        WALBROOK_TRY(const std::vector<RowPrint> there,
-                     destination.rows(table, groups, wanted, stop));
-        std::vector<Difference> found = compare_rows(table, at_source, there);
-        if (found.empty()) {
-            return Error(ErrorCode::internal, "groups differ whose rows are the same");
-        }
-        result.differing_rows += found.size();
-        for (Difference& difference : found) {
-            if (result.differences.size() == limits.differences_max) break;
-            result.differences.push_back(std::move(difference));
-        }
-        result.has_more = from < differing.size();
-        if (result.differing_rows >= kDifferingRowsMax) break;
-    }
+    WALBROOK_RETURN_IF_ERROR(
+        name_differences(source, destination, table, both, limits, stop, result));
     return result;
 }
 

@@ -24,13 +24,14 @@ class FakeSide final : public Side {
             ++group.rows;
             group.sum += i + (is_other(i) ? 1 : 0);
         }
-        ++digests;
+        if (++digests == 1 && is_other_at_first) ++digest.front().sum;
         return digest;
     }
     Result<std::vector<RowPrint>> rows(const ComparedTable& table, unsigned groups,
                                        const std::vector<unsigned>& wanted,
                                        const std::stop_token&) override {
         std::vector<RowPrint> prints;
+        ++scans;
         for (std::uint64_t i = 0; i < rows_; ++i) {
             if (!std::binary_search(wanted.begin(), wanted.end(), i % groups)) continue;
             const std::string key = std::to_string(i);
@@ -43,7 +44,9 @@ class FakeSide final : public Side {
         return prints;
     }
 
+    bool is_other_at_first = false;  // Its first digest is not that of its rows.
     int digests = 0;
+    int scans = 0;
     std::size_t most_at_once = 0;
 
  private:
@@ -89,14 +92,52 @@ TEST(CompareTable, AnOldEstimateMakesNoLargeGroups) {
     EXPECT_EQ(known.digests, 1);
 }
 
+// Each portion is a scan of both sides.
+TEST(CompareTable, FewDifferencesInManyGroupsAreNotCountedToTheEnd) {
+    const auto compare = [](std::uint64_t rows, std::uint64_t step, FakeSide& source) {
+        FakeSide lake(rows, [&](std::uint64_t i) { return i % step == 0; });
+        auto result = compare_table(source, lake, table_of(2), rows, kLimits, {});
+        EXPECT_EQ(lake.scans, source.scans);
+        return result;
+    };
+    // 1024 groups of 49 rows, about ten in a portion; one row differs in each of 49 groups.
+    FakeSide many(50'000);
+    const auto result = compare(50'000, 1022, many);
+    ASSERT_TRUE(result);
+    EXPECT_LT(many.scans, 8);
+    EXPECT_FALSE(result->has_more);
+    EXPECT_EQ(result->differing_rows, 49U);
+    FakeSide more(200'000);
+    const auto bounded = compare(200'000, 1022, more);
+    ASSERT_TRUE(bounded);
+    EXPECT_EQ(more.scans, 8);
+    EXPECT_TRUE(bounded->has_more);
+    EXPECT_GT(bounded->differing_rows, 10U);
+    EXPECT_LT(bounded->differing_rows, 196U);
+    EXPECT_EQ(bounded->differences.size(), 10U);
+}
+
+// A side that says this and then that is no difference of which nobody can name a row.
+TEST(CompareTable, WhatDiffersOnlyAtFirstIsAnError) {
+    for (const std::uint64_t estimated : {0U, 50'000U}) {
+        FakeSide source(50'000);
+        FakeSide lake(50'000);
+        lake.is_other_at_first = true;
+        const auto result = compare_table(source, lake, table_of(2), estimated, kLimits, {});
+        EXPECT_EQ(lake.digests, estimated == 0 ? 2 : 1);
+        ASSERT_FALSE(result);
+        EXPECT_EQ(result.error().code(), ErrorCode::internal);
+    }
+}
+
 // Each print has eight digits of each column.
 TEST(CompareTable, TablesOfManyColumnsHaveFewerRowsInMemory) {
     const auto most_at_once = [](std::size_t columns) {
-        FakeSide source(5'000);
-        FakeSide lake(5'000, [](std::uint64_t) { return true; });
-        const auto result = compare_table(source, lake, table_of(columns), 5'000, kLimits, {});
+        FakeSide source(3'000);
+        FakeSide lake(3'000, [](std::uint64_t) { return true; });
+        const auto result = compare_table(source, lake, table_of(columns), 3'000, kLimits, {});
         EXPECT_TRUE(result);
-        EXPECT_EQ(result->differing_rows, 5'000U);
+        EXPECT_TRUE(columns == 300 ? result->has_more : result->differing_rows == 3'000U);
         EXPECT_EQ(result->differences.size(), 10U);
         return source.most_at_once;
     };

@@ -168,8 +168,10 @@ std::string to_text(const Report& report, std::size_t differences_max) {
             const Difference& difference = table.differences[i];
             text += "    " + to_text(table, difference) + "\n";
         }
-        if (table.differing_rows > shown || table.has_more) {
+        if (table.differing_rows > shown) {
             text += "    … (--max-differences shows more)\n";
+        } else if (table.has_more) {
+            text += "    … (it was not read to the end: too much differs)\n";
         }
     }
     return text;

@@ -26,7 +26,7 @@ struct TableResult {
     std::uint64_t rows_at_source = 0;
     std::uint64_t rows_in_destination = 0;
     std::uint64_t differing_rows = 0;     // Keys (without a key: contents) that are not the same.
-    bool has_more = false;                // They were not counted to the end.
+    bool has_more = false;                // There are more: they were not counted to the end.
     std::vector<std::string> key;         // Names of the key's columns; empty: it has none.
     std::vector<Difference> differences;  // The first of them.
     std::uint64_t repaired_rows = 0;      // Put right before the comparison that this tells of.

@@ -244,7 +244,7 @@ Status Verification::repair() {
     std::vector<TableId> whole;
     for (const TableResult& result : report_.tables) {
         if (result.outcome != Outcome::different) continue;
-        if (result.key.empty() || result.has_more ||
+        if (result.key.empty() || result.has_more || result.differences.empty() ||
             result.differences.size() < result.differing_rows) {
             whole.push_back(result.table);
             continue;
@@ -306,7 +306,7 @@ Status Verification::put_right(const std::vector<RowRepair>& repairs, std::vecto
     for (const RowRepair& rows : repairs) {
         if (!refused.contains(rows.table)) before.emplace(rows.table, *result_of(rows.table));
     }
-    if (before.empty()) return {};
+    if (before.empty() || !moment) return {};
     std::erase_if(report_.tables,
                   [&](const TableResult& result) { return before.contains(result.table); });
     const Status compared = compare_all(*std::move(moment));
