@@ -27,6 +27,9 @@ namespace {
 // Of one table; one in which more differ is copied again.
 constexpr std::size_t kRepairedRowsMax = 10'000;
 
+// What was compared before is no news any more, and compared again.
+constexpr std::int64_t kResumedSecsMax = 24 * 3600;
+
 // DuckDB's files, which go whatever happens; those of a process that was killed go at the next.
 class TempFolder {
  public:
@@ -65,15 +68,20 @@ Result<verify::Report> run_comparison(const ProgramConfig& config, verify::Cutte
     if (config.pipeline.max_snapshot_age_secs != 0) {
         how.snapshot_age_max = std::chrono::seconds(config.pipeline.max_snapshot_age_secs);
     }
-    if (options.resume) how.done = progress.load();
+    verify::History history = verify::load_history(work_dir);
+    const std::int64_t began_at = unix_time_us() / 1'000'000;
+    if (options.resume) {
+        how.done =
+            progress.load(std::max(options.resume_from_secs, began_at - kResumedSecsMax), began_at);
+        std::erase_if(how.done,
+                      [&](const verify::TableResult& done) { return history.has_newer(done); });
+    }
     how.on_table = [&](const verify::TableResult& table) { progress.add(table); };
     progress.begin(how.done);
-    const std::int64_t began_at = unix_time_us() / 1'000'000;
     const Instant began = now();
     auto report = verify::verify(config.pipeline, config.ducklake, pipeline, how, log, stop);
     if (!report) return report;
     progress.end();
-    verify::History history = verify::load_history(work_dir);
     history.add(*report, options.tables,
                 options.tables.empty() || options.tables == config.verify.tables, began_at,
                 std::chrono::duration_cast<std::chrono::milliseconds>(now() - began).count());

@@ -18,7 +18,10 @@ struct ComparisonOptions {
     std::uint64_t rows_per_second_max = 0;  // 0: as many as the source gives.
     std::size_t differences_max = 100;      // Named of each table.
     bool repair = false;
+    // Goes on with one that did not end: what it compared within the last day, and not before
+    // this, and nobody has compared since, is not compared again.
     bool resume = false;
+    std::int64_t resume_from_secs = 0;
     std::string progress_file = "verify.progress";  // In work_dir.
     std::uint64_t memory_bytes_max = 512ULL << 20;  // Of the comparison's own DuckDB.
     std::uint64_t rows_in_memory_max = 400'000;

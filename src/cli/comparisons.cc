@@ -35,14 +35,6 @@ constexpr std::uint64_t kRowsInMemory = 50'000;
 
 std::int64_t now_secs() { return unix_time_us() / 1'000'000; }
 
-// Written within the last day: results that are older are no news.
-bool is_recent(const std::string& path) {
-    std::error_code absent;
-    const auto written = std::filesystem::last_write_time(path, absent);
-    return !absent &&
-           std::filesystem::file_time_type::clock::now() - written < std::chrono::hours(24);
-}
-
 VerifiedTable verified_table(const verify::TableVerdict& table) {
     return {table.schema,          table.name,     std::string(name_of(table.outcome)),
             table.reason,          table.position, table.differing_rows,
@@ -147,7 +139,7 @@ std::int64_t Comparisons::due_at(std::int64_t started_at) {
     // The clock may have gone back.
     last = std::min(last, now_secs());
     if (!schedule_->is_interval()) return schedule_->next_after(std::max(last, started_at));
-    return last == 0 ? started_at : schedule_->next_after(last);
+    return last == 0 ? 0 : schedule_->next_after(last);
 }
 
 bool Comparisons::is_ready(std::int64_t due) const {
@@ -160,17 +152,18 @@ void Comparisons::run(const std::stop_token& stop) {
     const std::int64_t started_at = now_secs();
     std::int64_t not_before = 0;
     do {
-        const std::int64_t due = std::max(due_at(started_at), not_before);
+        const std::int64_t due = due_at(started_at);
+        const std::int64_t next = std::max(due == 0 ? started_at : due, not_before);
         {
             const std::lock_guard lock(mutex_);
-            next_at_ = due;
+            next_at_ = next;
         }
-        if (now_secs() < due || !is_ready(due)) continue;
-        not_before = now_secs() + compare(stop).count();
+        if (now_secs() < next || !is_ready(next)) continue;
+        not_before = now_secs() + compare(due, stop).count();
     } while (sleep_for(kLookInterval, stop));
 }
 
-seconds Comparisons::compare(const std::stop_token& stop) {
+seconds Comparisons::compare(std::int64_t due, const std::stop_token& stop) {
     std::uint64_t memory = kMemoryMax;
     if (const auto pipeline = state_(); pipeline && pipeline->memory_limit_bytes != 0) {
         memory = std::clamp(pipeline->memory_limit_bytes / kMemoryShare, kMemoryMin, kMemoryMax);
@@ -181,9 +174,10 @@ seconds Comparisons::compare(const std::stop_token& stop) {
     how.repair = config_.verify.repair;
     how.memory_bytes_max = memory;
     how.rows_in_memory_max = kRowsInMemory;
-    // Goes on with one that a stop or an error ended.
+    // Goes on with one that was due at the same time, and that a stop or an error ended.
     how.progress_file = "verify.scheduled";
-    how.resume = is_recent(config_.pipeline.work_dir + "/" + how.progress_file);
+    how.resume = true;
+    how.resume_from_secs = due;
     {
         const std::lock_guard lock(mutex_);
         is_running_ = true;

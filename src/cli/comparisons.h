@@ -44,10 +44,11 @@ class Comparisons {
  private:
     verify::History history();
     void run(const std::stop_token& stop);
+    // 0: at once, since there was none yet.
     std::int64_t due_at(std::int64_t started_at);
     bool is_ready(std::int64_t due) const;
     // How long to wait before the next one, at least.
-    std::chrono::seconds compare(const std::stop_token& stop);
+    std::chrono::seconds compare(std::int64_t due, const std::stop_token& stop);
     void tell(const verify::Report& report) const;
 
     const ProgramConfig& config_;

@@ -78,8 +78,10 @@ int main(int argc, char** argv) {
     command->add_flag("--repair", verify.repair,
                       "Put the rows right that differ, and compare them again; tables in which "
                       "too many do, or that have no key, are copied again");
-    command->add_flag("--resume", verify.resume,
-                      "Go on with a comparison that was stopped: its tables are not read again");
+    command->add_flag(
+        "--resume", verify.resume,
+        "Go on with a comparison that was stopped: tables that it compared within the "
+        "last 24 hours are not read again");
     command->callback([&, given] {
         verify.config_given = given->count() > 0;
         exit = verify_command(verify);

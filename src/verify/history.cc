@@ -56,11 +56,20 @@ TableVerdict verdict_from(const json& in) {
 
 void History::add(const Report& report, const std::vector<std::string>& asked_for, bool is_whole,
                   std::int64_t began_at, std::int64_t ms) {
+    std::set<TableId> outdated;
+    for (const TableResult& result : report.tables) {
+        // Those of this comparison itself are the newest, whatever a clock or a new source says.
+        if (result.at_secs < began_at && has_newer(result)) outdated.insert(result.table);
+    }
     began_at_secs = began_at;
     took_ms = ms;
     if (is_whole) whole_at_secs = began_at;
     std::map<TableId, TableVerdict> differed;
     for (TableVerdict& old : std::exchange(tables, {})) {
+        if (outdated.contains(old.table)) {
+            tables.push_back(std::move(old));
+            continue;
+        }
         const bool is_asked_for = asked_for.empty() || is_named(asked_for, old.schema, old.name);
         if (old.outcome == Outcome::different) {
             differed.emplace(old.table, old);
@@ -71,13 +80,16 @@ void History::add(const Report& report, const std::vector<std::string>& asked_fo
         }
     }
     std::set<TableId> told;
-    for (const TableResult& result : report.tables) told.insert(result.table);
+    for (const TableResult& result : report.tables) {
+        if (!outdated.contains(result.table)) told.insert(result.table);
+    }
     std::erase_if(tables, [&](const TableVerdict& old) { return told.contains(old.table); });
     for (const TableResult& result : report.tables) {
         position = std::max(position, result.position);
-        TableVerdict& verdict = tables.emplace_back(
-            TableVerdict{result.table, result.schema, result.name, result.outcome, result.reason,
-                         result.position, result.differing_rows, result.is_copied_again, began_at});
+        if (outdated.contains(result.table)) continue;
+        TableVerdict& verdict = tables.emplace_back(TableVerdict{
+            result.table, result.schema, result.name, result.outcome, result.reason,
+            result.position, result.differing_rows, result.is_copied_again, result.at_secs});
         const auto before = differed.find(result.table);
         if (result.outcome != Outcome::not_compared || before == differed.end()) continue;
         verdict = before->second;
@@ -91,6 +103,14 @@ void History::add(const Report& report, const std::vector<std::string>& asked_fo
 std::size_t History::count(Outcome outcome) const {
     return static_cast<std::size_t>(std::count_if(
         tables.begin(), tables.end(), [&](const TableVerdict& t) { return t.outcome == outcome; }));
+}
+
+bool History::has_newer(const TableResult& result) const {
+    return std::any_of(tables.begin(), tables.end(), [&](const TableVerdict& verdict) {
+        return verdict.table == result.table && verdict.outcome != Outcome::not_compared &&
+               std::tie(verdict.position, verdict.at_secs) >
+                   std::tie(result.position, result.at_secs);
+    });
 }
 
 std::string history_path(const std::string& work_dir) { return work_dir + "/verify.json"; }

@@ -20,7 +20,7 @@ struct TableVerdict {
     Lsn position;
     std::uint64_t differing_rows = 0;
     bool is_copied_again = false;
-    std::int64_t at_secs = 0;  // When that comparison began, since 1970.
+    std::int64_t at_secs = 0;  // When that position was named, since 1970.
 };
 
 // What is remembered of comparisons that ended, in a file of work_dir.
@@ -33,9 +33,12 @@ struct History {
 
     // What was asked for (names or patterns; none: all tables) takes the place of what was said of
     // it before. A whole one, which is as much as is ever compared, forgets what was equal besides.
+    // What a result of before `began_at` says takes no newer one's place.
     void add(const Report& report, const std::vector<std::string>& asked_for, bool is_whole,
              std::int64_t began_at, std::int64_t ms);
     std::size_t count(Outcome outcome) const;
+    // Whether a later comparison of the table than this one has ended.
+    bool has_newer(const TableResult& result) const;
 };
 
 std::string history_path(const std::string& work_dir);

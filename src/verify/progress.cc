@@ -35,17 +35,20 @@ ComparisonLock::~ComparisonLock() {
 ComparisonLock::ComparisonLock(ComparisonLock&& other) noexcept
     : file_(std::exchange(other.file_, -1)) {}
 
-std::vector<TableResult> Progress::load() const {
+std::vector<TableResult> Progress::load(std::int64_t from_secs, std::int64_t to_secs) const {
     std::vector<TableResult> tables;
     std::ifstream in(path_);
     for (std::string line; std::getline(in, line);) {
-        // The last line may be half a one.
+        // The last line may be half a one. Those of another version are compared again.
         auto table = table_result_from_json(line);
         if (!table) continue;
         // What a repair, or a later look, made of it stands further behind.
         std::erase_if(tables,
                       [&](const TableResult& before) { return before.table == table->table; });
-        if (table->outcome != Outcome::not_compared) tables.push_back(*std::move(table));
+        const bool is_in_time = table->at_secs >= from_secs && table->at_secs <= to_secs;
+        if (is_in_time && table->outcome != Outcome::not_compared) {
+            tables.push_back(*std::move(table));
+        }
     }
     return tables;
 }

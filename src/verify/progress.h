@@ -3,6 +3,7 @@
 #include "verify/report.h"
 #include "walbrook/result.h"
 
+#include <cstdint>
 #include <fstream>
 #include <string>
 #include <vector>
@@ -30,7 +31,9 @@ class Progress {
  public:
     explicit Progress(std::string path) : path_(std::move(path)) {}
 
-    std::vector<TableResult> load() const;
+    // Those of positions that were named within this time: what is older is no news, and what is
+    // of the future is of a clock that has gone back.
+    std::vector<TableResult> load(std::int64_t from_secs, std::int64_t to_secs) const;
     // Forgets what was there, except these.
     void begin(const std::vector<TableResult>& done);
     void add(const TableResult& table);

@@ -13,7 +13,7 @@ namespace {
 
 using nlohmann::json;
 
-constexpr int kResultFormat = 1;  // Of a table's line in verify.progress.
+constexpr int kResultFormat = 2;  // Of a table's line in verify.progress. 1 had no time.
 
 json json_of(const TableResult& table, const Difference& difference) {
     json out = {{"kind", name_of(difference.kind)},
@@ -180,6 +180,8 @@ std::string to_text(const Report& report, std::size_t differences_max) {
 std::string to_json(const TableResult& table) {
     json out = json_of(table, table.differences.size());
     out["format"] = kResultFormat;
+    out["at_secs"] = table.at_secs;
+    out["lake_id"] = table.lake_id;
     return out.dump(-1, ' ', false, json::error_handler_t::replace) + "\n";
 }
 
@@ -197,6 +199,8 @@ Result<TableResult> table_result_from_json(const std::string& text) {
             if (in.at("outcome") == name_of(outcome)) table.outcome = outcome;
         }
         table.reason = in.value("reason", "");
+        table.at_secs = number_of<std::int64_t>(in.at("at_secs"));
+        table.lake_id = in.at("lake_id");
         if (table.outcome == Outcome::not_compared) return table;
         table.position = parse_lsn(in.at("position").get<std::string>()).value_or(Lsn{});
         table.rows_at_source = number_of<std::uint64_t>(in.at("rows_at_source"));

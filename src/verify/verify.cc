@@ -1,6 +1,7 @@
 #include "verify/verify.h"
 
 #include "base/backoff.h"
+#include "base/clock.h"
 #include "pipeline/table_selection.h"
 #include "postgres/slots.h"
 #include "verify/compare_table.h"
@@ -53,6 +54,7 @@ struct Moment {
     Lsn position;  // Of the destination: what it shows there is what the snapshot has.
     SnapshotHolder holder;
     Instant taken_at;
+    std::int64_t taken_at_secs;
     std::vector<std::pair<TableId, std::string>> unrepaired;  // And why.
 };
 
@@ -144,7 +146,8 @@ class Verification {
     // What is left for another moment.
     enum class Left : std::uint8_t { nothing, some, some_for_age };
     Result<Left> compare_at(Moment& moment);
-    Status look_for_wanted(const std::map<TableId, PublishedTable>& published);
+    Status look_for_wanted(const std::map<TableId, PublishedTable>& published,
+                           const std::string& lake_id);
     // At this moment nothing can be read any more.
     Result<Left> lose_moment(const Error& error);
     Result<std::optional<ComparedTable>> match(SourceSide& source, const PublishedTable& published,
@@ -406,6 +409,7 @@ Result<Moment> Verification::try_moment(const std::vector<RowRepair>& repairs) {
     const std::string slot = fmt::format("{}_tmp_verify_{}_{}", config_.slot_name(),
                                          connection.backend_pid(), ++slots_made_);
     const Instant taken_at = now();
+    const std::int64_t taken_at_secs = unix_time_us() / 1'000'000;
     auto holder = SnapshotHolder::open_at_position(
         config_.pg_connection, naming,
         within(is_standby ? kStandbySlotDeadline : kSlotDeadline, stop_), slot);
@@ -419,7 +423,8 @@ Result<Moment> Verification::try_moment(const std::vector<RowRepair>& repairs) {
     }
     hold.is_over();
     WALBROOK_RETURN_IF_ERROR(pipeline_.keep_readable(reached.position, kKeptFor));
-    return Moment{reached.position, *std::move(holder), taken_at, std::move(reached.refused)};
+    return Moment{reached.position, *std::move(holder), taken_at, taken_at_secs,
+                  std::move(reached.refused)};
 }
 
 bool Verification::is_wanted(const PublishedTable& table) const {
@@ -448,7 +453,8 @@ Result<Verification::Left> Verification::lose_moment(const Error& error) {
 }
 
 // What is asked for must be there.
-Status Verification::look_for_wanted(const std::map<TableId, PublishedTable>& published) {
+Status Verification::look_for_wanted(const std::map<TableId, PublishedTable>& published,
+                                     const std::string& lake_id) {
     for (const std::string& name : options_.tables) {
         const bool is_there =
             std::any_of(published.begin(), published.end(), [&](const auto& each) {
@@ -459,10 +465,10 @@ Status Verification::look_for_wanted(const std::map<TableId, PublishedTable>& pu
                                                         config_.publication_name, name));
         }
     }
-    // What an earlier run left of tables that nobody asks for any more.
+    // What an earlier run left of tables that nobody asks for any more, or of another lake.
     std::erase_if(report_.tables, [&](const TableResult& done) {
         const auto found = published.find(done.table);
-        return found == published.end() ||
+        return found == published.end() || done.lake_id != lake_id ||
                (!options_.tables.empty() &&
                 !is_named(options_.tables, found->second.schema, found->second.name));
     });
@@ -486,7 +492,7 @@ Result<Verification::Left> Verification::compare_at(Moment& moment) {
         return lose_moment(Error(listed.error()).with_context("list the tables: one is locked"));
     }
     const auto& published = *listed;
-    WALBROOK_RETURN_IF_ERROR(look_for_wanted(published));
+    WALBROOK_RETURN_IF_ERROR(look_for_wanted(published, view->lake_id()));
     log_.info("comparing", {{"position", moment.position}, {"snapshot", view->snapshot()}});
     Left left = Left::nothing;
     bool is_first = true;
@@ -501,6 +507,8 @@ Result<Verification::Left> Verification::compare_at(Moment& moment) {
         none.table = id;
         none.schema = table.schema;
         none.name = table.name;
+        none.at_secs = moment.taken_at_secs;
+        none.lake_id = view->lake_id();
         bool is_passing = false;
         WALBROOK_TRY(const std::optional<ComparedTable> compared,
                      match(source, table, view->records(), none.reason, is_passing));
@@ -508,6 +516,8 @@ Result<Verification::Left> Verification::compare_at(Moment& moment) {
             auto result = compare(source, lake, *compared);
             if (result) {
                 result->position = moment.position;
+                result->at_secs = none.at_secs;
+                result->lake_id = none.lake_id;
                 settle(*std::move(result));
                 lost_moments_ = 0;
                 continue;

@@ -124,6 +124,8 @@ TableResult different() {
     table.name = "item";
     table.outcome = Outcome::different;
     table.position = Lsn{0x100};
+    table.at_secs = 1'700'000'000;
+    table.lake_id = "0199-abcd";
     table.rows_at_source = 10;
     table.rows_in_destination = 9;
     table.key = {"id", "na\"me"};
@@ -153,6 +155,11 @@ TEST(Report, ALineOfJsonComesBackAsItWas) {
     EXPECT_EQ(to_json(*back), line);
     EXPECT_EQ(back->differences[0].key, table.differences[0].key);
     EXPECT_EQ(back->differences[1].columns, changed.columns);
+    EXPECT_EQ(back->at_secs, table.at_secs);
+    EXPECT_EQ(back->lake_id, table.lake_id);
+    auto of_older = nlohmann::json::parse(line);
+    of_older["format"] = 1;
+    EXPECT_FALSE(table_result_from_json(of_older.dump()));
     for (std::size_t n = 0; n + 2 < line.size(); n += 7) {
         EXPECT_FALSE(table_result_from_json(line.substr(0, n))) << n;
     }
@@ -226,8 +233,10 @@ class InWorkDir : public ::testing::Test {
     std::string folder_;
 };
 
-TableResult result_of(std::uint32_t oid, const std::string& name, Outcome outcome) {
+TableResult result_of(std::uint32_t oid, const std::string& name, Outcome outcome,
+                      std::int64_t at_secs = 0) {
     TableResult table = different();
+    table.at_secs = at_secs;
     table.table = TableId{oid};
     table.name = name;
     table.outcome = outcome;
@@ -246,10 +255,11 @@ std::vector<std::string> verdicts(const History& history) {
 TEST_F(InWorkDir, WhatIsRememberedOfEachTableIsTheLast) {
     EXPECT_EQ(load_history(folder_).began_at_secs, 0);
     History history;
-    history.add({{result_of(1, "a", Outcome::equal), result_of(2, "b", Outcome::different)}}, {},
-                true, 100, 5);
+    history.add(
+        {{result_of(1, "a", Outcome::equal, 100), result_of(2, "b", Outcome::different, 100)}}, {},
+        true, 100, 5);
     // One of some tables leaves the others.
-    history.add({{result_of(2, "b", Outcome::equal)}}, {"public.b"}, false, 200, 7);
+    history.add({{result_of(2, "b", Outcome::equal, 200)}}, {"public.b"}, false, 200, 7);
     ASSERT_TRUE(store_history(folder_, history));
     History back = load_history(folder_);
     EXPECT_THAT(verdicts(back), ElementsAre("a equal 100", "b equal 200"));
@@ -258,7 +268,7 @@ TEST_F(InWorkDir, WhatIsRememberedOfEachTableIsTheLast) {
     EXPECT_EQ(back.took_ms, 7);
     EXPECT_EQ(back.position, Lsn{0x100});
     // One of all forgets what is not there any more.
-    back.add({{result_of(3, "c", Outcome::not_compared)}}, {}, true, 300, 1);
+    back.add({{result_of(3, "c", Outcome::not_compared, 300)}}, {}, true, 300, 1);
     EXPECT_THAT(verdicts(back), ElementsAre("c not compared 300"));
     ASSERT_TRUE(store_history(folder_, back));
     EXPECT_THAT(verdicts(load_history(folder_)), ElementsAre("c not compared 300"));
@@ -274,30 +284,52 @@ TEST_F(InWorkDir, WhatIsRememberedOfEachTableIsTheLast) {
 
 TEST(Verdicts, ADifferenceStaysUntilTheTableIsFoundEqual) {
     History history;
-    history.add({{result_of(1, "a", Outcome::different), result_of(2, "b", Outcome::different),
-                  result_of(3, "c", Outcome::equal)}},
-                {}, true, 100, 1);
+    history.add(
+        {{result_of(1, "a", Outcome::different, 100), result_of(2, "b", Outcome::different, 100),
+          result_of(3, "c", Outcome::equal, 100)}},
+        {}, true, 100, 1);
     // What is ever compared are other tables: verify.tables.
-    history.add({{result_of(4, "d", Outcome::equal)}}, {"public.[d-z]"}, true, 200, 1);
+    history.add({{result_of(4, "d", Outcome::equal, 200)}}, {"public.[d-z]"}, true, 200, 1);
     EXPECT_THAT(verdicts(history),
                 ElementsAre("a different 100", "b different 100", "d equal 200"));
-    TableResult locked = result_of(1, "a", Outcome::not_compared);
+    TableResult locked = result_of(1, "a", Outcome::not_compared, 300);
     locked.reason = "it is locked";
-    history.add({{locked, result_of(2, "b", Outcome::equal)}}, {"public.[ab]"}, false, 300, 1);
+    history.add({{locked, result_of(2, "b", Outcome::equal, 300)}}, {"public.[ab]"}, false, 300, 1);
     EXPECT_THAT(verdicts(history), ElementsAre("a different 100", "b equal 300", "d equal 200"));
     EXPECT_EQ(history.tables[0].reason, "it is locked");
     EXPECT_EQ(history.tables[0].differing_rows, 1U);
     // Not published any more.
     History gone = history;
-    gone.add({{result_of(2, "b", Outcome::equal)}}, {}, true, 400, 1);
+    gone.add({{result_of(2, "b", Outcome::equal, 400)}}, {}, true, 400, 1);
     EXPECT_THAT(verdicts(gone), ElementsAre("b equal 400"));
-    history.add({{result_of(1, "a", Outcome::equal)}}, {"public.a"}, false, 400, 1);
+    history.add({{result_of(1, "a", Outcome::equal, 400)}}, {"public.a"}, false, 400, 1);
     EXPECT_THAT(verdicts(history), ElementsAre("a equal 400", "b equal 300", "d equal 200"));
+}
+
+// One that goes on with what was compared yesterday, and meanwhile somebody else has compared.
+TEST(Verdicts, AResultTakesNoNewerOnesPlace) {
+    TableResult yesterday = result_of(1, "a", Outcome::equal, 100);
+    TableResult today = result_of(1, "a", Outcome::different, 200);
+    today.position = Lsn{0x200};
+    History history;
+    EXPECT_FALSE(history.has_newer(yesterday));
+    history.add({{today}}, {}, false, 200, 1);
+    EXPECT_TRUE(history.has_newer(yesterday));
+    EXPECT_FALSE(history.has_newer(today));
+    history.add({{yesterday, result_of(2, "b", Outcome::equal, 300)}}, {}, true, 300, 1);
+    EXPECT_THAT(verdicts(history), ElementsAre("a different 200", "b equal 300"));
+    EXPECT_EQ(history.tables[0].position, Lsn{0x200});
+    // At the same position the later one counts.
+    yesterday.position = today.position;
+    EXPECT_TRUE(history.has_newer(yesterday));
+    // What is compared now is news, also of another source, whose positions are lower.
+    history.add({{result_of(1, "a", Outcome::equal, 400)}}, {"public.a"}, false, 400, 1);
+    EXPECT_THAT(verdicts(history), ElementsAre("a equal 400", "b equal 300"));
 }
 
 TEST_F(InWorkDir, ProgressIsWhatWasWrittenWhole) {
     Progress progress(folder_ + "/progress");
-    EXPECT_THAT(progress.load(), IsEmpty());
+    EXPECT_THAT(progress.load(0, 100), IsEmpty());
     progress.begin({result_of(1, "a", Outcome::equal)});
     progress.add(result_of(2, "b", Outcome::different));
     progress.add(result_of(3, "c", Outcome::not_compared));
@@ -307,7 +339,7 @@ TEST_F(InWorkDir, ProgressIsWhatWasWrittenWhole) {
     progress.add(result_of(5, "e", Outcome::different));
     progress.add(result_of(5, "e", Outcome::not_compared));
     std::ofstream(folder_ + "/progress", std::ios::app) << "{\"oid\": 4, \"sch";
-    const std::vector<TableResult> tables = Progress(folder_ + "/progress").load();
+    const std::vector<TableResult> tables = Progress(folder_ + "/progress").load(0, 100);
     ASSERT_EQ(tables.size(), 3U);
     EXPECT_EQ(tables[0].name, "a");
     EXPECT_EQ(tables[1].outcome, Outcome::different);
@@ -315,6 +347,30 @@ TEST_F(InWorkDir, ProgressIsWhatWasWrittenWhole) {
     EXPECT_EQ(tables[2].outcome, Outcome::equal);
     progress.end();
     EXPECT_FALSE(std::filesystem::exists(folder_ + "/progress"));
+}
+
+// Each line has its time, whenever the file was written.
+TEST_F(InWorkDir, ProgressOfAnotherTimeIsNotTakenOver) {
+    constexpr std::int64_t kNow = 1'700'000'000;
+    constexpr std::int64_t kHour = 3600;
+    Progress progress(folder_ + "/progress");
+    progress.begin({result_of(1, "a", Outcome::equal, kNow - 30 * kHour),
+                    result_of(2, "b", Outcome::equal, kNow - 2 * kHour),
+                    result_of(3, "c", Outcome::different, kNow)});
+    progress.add(result_of(4, "d", Outcome::equal, kNow + kHour));
+    const auto names = [&](std::int64_t from) {
+        std::vector<std::string> all;
+        for (const TableResult& table : progress.load(from, kNow)) all.push_back(table.name);
+        return all;
+    };
+    EXPECT_THAT(names(kNow - 24 * kHour), ElementsAre("b", "c"));
+    EXPECT_THAT(names(kNow - kHour), ElementsAre("c"));
+    // Not even what went before one that is too old to count.
+    progress.add(result_of(3, "c", Outcome::equal, kNow - 30 * kHour));
+    EXPECT_THAT(names(kNow - kHour), IsEmpty());
+    // As an older version wrote them.
+    std::ofstream(folder_ + "/progress") << R"({"format": 1, "oid": 1, "outcome": "equal"})";
+    EXPECT_THAT(names(0), IsEmpty());
 }
 
 TEST_F(InWorkDir, NoTwoComparisonsAtOnce) {

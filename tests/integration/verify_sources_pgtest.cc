@@ -9,6 +9,7 @@
 #include <gmock/gmock.h>
 
 #include <filesystem>
+#include <fstream>
 #include <thread>
 
 namespace walbrook::testing {
@@ -215,6 +216,8 @@ TEST_P(VerifySources, AComparisonThatWasKilledGoesOn) {
     // Whoever compared it again would see this.
     change_lake("DELETE FROM lake.public.a WHERE id = 5");
     change_lake("DELETE FROM lake.public.b WHERE id = 6");
+    std::string left;
+    std::getline(std::ifstream(progress) >> std::ws, left);
     VerifyAnswer answer = verify({"--resume"});
     EXPECT_EQ(answer.outcome("public.a"), "equal");
     EXPECT_EQ(answer.differences("public.b"), std::set<std::string>{"missing id=6 1:0"});
@@ -223,6 +226,17 @@ TEST_P(VerifySources, AComparisonThatWasKilledGoesOn) {
     // There is nothing any more with which it could go on.
     answer = verify({"--resume"});
     EXPECT_EQ(answer.differences("public.a"), std::set<std::string>{"missing id=5 1:0"});
+    // A newer comparison counts, and what was said of another lake, or two days ago, does not.
+    EXPECT_EQ(verify({"--resume"}).outcome("public.a"), "different");
+    const std::string history = replica().work_dir() + "/verify.json";
+    for (const char* member : {"", "lake_id", "at_secs"}) {
+        nlohmann::json line = nlohmann::json::parse(left);
+        if (*member == 'l') line["lake_id"] = "another";
+        if (*member == 'a') line["at_secs"] = line["at_secs"].get<std::int64_t>() - 2 * 86'400;
+        std::ofstream(progress) << line.dump() << '\n';
+        if (*member != '\0') std::filesystem::remove(history);
+        EXPECT_EQ(verify({"--resume"}).outcome("public.a"), "different") << member;
+    }
     EXPECT_EQ(replica().stop().code, 0);
     EXPECT_EQ(replica().leftovers_at_source(), "");
 }

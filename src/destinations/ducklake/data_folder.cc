@@ -18,19 +18,6 @@ namespace {
 
 constexpr const char* kOwnerFile = "walbrook-lake-id";
 
-// Of the schema `main`, which DuckLake makes with each catalog.
-Result<std::string> lake_id(Lake& lake) {
-    WALBROOK_TRY(const auto rows,
-                 lake.session().query(fmt::format(
-                     "SELECT schema_uuid::VARCHAR FROM {}.ducklake_schema ORDER BY schema_id "
-                     "LIMIT 1",
-                     Lake::metadata())));
-    if (rows.rows() != 1 || !rows.text(0, 0)) {
-        return Error(ErrorCode::corrupt_state, "the lake's catalog has no schema main");
-    }
-    return *rows.text(0, 0);
-}
-
 // False if it is there already.
 Result<bool> write_new(const std::string& path, const std::string& text) {
     const int file = ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
@@ -48,10 +35,22 @@ Result<bool> write_new(const std::string& path, const std::string& text) {
 
 }  // namespace
 
+Result<std::string> read_lake_id(duckdb_engine::Connection& session) {
+    WALBROOK_TRY(const auto rows,
+                 session.query(fmt::format(
+                     "SELECT schema_uuid::VARCHAR FROM {}.ducklake_schema ORDER BY schema_id "
+                     "LIMIT 1",
+                     Lake::metadata())));
+    if (rows.rows() != 1 || !rows.text(0, 0)) {
+        return Error(ErrorCode::corrupt_state, "the lake's catalog has no schema main");
+    }
+    return *rows.text(0, 0);
+}
+
 Status claim_data_folder(Lake& lake) {
     const std::string& folder = lake.options().data_path;
     const std::string path = folder + kOwnerFile;
-    WALBROOK_TRY(const std::string id, lake_id(lake));
+    WALBROOK_TRY(const std::string id, read_lake_id(lake.session()));
     WALBROOK_TRY(const bool is_new, write_new(path, id + "\n"));
     if (is_new) {
         WALBROOK_RETURN_IF_ERROR(sync_path(path));

@@ -8,6 +8,10 @@
 // The folder data_path belongs to one lake: what its catalog does not know there is swept.
 namespace walbrook::ducklake {
 
+// What tells a lake, attached as `lake`, from all others: the id of the schema `main`, which
+// DuckLake makes with each catalog.
+Result<std::string> read_lake_id(duckdb_engine::Connection& session);
+
 // Makes it this lake's, by a file with the lake's id; ErrorCode::config if it is another's.
 Status claim_data_folder(Lake& lake);
 

@@ -2,6 +2,7 @@
 
 #include "destinations/duckdb_engine/sql.h"
 #include "destinations/ducklake/catalog.h"
+#include "destinations/ducklake/data_folder.h"
 #include "destinations/ducklake/note.h"
 
 #include <fmt/format.h>
@@ -51,6 +52,7 @@ Result<std::unique_ptr<SnapshotView>> SnapshotView::open(const DuckLakeConfig& c
     WALBROOK_RETURN_IF_ERROR(view->session_->run("SET TimeZone = 'UTC'"));
     WALBROOK_RETURN_IF_ERROR(view->session_->run(
         fmt::format("ATTACH {} AS lake (READ_ONLY)", quote_literal(catalog.attach_uri()))));
+    WALBROOK_TRY(view->lake_id_, read_lake_id(*view->session_));
     WALBROOK_TRY(const std::vector<Snapshot> snapshots, read_snapshots(*view->session_));
     const auto found = find_snapshot(snapshots, position);
     if (!found) {

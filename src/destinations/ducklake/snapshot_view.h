@@ -28,6 +28,8 @@ class SnapshotView {
                                                       const Options& options);
 
     std::int64_t snapshot() const { return snapshot_; }
+    // As read_lake_id() says.
+    const std::string& lake_id() const { return lake_id_; }
     // How each table stood.
     const TableRecords& records() const { return records_; }
     // For FROM: "lake"."public"."orders" AT (VERSION => 7).
@@ -39,6 +41,7 @@ class SnapshotView {
     std::unique_ptr<duckdb_engine::Database> database_;
     std::unique_ptr<duckdb_engine::Connection> session_;
     std::int64_t snapshot_ = 0;
+    std::string lake_id_;
     TableRecords records_;
 };
 
