@@ -129,7 +129,7 @@ constexpr std::string_view kMarkdownTail = R"(## Exit codes
 | 0 | done; also after SIGTERM with a clean drain |
 | 1 | `verify`: something differs |
 | 64 | the command line is wrong |
-| 65 | `run --until-caught-up`: some tables are errored; `verify`: a table could not be compared |
+| 65 | `run --until-caught-up`: some tables are errored; `verify`: some, or all, not compared |
 | 69 | source, destination or the running pipeline cannot be reached (within `--timeout`) |
 | 70 | stopped by an error that needs a person; the message says what to do |
 | 75 | another process runs this pipeline, or compares; `verify` was stopped; try again |

@@ -10,7 +10,7 @@ enum class ExitCode : int {
     done = 0,             // Also after SIGTERM with a clean drain.
     finding = 1,          // A difference or a finding (verify, doctor).
     usage = 64,           // The command line is wrong.
-    tables_errored = 65,  // run --until-caught-up: some tables could not be copied or followed.
+    tables_errored = 65,  // run --until-caught-up: some are; verify: some not compared, or none.
     unreachable = 69,     // Source, destination or the running pipeline does not answer.
     internal = 70,        // Stopped by an error that only a person can heal.
     try_again = 75,       // Another process runs this pipeline, or a comparison was stopped.

@@ -175,9 +175,8 @@ Result<verify::Report> compare(const VerifyCommandOptions& options, const Progra
 }
 
 ExitCode exit_code_of(const verify::Report& report) {
-    if (!report.is_equal()) return ExitCode::finding;
-    return report.count(verify::Outcome::not_compared) != 0 ? ExitCode::tables_errored
-                                                            : ExitCode::done;
+    if (report.count(verify::Outcome::different) != 0) return ExitCode::finding;
+    return report.is_equal() ? ExitCode::done : ExitCode::tables_errored;
 }
 
 #endif

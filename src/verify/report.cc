@@ -153,13 +153,14 @@ std::size_t Report::count(Outcome outcome) const {
         tables.begin(), tables.end(), [&](const TableResult& t) { return t.outcome == outcome; }));
 }
 
-bool Report::is_equal() const { return count(Outcome::different) == 0; }
+bool Report::is_equal() const { return !tables.empty() && count(Outcome::equal) == tables.size(); }
 
 std::string to_text(const TableResult& table, const Difference& difference) {
     return named(table, difference) + " " + described(difference);
 }
 
 std::string to_text(const Report& report, std::size_t differences_max) {
+    if (report.tables.empty()) return "no table was compared: the publication has none\n";
     std::string text;
     for (const TableResult& table : report.tables) {
         text += line_of(table);

@@ -37,7 +37,7 @@ struct TableResult {
 
 struct Report {
     std::vector<TableResult> tables;  // In order of name.
-    bool is_equal() const;            // No table is different (some may not have been compared).
+    bool is_equal() const;            // All were compared, at least one, and none is different.
     std::size_t count(Outcome outcome) const;
 };
 

@@ -200,6 +200,26 @@ TEST(Report, TextAndJsonNameSoManyDifferences) {
     EXPECT_EQ(json["tables"][0]["differing_rows"], 7);
 }
 
+// Nobody may take "not looked at" for "the same".
+TEST(Report, IsEqualOnlyWhereAllWasCompared) {
+    const auto is_equal = [](const std::vector<Outcome>& outcomes) {
+        Report report;
+        for (const Outcome outcome : outcomes) {
+            report.tables.push_back(different());
+            report.tables.back().outcome = outcome;
+        }
+        const std::string text = to_json(report, 10);
+        EXPECT_EQ(nlohmann::json::parse(text)["equal"], report.is_equal());
+        return report.is_equal();
+    };
+    EXPECT_TRUE(is_equal({Outcome::equal, Outcome::equal}));
+    EXPECT_FALSE(is_equal({Outcome::equal, Outcome::different}));
+    EXPECT_FALSE(is_equal({Outcome::equal, Outcome::not_compared}));
+    EXPECT_FALSE(is_equal({Outcome::not_compared}));
+    EXPECT_FALSE(is_equal({}));
+    EXPECT_THAT(to_text(Report(), 10), HasSubstr("no table was compared"));
+}
+
 TEST(RowPace, NoMoreRowsThanAllowedInAnySecond) {
     RowPace pace(1000);
     const Instant begin{};
