@@ -81,10 +81,15 @@ Result<verify::Report> run_comparison(const ProgramConfig& config, verify::Cutte
     const Instant began = now();
     auto report = verify::verify(config.pipeline, config.ducklake, pipeline, how, log, stop);
     if (!report) return report;
-    progress.end();
-    history.add(*report, options.tables,
-                options.tables.empty() || options.tables == config.verify.tables, began_at,
-                std::chrono::duration_cast<std::chrono::milliseconds>(now() - began).count());
+    const std::int64_t ms =
+        std::chrono::duration_cast<std::chrono::milliseconds>(now() - began).count();
+    if (report->error) {
+        history.add_different(*report, began_at, ms);
+    } else {
+        progress.end();
+        history.add(*report, options.tables,
+                    options.tables.empty() || options.tables == config.verify.tables, began_at, ms);
+    }
     if (const Status stored = verify::store_history(work_dir, history); !stored) {
         log.failed(LogLevel::warn, "status will not show this comparison", stored.error());
     }

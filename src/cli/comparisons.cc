@@ -5,7 +5,6 @@
 #include "cli/comparison.h"
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include <algorithm>
 
@@ -39,16 +38,6 @@ VerifiedTable verified_table(const verify::TableVerdict& table) {
     return {table.schema,          table.name,     std::string(name_of(table.outcome)),
             table.reason,          table.position, table.differing_rows,
             table.is_copied_again, table.at_secs};
-}
-
-std::string described_rows(const verify::TableResult& table) {
-    std::vector<std::string> rows;
-    for (const verify::Difference& difference : table.differences) {
-        if (rows.size() == kRowsNamed) break;
-        rows.push_back(to_text(table, difference));
-    }
-    const bool is_all = !table.has_more && rows.size() == table.differing_rows;
-    return fmt::format("{}{}", fmt::join(rows, "; "), is_all ? "" : "; …");
 }
 
 void fill(VerifyStatus& status, const verify::History& history) {
@@ -186,24 +175,24 @@ seconds Comparisons::compare(std::int64_t due, const std::stop_token& stop) {
     const auto report = run_comparison(config_, pipeline_, how, log_, stop);
     const std::lock_guard lock(mutex_);
     is_running_ = false;
-    if (report) {
-        tell(*report);
+    if (report) tell(*report);
+    if (report && !report->error) {
         whole_at_secs_ = began_at;
         error_.clear();
         failures_in_row_ = 0;
         return seconds(0);
     }
-    const ErrorCode code = report.error().code();
+    const Error& error = report ? *report->error : report.error();
     if (stop.stop_requested()) return seconds(0);
-    if (code == ErrorCode::conflict) {
-        log_.failed(LogLevel::info, "the scheduled comparison waits", report.error());
+    if (error.code() == ErrorCode::conflict) {
+        log_.failed(LogLevel::info, "the scheduled comparison waits", error);
         return kRetryBusy;
     }
     const seconds delay = std::min(kRetryMax, kRetryFirst * (1 << std::min(failures_in_row_, 9U)));
     ++failures_in_row_;
     ++failures_;
-    error_ = report.error().message();
-    log_.failed(LogLevel::warn, "the scheduled comparison did not end", report.error(),
+    error_ = error.message();
+    log_.failed(LogLevel::warn, "the scheduled comparison did not end", error,
                 {{"next_try_secs", delay.count()}});
     return delay;
 }
@@ -223,8 +212,9 @@ void Comparisons::tell(const verify::Report& report) const {
                                                        {"position", table.position},
                                                        {"differing_rows", table.differing_rows},
                                                        {"copied_again", table.is_copied_again},
-                                                       {"rows", described_rows(table)}});
+                                                       {"rows", rows_text(table, kRowsNamed)}});
     }
+    if (report.error) return;
     log_.info("compared with the source",
               {{"equal", report.count(verify::Outcome::equal)},
                {"different", report.count(verify::Outcome::different)},

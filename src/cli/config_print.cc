@@ -127,7 +127,7 @@ constexpr std::string_view kMarkdownTail = R"(## Exit codes
 | code | meaning |
 |---|---|
 | 0 | done; also after SIGTERM with a clean drain |
-| 1 | `verify`: something differs |
+| 1 | `verify`: something differs, also when an error or a stop came later |
 | 64 | the command line is wrong |
 | 65 | `run --until-caught-up`: some tables are errored; `verify`: some, or all, not compared |
 | 69 | source, destination or the running pipeline cannot be reached (within `--timeout`) |

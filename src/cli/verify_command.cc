@@ -174,8 +174,15 @@ Result<verify::Report> compare(const VerifyCommandOptions& options, const Progra
     return run_comparison(config, *pipeline, how, log, stop);
 }
 
+ExitCode exit_code_of(const Error& error) {
+    // Stopped half way it has not found all equal, which 0 would say.
+    return error.code() == ErrorCode::cancelled ? ExitCode::try_again : exit_code_of(error.code());
+}
+
 ExitCode exit_code_of(const verify::Report& report) {
+    // Also when it did not come to its end: no error hides a difference.
     if (report.count(verify::Outcome::different) != 0) return ExitCode::finding;
+    if (report.error) return exit_code_of(*report.error);
     return report.is_equal() ? ExitCode::done : ExitCode::tables_errored;
 }
 
@@ -206,10 +213,9 @@ ExitCode verify_command(const VerifyCommandOptions& options) {
     const Result<verify::Report> report = compare(options, config, log, stop.get_token());
     if (!report) {
         complain(report.error().message());
-        // Stopped half way it has not found all equal, which 0 would say.
-        if (report.error().code() == ErrorCode::cancelled) return ExitCode::try_again;
-        return exit_code_of(report.error().code());
+        return exit_code_of(report.error());
     }
+    if (report->error) complain(report->error->message());
     print(options.json ? to_json(*report, options.max_differences)
                        : to_text(*report, options.max_differences));
     return exit_code_of(*report);

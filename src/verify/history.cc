@@ -52,14 +52,30 @@ TableVerdict verdict_from(const json& in) {
     return table;
 }
 
+TableVerdict verdict_of(const TableResult& result) {
+    return {result.table,          result.schema,          result.name,
+            result.outcome,        result.reason,          result.position,
+            result.differing_rows, result.is_copied_again, result.at_secs};
+}
+
+void sort_by_name(std::vector<TableVerdict>& tables) {
+    std::sort(tables.begin(), tables.end(), [](const TableVerdict& a, const TableVerdict& b) {
+        return std::tie(a.schema, a.name) < std::tie(b.schema, b.name);
+    });
+}
+
+// Those of this comparison itself are the newest, whatever a clock or a new source says.
+bool is_outdated(const History& history, const TableResult& result, std::int64_t began_at) {
+    return result.at_secs < began_at && history.has_newer(result);
+}
+
 }  // namespace
 
 void History::add(const Report& report, const std::vector<std::string>& asked_for, bool is_whole,
                   std::int64_t began_at, std::int64_t ms) {
     std::set<TableId> outdated;
     for (const TableResult& result : report.tables) {
-        // Those of this comparison itself are the newest, whatever a clock or a new source says.
-        if (result.at_secs < began_at && has_newer(result)) outdated.insert(result.table);
+        if (is_outdated(*this, result, began_at)) outdated.insert(result.table);
     }
     began_at_secs = began_at;
     took_ms = ms;
@@ -87,17 +103,26 @@ void History::add(const Report& report, const std::vector<std::string>& asked_fo
     for (const TableResult& result : report.tables) {
         position = std::max(position, result.position);
         if (outdated.contains(result.table)) continue;
-        TableVerdict& verdict = tables.emplace_back(TableVerdict{
-            result.table, result.schema, result.name, result.outcome, result.reason,
-            result.position, result.differing_rows, result.is_copied_again, result.at_secs});
+        TableVerdict& verdict = tables.emplace_back(verdict_of(result));
         const auto before = differed.find(result.table);
         if (result.outcome != Outcome::not_compared || before == differed.end()) continue;
         verdict = before->second;
         verdict.reason = result.reason;
     }
-    std::sort(tables.begin(), tables.end(), [](const TableVerdict& a, const TableVerdict& b) {
-        return std::tie(a.schema, a.name) < std::tie(b.schema, b.name);
-    });
+    sort_by_name(tables);
+}
+
+void History::add_different(const Report& report, std::int64_t began_at, std::int64_t ms) {
+    began_at_secs = began_at;
+    took_ms = ms;
+    for (const TableResult& result : report.tables) {
+        if (result.outcome != Outcome::different) continue;
+        if (is_outdated(*this, result, began_at)) continue;
+        position = std::max(position, result.position);
+        std::erase_if(tables, [&](const TableVerdict& old) { return old.table == result.table; });
+        tables.push_back(verdict_of(result));
+    }
+    sort_by_name(tables);
 }
 
 std::size_t History::count(Outcome outcome) const {

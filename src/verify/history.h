@@ -36,6 +36,8 @@ struct History {
     // What a result of before `began_at` says takes no newer one's place.
     void add(const Report& report, const std::vector<std::string>& asked_for, bool is_whole,
              std::int64_t began_at, std::int64_t ms);
+    // What differs, of a comparison that did not come to its end.
+    void add_different(const Report& report, std::int64_t began_at, std::int64_t ms);
     std::size_t count(Outcome outcome) const;
     // Whether a later comparison of the table than this one has ended.
     bool has_newer(const TableResult& result) const;

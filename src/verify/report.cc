@@ -153,10 +153,22 @@ std::size_t Report::count(Outcome outcome) const {
         tables.begin(), tables.end(), [&](const TableResult& t) { return t.outcome == outcome; }));
 }
 
-bool Report::is_equal() const { return !tables.empty() && count(Outcome::equal) == tables.size(); }
+bool Report::is_equal() const {
+    return !error && !tables.empty() && count(Outcome::equal) == tables.size();
+}
 
 std::string to_text(const TableResult& table, const Difference& difference) {
     return named(table, difference) + " " + described(difference);
+}
+
+std::string rows_text(const TableResult& table, std::size_t rows_max) {
+    std::vector<std::string> rows;
+    for (const Difference& difference : table.differences) {
+        if (rows.size() == rows_max) break;
+        rows.push_back(to_text(table, difference));
+    }
+    const bool is_all = !table.has_more && rows.size() == table.differing_rows;
+    return fmt::format("{}{}", fmt::join(rows, "; "), is_all ? "" : "; …");
 }
 
 std::string to_text(const Report& report, std::size_t differences_max) {
@@ -175,6 +187,7 @@ std::string to_text(const Report& report, std::size_t differences_max) {
             text += "    … (it was not read to the end: too much differs)\n";
         }
     }
+    if (report.error) text += "not to the end: tables that are not named here were not compared\n";
     return text;
 }
 
@@ -228,7 +241,8 @@ std::string to_json(const Report& report, std::size_t differences_max) {
     for (const TableResult& table : report.tables) {
         tables.push_back(json_of(table, differences_max));
     }
-    const json all = {{"equal", report.is_equal()}, {"tables", std::move(tables)}};
+    json all = {{"equal", report.is_equal()}, {"tables", std::move(tables)}};
+    if (report.error) all["error"] = report.error->message();
     return all.dump(2, ' ', false, json::error_handler_t::replace) + "\n";
 }
 

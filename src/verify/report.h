@@ -4,6 +4,7 @@
 #include "walbrook/lsn.h"
 #include "walbrook/result.h"
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -37,6 +38,7 @@ struct TableResult {
 
 struct Report {
     std::vector<TableResult> tables;  // In order of name.
+    std::optional<Error> error = {};  // Why it has not come to its end: tables are missing here.
     bool is_equal() const;            // All were compared, at least one, and none is different.
     std::size_t count(Outcome outcome) const;
 };
@@ -47,6 +49,8 @@ Result<TableResult> table_result_from_json(const std::string& text);
 
 // "id=77 differs in note": one of the table's differences.
 std::string to_text(const TableResult& table, const Difference& difference);
+// The first of them, for the log; so many at most.
+std::string rows_text(const TableResult& table, std::size_t rows_max);
 
 // For people, and for programs; so many differences are named of each table: {"tables": [{"table":
 // "public.orders", "outcome": "different", …}]}.

@@ -116,6 +116,12 @@ class Keeper {
     std::jthread thread_;
 };
 
+// Whether it helps to ask again: a source or a pipeline that starts again is there soon.
+bool may_pass(ErrorCode code) {
+    return code == ErrorCode::aborted || code == ErrorCode::conflict ||
+           code == ErrorCode::timed_out || code == ErrorCode::unavailable;
+}
+
 class Verification {
  public:
     Verification(const PipelineConfig& config, const DuckLakeConfig& lake, Cutter& pipeline,
@@ -133,8 +139,12 @@ class Verification {
  private:
     Result<Moment> take_moment(const std::vector<RowRepair>& repairs);
     Result<Moment> try_moment(const std::vector<RowRepair>& repairs);
+    Status compare_and_repair();
     Status compare_all(Moment first);
+    Status compare_each(Moment first);
+    bool differs(const TableResult& result) const;
     Status leave_out_copied();
+    Status look_for_copied();
     Status repair();
     Status put_right(const std::vector<RowRepair>& repairs, std::vector<TableId>& whole);
     void copy_again(const std::vector<TableId>& tables);
@@ -172,6 +182,7 @@ class Verification {
     const std::stop_token& stop_;
     Report report_;
     std::uint64_t slots_made_ = 0;
+    bool is_any_settled_ = false;
     // Of compare_all():
     std::set<TableId> settled_;
     std::map<TableId, int> tries_;  // Of tables that changed while they were compared.
@@ -180,9 +191,10 @@ class Verification {
 };
 
 Result<Report> Verification::run() {
-    WALBROOK_TRY(Moment first, take_moment({}));
-    WALBROOK_RETURN_IF_ERROR(compare_all(std::move(first)));
-    if (options_.repair) WALBROOK_RETURN_IF_ERROR(repair());
+    if (const Status ended = compare_and_repair(); !ended) {
+        if (!is_any_settled_) return ended.error();
+        report_.error = ended.error();
+    }
     std::sort(report_.tables.begin(), report_.tables.end(),
               [](const TableResult& a, const TableResult& b) {
                   return std::tie(a.schema, a.name) < std::tie(b.schema, b.name);
@@ -190,14 +202,27 @@ Result<Report> Verification::run() {
     return std::move(report_);
 }
 
+Status Verification::compare_and_repair() {
+    WALBROOK_TRY(Moment first, take_moment({}));
+    WALBROOK_RETURN_IF_ERROR(compare_all(std::move(first)));
+    return options_.repair ? repair() : Status();
+}
+
 // From this moment on, until every table has a result.
 Status Verification::compare_all(Moment first) {
     settled_.clear();
     tries_.clear();
     lost_moments_ = 0;
+    const Status compared = compare_each(std::move(first));
+    // Also when that has failed: what was found is reported.
+    const Status looked = leave_out_copied();
+    return compared ? looked : compared;
+}
+
+Status Verification::compare_each(Moment first) {
     for (std::optional<Moment> moment(std::move(first));;) {
         WALBROOK_TRY(const Left left, compare_at(*moment));
-        if (left == Left::nothing) return leave_out_copied();
+        if (left == Left::nothing) return {};
         // Not while another one is waited for.
         moment.reset();
         if (left == Left::some && !sleep_for(kRoundInterval, stop_)) {
@@ -207,29 +232,53 @@ Status Verification::compare_all(Moment first) {
     }
 }
 
+// Not what an earlier run found, or what was there before a repair.
+bool Verification::differs(const TableResult& result) const {
+    return result.outcome == Outcome::different && settled_.contains(result.table);
+}
+
 // A table whose rows were changed without rows in the stream (rewritten, say) differs until the
 // pipeline has noticed; it is copied again then. No difference is one of these if it is not.
 Status Verification::leave_out_copied() {
-    const Instant until = now() + kNoticedMax;
-    // Not what an earlier run found, or what was there before a repair.
-    const auto differs = [&](const TableResult& result) {
-        return result.outcome == Outcome::different && settled_.contains(result.table);
-    };
-    while (std::any_of(report_.tables.begin(), report_.tables.end(), differs)) {
-        WALBROOK_TRY(const std::set<TableId> copied, pipeline_.tables_in_copy());
-        for (TableResult& result : report_.tables) {
-            if (!differs(result) || !copied.contains(result.table)) continue;
-            result.outcome = Outcome::not_compared;
-            result.reason = fmt::format("it differs in {} rows at {}, and is being copied again",
-                                        result.differing_rows, to_string(result.position));
+    const Status looked = look_for_copied();
+    for (TableResult& result : report_.tables) {
+        if (!differs(result)) continue;
+        if (looked) {
+            tell(result);
+            continue;
         }
-        if (now() >= until) break;
-        if (!sleep_for(kNoticedInterval, stop_)) {
+        // Not told: whoever goes on compares it again.
+        result.reason = "whether it was being copied again is not known";
+    }
+    return looked;
+}
+
+Status Verification::look_for_copied() {
+    Instant until = now() + kNoticedMax;
+    const Instant reachable_until = now() + kReachableMax;
+    while (std::any_of(report_.tables.begin(), report_.tables.end(),
+                       [&](const TableResult& result) { return differs(result); })) {
+        auto copied = pipeline_.tables_in_copy();
+        if (copied) {
+            for (TableResult& result : report_.tables) {
+                if (!differs(result) || !copied->contains(result.table)) continue;
+                result.outcome = Outcome::not_compared;
+                result.reason =
+                    fmt::format("it differs in {} rows at {}, and is being copied again",
+                                result.differing_rows, to_string(result.position));
+            }
+            if (now() >= until) return {};
+        } else if (!may_pass(copied.error().code()) || now() >= reachable_until) {
+            return std::move(copied).error().with_context(
+                "ask the pipeline which tables are being copied again");
+        } else {
+            log_.failed(LogLevel::info, "the pipeline is asked again", copied.error());
+            // One that starts again notices as late as the first.
+            until = now() + kNoticedMax;
+        }
+        if (!sleep_for(copied ? kNoticedInterval : kRoundInterval, stop_)) {
             return Error(ErrorCode::cancelled, "stopped before all tables were compared");
         }
-    }
-    for (const TableResult& result : report_.tables) {
-        if (differs(result)) tell(result);
     }
     return {};
 }
@@ -252,16 +301,11 @@ Status Verification::repair() {
             whole.push_back(result.table);
             continue;
         }
-        std::string named;
-        for (const Difference& difference : result.differences) {
-            if (&difference - result.differences.data() == kRowsNamed) break;
-            named += (named.empty() ? "" : "; ") + to_text(result, difference);
-        }
         log_.error("a table differs from the source; its rows are put right",
                    {{"table", result.schema + "." + result.name},
                     {"position", result.position},
                     {"differing_rows", result.differing_rows},
-                    {"rows", named}});
+                    {"rows", rows_text(result, kRowsNamed)}});
         RowRepair rows{result.table, {}};
         for (const Difference& difference : result.differences) rows.keys.push_back(difference.key);
         repairs.push_back(std::move(rows));
@@ -313,7 +357,6 @@ Status Verification::put_right(const std::vector<RowRepair>& repairs, std::vecto
     std::erase_if(report_.tables,
                   [&](const TableResult& result) { return before.contains(result.table); });
     const Status compared = compare_all(*std::move(moment));
-    if (!compared && compared.error().code() == ErrorCode::cancelled) return compared.error();
     for (auto& [table, found] : before) {
         if (TableResult* const result = result_of(table)) {
             result->repaired_rows = found.differences.size();
@@ -324,7 +367,8 @@ Status Verification::put_right(const std::vector<RowRepair>& repairs, std::vecto
             report_.tables.push_back(std::move(found));
         }
     }
-    return {};
+    const bool is_stopped = !compared && compared.error().code() == ErrorCode::cancelled;
+    return is_stopped ? compared : Status();
 }
 
 // Each by itself: one that has gone meanwhile keeps no other from it.
@@ -381,11 +425,8 @@ Result<Moment> Verification::take_moment(const std::vector<RowRepair>& repairs) 
         auto moment = try_moment(repairs);
         if (moment) return moment;
         const ErrorCode code = moment.error().code();
-        // A source or a pipeline that starts again is there soon.
-        const bool is_passing = code == ErrorCode::aborted || code == ErrorCode::conflict ||
-                                code == ErrorCode::timed_out ||
-                                (code == ErrorCode::unavailable && now() < reachable_until);
-        if (!is_passing || now() >= until) {
+        const Instant last = code == ErrorCode::unavailable ? reachable_until : until;
+        if (!may_pass(code) || now() >= std::min(last, until)) {
             return std::move(moment).error().with_context(
                 "bring source and destination to one position");
         }
@@ -440,8 +481,19 @@ void Verification::tell(const TableResult& result) {
 }
 
 void Verification::settle(TableResult result) {
-    // Of those that differ not all stay.
-    if (result.outcome != Outcome::different) tell(result);
+    is_any_settled_ = true;
+    if (result.outcome != Outcome::different) {
+        tell(result);
+    } else {
+        // Of those that differ not all stay. But hours may pass until the report.
+        log_.warn(
+            "a table seems to differ from the source; whether it is being copied again is "
+            "looked at when all are compared",
+            {{"table", result.schema + "." + result.name},
+             {"position", result.position},
+             {"differing_rows", result.differing_rows},
+             {"rows", rows_text(result, kRowsNamed)}});
+    }
     settled_.insert(result.table);
     report_.tables.push_back(std::move(result));
 }

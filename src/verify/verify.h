@@ -42,7 +42,8 @@ struct VerifyOptions {
 // each position Postgres is asked for a snapshot through a temporary slot; the pipeline lets the
 // lake be at that very position for a moment, and keeps what that shows readable.
 //
-// An error when nothing could be compared at all; a table that could not be is in the report.
+// An error when nothing could be compared at all; a table that could not be is in the report, and
+// so is an error that came when some had been: what differs is known all the same.
 Result<Report> verify(const PipelineConfig& config, const DuckLakeConfig& lake, Cutter& pipeline,
                       const VerifyOptions& options, const Logger& log, const std::stop_token& stop);
 

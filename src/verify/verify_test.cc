@@ -138,6 +138,16 @@ TableResult different() {
     return table;
 }
 
+TableResult result_of(std::uint32_t oid, const std::string& name, Outcome outcome,
+                      std::int64_t at_secs = 0) {
+    TableResult table = different();
+    table.at_secs = at_secs;
+    table.table = TableId{oid};
+    table.name = name;
+    table.outcome = outcome;
+    return table;
+}
+
 TEST(Report, ALineOfJsonComesBackAsItWas) {
     TableResult table = different();
     table.differences[0].key = {"line\nand \"quote\" \\ '; drop", std::string(5000, 'x') + "\t€"};
@@ -217,6 +227,12 @@ TEST(Report, IsEqualOnlyWhereAllWasCompared) {
     EXPECT_FALSE(is_equal({Outcome::equal, Outcome::not_compared}));
     EXPECT_FALSE(is_equal({Outcome::not_compared}));
     EXPECT_FALSE(is_equal({}));
+    Report unfinished{{result_of(1, "a", Outcome::equal)}};
+    EXPECT_TRUE(unfinished.is_equal());
+    unfinished.error = Error(ErrorCode::unavailable, "nobody answers");
+    EXPECT_FALSE(unfinished.is_equal());
+    EXPECT_THAT(to_text(unfinished, 10), HasSubstr("not to the end"));
+    EXPECT_EQ(nlohmann::json::parse(to_json(unfinished, 10))["error"], "nobody answers");
     EXPECT_THAT(to_text(Report(), 10), HasSubstr("no table was compared"));
 }
 
@@ -252,16 +268,6 @@ class InWorkDir : public ::testing::Test {
     void TearDown() override { std::filesystem::remove_all(folder_); }
     std::string folder_;
 };
-
-TableResult result_of(std::uint32_t oid, const std::string& name, Outcome outcome,
-                      std::int64_t at_secs = 0) {
-    TableResult table = different();
-    table.at_secs = at_secs;
-    table.table = TableId{oid};
-    table.name = name;
-    table.outcome = outcome;
-    return table;
-}
 
 std::vector<std::string> verdicts(const History& history) {
     std::vector<std::string> all;
@@ -324,6 +330,23 @@ TEST(Verdicts, ADifferenceStaysUntilTheTableIsFoundEqual) {
     EXPECT_THAT(verdicts(gone), ElementsAre("b equal 400"));
     history.add({{result_of(1, "a", Outcome::equal, 400)}}, {"public.a"}, false, 400, 1);
     EXPECT_THAT(verdicts(history), ElementsAre("a equal 400", "b equal 300", "d equal 200"));
+}
+
+// One that did not come to its end says nothing of the tables that are not in its report.
+TEST(Verdicts, OfAnUnfinishedOneOnlyWhatDiffersIsAdded) {
+    History history;
+    history.add({{result_of(1, "a", Outcome::equal, 100), result_of(2, "b", Outcome::equal, 100),
+                  result_of(3, "c", Outcome::equal, 100)}},
+                {}, true, 100, 1);
+    Report unfinished{{result_of(1, "a", Outcome::different, 200),
+                       result_of(2, "b", Outcome::not_compared, 200),
+                       result_of(4, "d", Outcome::different, 200)}};
+    unfinished.error = Error(ErrorCode::unavailable, "nobody answers");
+    history.add_different(unfinished, 200, 2);
+    EXPECT_THAT(verdicts(history),
+                ElementsAre("a different 200", "b equal 100", "c equal 100", "d different 200"));
+    EXPECT_EQ(history.began_at_secs, 200);
+    EXPECT_EQ(history.whole_at_secs, 100);
 }
 
 // One that goes on with what was compared yesterday, and meanwhile somebody else has compared.

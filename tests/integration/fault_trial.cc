@@ -29,6 +29,7 @@ struct Counts {
 // Throws when the report is not one of verify, or says that a table was not compared.
 Counts counts_of(const json& report) {
     Counts counts;
+    if (report.contains("error")) throw std::runtime_error("it did not come to its end");
     for (const json& table : report.at("tables")) {
         const std::string outcome = table.at("outcome");
         if (outcome == "equal") {

@@ -62,8 +62,10 @@ VerifyAnswer VerifyTest::verify(std::vector<std::string> args) {
                                     std::chrono::minutes(is_long_form() ? 60 : 5)));
 }
 
-std::unique_ptr<ChildProcess> VerifyTest::start_verify(std::vector<std::string> args) {
+std::unique_ptr<ChildProcess> VerifyTest::start_verify(std::vector<std::string> args,
+                                                       const std::string& output_file) {
     ChildOptions options;
+    options.output_file = output_file;
     options.args = arguments(replica(), std::move(args));
     return std::make_unique<ChildProcess>(walbrook_program(), options);
 }

@@ -48,7 +48,8 @@ class VerifyTest : public PgTest {
     Replica& replica() { return *replica_; }
     VerifyAnswer verify(std::vector<std::string> args = {});
     // `walbrook verify` beside the test.
-    std::unique_ptr<ChildProcess> start_verify(std::vector<std::string> args);
+    std::unique_ptr<ChildProcess> start_verify(std::vector<std::string> args,
+                                               const std::string& output_file = "");
     void change_lake(const std::string& sql) { replica().change_lake(sql); }
 
  private:

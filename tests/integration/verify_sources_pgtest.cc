@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 
+#include <csignal>
 #include <filesystem>
 #include <fstream>
 #include <thread>
@@ -239,6 +240,59 @@ TEST_P(VerifySources, AComparisonThatWasKilledGoesOn) {
     }
     EXPECT_EQ(replica().stop().code, 0);
     EXPECT_EQ(replica().leftovers_at_source(), "");
+}
+
+// A difference that was found is reported, whatever comes then: a stop, or a pipeline that is away
+// when it is asked whether the table is being copied again.
+TEST_P(VerifySources, WhatWasFoundIsNotLostWithWhatCouldNotBe) {
+    database().exec(
+        "create table a(id int primary key);"
+        "insert into a select generate_series(1, 1000);"
+        "create table b(id int primary key);"
+        "insert into b select generate_series(1, 8000);"
+        "create publication shop for table a, b; analyze");
+    replica().start();
+    ASSERT_TRUE(replica().catches_up());
+    change_lake("DELETE FROM lake.public.a WHERE id = 5");
+    const auto begin = [&](const std::string& file) {
+        auto slow = start_verify({"--json", "--max-rows-per-second", "2000"}, file);
+        EXPECT_TRUE(eventually([&] {
+            return slow->output().find("seems to differ") != std::string::npos;
+        })) << slow->output();
+        return slow;
+    };
+    const auto end = [](ChildProcess& slow) {
+        const auto exit = slow.wait();
+        return VerifyAnswer({exit.value_or(ChildExit{}), slow.output()});
+    };
+    const std::set<std::string> found = {"missing id=5 1:0"};
+    {
+        const auto slow = begin(replica().folder() + "/stopped");
+        slow->signal(SIGTERM);
+        const VerifyAnswer answer = end(*slow);
+        EXPECT_EQ(answer.code, 1) << answer.err;
+        EXPECT_EQ(answer.differences("public.a"), found);
+        EXPECT_EQ(answer.outcome("public.b"), "nothing");
+        EXPECT_EQ(answer.report.value("equal", true), false);
+        EXPECT_THAT(answer.report.value("error", ""), HasSubstr("stopped")) << answer.err;
+        EXPECT_THAT(answer.reason("public.a"), HasSubstr("is not known"));
+        EXPECT_THAT(replica().run({"status"}).output, HasSubstr("public.a differs"));
+    }
+    {
+        const auto slow = begin(replica().folder() + "/lost");
+        replica().kill();
+        EXPECT_TRUE(eventually([&] {
+            return slow->output().find("the pipeline is asked again") != std::string::npos;
+        })) << slow->output();
+        replica().start();
+        const VerifyAnswer answer = end(*slow);
+        EXPECT_EQ(answer.code, 1) << answer.err;
+        EXPECT_EQ(answer.differences("public.a"), found);
+        EXPECT_EQ(answer.reason("public.a"), "");
+        EXPECT_EQ(answer.outcome("public.b"), "equal");
+        EXPECT_FALSE(answer.report.contains("error"));
+    }
+    EXPECT_EQ(replica().stop().code, 0);
 }
 
 // More than is put right row by row is copied again, which the report says. Keys that are too many
