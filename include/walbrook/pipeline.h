@@ -37,6 +37,7 @@ struct TableStatus {
     bool paused = false;
     std::string reason;  // Why errored, or what it waits for.
     std::string remedy;
+    std::uint32_t copies = 0;  // How many have begun; kept over restarts.
 };
 
 // A consistent picture of a running pipeline.

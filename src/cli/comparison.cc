@@ -10,14 +10,14 @@
 
 namespace walbrook {
 
-std::set<TableId> copied_tables(const PipelineStatus& status) {
-    std::set<TableId> copied;
+std::map<TableId, verify::TableCopies> copies_of(const PipelineStatus& status) {
+    std::map<TableId, verify::TableCopies> copies;
     for (const TableStatus& table : status.tables) {
         const bool stands =
             table.phase == TablePhase::ready || table.phase == TablePhase::errored || table.paused;
-        if (!stands) copied.insert(table.table);
+        copies[table.table] = {table.copies, !stands};
     }
-    return copied;
+    return copies;
 }
 
 #ifdef WALBROOK_WITH_DUCKLAKE

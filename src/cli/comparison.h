@@ -27,8 +27,8 @@ struct ComparisonOptions {
     std::uint64_t rows_in_memory_max = 400'000;
 };
 
-// What verify::Cutter::tables_in_copy() says of a pipeline.
-std::set<TableId> copied_tables(const PipelineStatus& status);
+// What verify::Cutter::copies() says of a pipeline.
+std::map<TableId, verify::TableCopies> copies_of(const PipelineStatus& status);
 
 // verify::verify() with what it keeps in work_dir: the lock that lets no two be under way, how far
 // it is, and at the end what status shows of it. A DuckLake is the destination.

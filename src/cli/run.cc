@@ -70,9 +70,9 @@ class Run final : public verify::Cutter {
         WALBROOK_TRY(const std::shared_ptr<Pipeline> running, started_pipeline());
         return running->command(TableCommand::resync, tables).status();
     }
-    Result<std::set<TableId>> tables_in_copy() override {
+    Result<std::map<TableId, verify::TableCopies>> copies() override {
         WALBROOK_TRY(const std::shared_ptr<Pipeline> running, started_pipeline());
-        return copied_tables(running->status());
+        return copies_of(running->status());
     }
     Status keep_readable(Lsn position, std::chrono::milliseconds how_long) override {
         WALBROOK_TRY(const std::shared_ptr<Pipeline> running, started_pipeline());

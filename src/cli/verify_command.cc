@@ -70,10 +70,10 @@ class OtherProcess final : public verify::Cutter {
         return command_control_socket(work_dir_, "/api/v1/tables/resync", command_body(tables))
             .status();
     }
-    Result<std::set<TableId>> tables_in_copy() override {
+    Result<std::map<TableId, verify::TableCopies>> copies() override {
         WALBROOK_TRY(const std::string answer, ask_control_socket(work_dir_, "/api/v1/status"));
         WALBROOK_TRY(const StatusReport report, status_report_from_json(answer));
-        return copied_tables(report.pipeline);
+        return copies_of(report.pipeline);
     }
     Status keep_readable(Lsn position, milliseconds how_long) override {
         return ask("keep", {{"position", to_string(position)}, {"for_ms", how_long.count()}}, {})
@@ -127,8 +127,8 @@ class OwnPipeline final : public verify::Cutter {
     Status resync(const std::vector<std::string>& tables) override {
         return pipeline_->command(TableCommand::resync, tables).status();
     }
-    Result<std::set<TableId>> tables_in_copy() override {
-        return copied_tables(pipeline_->status());
+    Result<std::map<TableId, verify::TableCopies>> copies() override {
+        return copies_of(pipeline_->status());
     }
     Status keep_readable(Lsn position, milliseconds how_long) override {
         return pipeline_->keep_readable(position, how_long);

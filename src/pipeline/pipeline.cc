@@ -655,6 +655,8 @@ Status PipelineImpl::hold_for_cut(milliseconds at_most) {
 Result<Lsn> PipelineImpl::cut(Lsn at, milliseconds at_most) {
     WALBROOK_RETURN_IF_ERROR(check_running());
     WALBROOK_TRY(const RowRepairs reached, ask_for_cut({at}, at_most));
+    // A table that was rewritten before it differs there until that is noticed: soon, then.
+    watch_.look_soon();
     return reached.position;
 }
 
@@ -785,6 +787,7 @@ PipelineStatus PipelineImpl::status() const {
         table.held_bytes = progress.held_bytes;
         table.changes_applied = tables_.changes_applied(state.table);
         table.paused = state.paused;
+        table.copies = state.attempt;
         table.reason = progress.waiting_for.empty() ? state.reason : progress.waiting_for;
         table.remedy = state.remedy;
         if (state.phase == TablePhase::errored) {

@@ -48,6 +48,7 @@ StatusReport sample() {
     status.tables.resize(2);
     status.tables[0] = {
         TableId{16384}, "public", "a\"b\\c\nd", TablePhase::ready, 5, 6, 7, 8, false, "", ""};
+    status.tables[0].copies = 4;
     status.tables[1] = {TableId{16385}, "s",   "t",   TablePhase::errored, 0, 0, 0, 0,
                         true,           "why", "what"};
     report.verify.schedule = "24h";
@@ -139,6 +140,7 @@ TEST(StatusReport, SurvivesJson) {
     EXPECT_EQ(to_json(*after), to_json(before));
     EXPECT_EQ(after->pipeline.tables[1].phase, TablePhase::errored);
     EXPECT_EQ(after->pipeline.confirmed, Lsn{0x100});
+    EXPECT_EQ(after->pipeline.tables[0].copies, 4U);
     EXPECT_EQ(after->verify.tables[0].differing_rows, 9U);
 }
 

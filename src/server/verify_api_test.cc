@@ -30,7 +30,9 @@ class FakePipeline final : public verify::Cutter {
         return RowRepairs{at, {{TableId{5}, "it is \"locked\""}}};
     }
     Status resync(const std::vector<std::string>&) override { return {}; }
-    Result<std::set<TableId>> tables_in_copy() override { return std::set<TableId>(); }
+    Result<std::map<TableId, verify::TableCopies>> copies() override {
+        return std::map<TableId, verify::TableCopies>();
+    }
     Status keep_readable(Lsn position, milliseconds how_long) override {
         asked = "keep " + to_string(position) + " " + std::to_string(how_long.count());
         return error ? Status(*error) : Status();

@@ -3,9 +3,15 @@
 #include "walbrook/pipeline.h"
 
 #include <chrono>
-#include <set>
+#include <cstdint>
+#include <map>
 
 namespace walbrook::verify {
+
+struct TableCopies {
+    std::uint32_t begun = 0;    // How many have begun.
+    bool is_under_way = false;  // Or waited for.
+};
 
 // The pipeline whose destination is compared, in this process or in another one: what Pipeline
 // says of these.
@@ -18,8 +24,7 @@ class Cutter {
                                       const std::vector<RowRepair>& rows,
                                       std::chrono::milliseconds at_most) = 0;
     virtual Status resync(const std::vector<std::string>& tables) = 0;
-    // Those that are being copied, or wait for it.
-    virtual Result<std::set<TableId>> tables_in_copy() = 0;
+    virtual Result<std::map<TableId, TableCopies>> copies() = 0;
     virtual Status keep_readable(Lsn position, std::chrono::milliseconds how_long) = 0;
 };
 

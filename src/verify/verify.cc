@@ -56,6 +56,7 @@ struct Moment {
     Instant taken_at;
     std::int64_t taken_at_secs;
     std::vector<std::pair<TableId, std::string>> unrepaired;  // And why.
+    std::map<TableId, TableCopies> copies;                    // Before the position was named.
 };
 
 // Reading goes on when the position has come to nothing, not only when the hold has run out.
@@ -185,6 +186,7 @@ class Verification {
     bool is_any_settled_ = false;
     // Of compare_all():
     std::set<TableId> settled_;
+    std::map<TableId, std::uint32_t> copies_begun_;  // Of these, before their position.
     std::map<TableId, int> tries_;  // Of tables that changed while they were compared.
     int lost_moments_ = 0;          // In a row: between them no table was compared.
     OpenTransactions open_transactions_;
@@ -258,10 +260,14 @@ Status Verification::look_for_copied() {
     const Instant reachable_until = now() + kReachableMax;
     while (std::any_of(report_.tables.begin(), report_.tables.end(),
                        [&](const TableResult& result) { return differs(result); })) {
-        auto copied = pipeline_.tables_in_copy();
+        auto copied = pipeline_.copies();
         if (copied) {
             for (TableResult& result : report_.tables) {
-                if (!differs(result) || !copied->contains(result.table)) continue;
+                if (!differs(result)) continue;
+                const TableCopies& copies = (*copied)[result.table];
+                // That copy may also be complete by now.
+                const bool is_new = copies.begun != copies_begun_[result.table];
+                if (!copies.is_under_way && !is_new) continue;
                 result.outcome = Outcome::not_compared;
                 result.reason =
                     fmt::format("it differs in {} rows at {}, and is being copied again",
@@ -446,6 +452,8 @@ Result<Moment> Verification::try_moment(const std::vector<RowRepair>& repairs) {
     if (!is_standby) naming.lock_timeout = kSlotLockTimeout;
     const milliseconds slot_max = is_standby ? milliseconds(kStandbySlotDeadline) : kHoldMax;
     Hold hold(pipeline_);
+    // Before the position: whatever is copied later is not what it shows.
+    WALBROOK_TRY(auto copies, pipeline_.copies());
     WALBROOK_RETURN_IF_ERROR(hold.begin(repairs.empty() ? slot_max : slot_max + kRepairHoldMax));
     const std::string slot = fmt::format("{}_tmp_verify_{}_{}", config_.slot_name(),
                                          connection.backend_pid(), ++slots_made_);
@@ -464,8 +472,8 @@ Result<Moment> Verification::try_moment(const std::vector<RowRepair>& repairs) {
     }
     hold.is_over();
     WALBROOK_RETURN_IF_ERROR(pipeline_.keep_readable(reached.position, kKeptFor));
-    return Moment{reached.position, *std::move(holder), taken_at, taken_at_secs,
-                  std::move(reached.refused)};
+    return Moment{reached.position, *std::move(holder),         taken_at,
+                  taken_at_secs,    std::move(reached.refused), std::move(copies)};
 }
 
 bool Verification::is_wanted(const PublishedTable& table) const {
@@ -570,6 +578,7 @@ Result<Verification::Left> Verification::compare_at(Moment& moment) {
                 result->position = moment.position;
                 result->at_secs = none.at_secs;
                 result->lake_id = none.lake_id;
+                copies_begun_[id] = moment.copies[id].begun;
                 settle(*std::move(result));
                 lost_moments_ = 0;
                 continue;

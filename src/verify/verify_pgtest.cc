@@ -27,7 +27,9 @@ class FailingPipeline final : public Cutter {
         return Error(ErrorCode::internal, "no");
     }
     Status resync(const std::vector<std::string>&) override { return {}; }
-    Result<std::set<TableId>> tables_in_copy() override { return std::set<TableId>(); }
+    Result<std::map<TableId, verify::TableCopies>> copies() override {
+        return std::map<TableId, verify::TableCopies>();
+    }
     Status keep_readable(Lsn, milliseconds) override { return {}; }
 
     std::vector<std::string> asked;

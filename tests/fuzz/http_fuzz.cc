@@ -33,7 +33,9 @@ class NoPipeline final : public verify::Cutter {
     }
     Status resync(const std::vector<std::string>&) override { return {}; }
     Status keep_readable(Lsn, std::chrono::milliseconds) override { return {}; }
-    Result<std::set<TableId>> tables_in_copy() override { return std::set<TableId>(); }
+    Result<std::map<TableId, verify::TableCopies>> copies() override {
+        return std::map<TableId, verify::TableCopies>();
+    }
 };
 
 class Served {
