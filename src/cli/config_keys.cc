@@ -371,7 +371,7 @@ void add_program_keys(std::vector<Key>& keys) {
     keys.push_back(
         {.name = "destination.ducklake.data_path",
          .place = place<std::string>([](auto& c) -> auto& { return c.ducklake.data_path; }),
-         .doc = "The folder of the Parquet files; made if it is missing.",
+         .doc = "The folder of the Parquet files; made if it is missing. Without a backslash.",
          .example = "\"lake/data\"",
          .path_rule = PathRule::path_or_url});
     keys.push_back({.name = "server.listen",

@@ -328,6 +328,7 @@ Fence::~Fence() {
 namespace walbrook {
 
 std::vector<std::string> DuckLakeConfig::problems() const {
+    namespace fs = std::filesystem;
     std::vector<std::string> problems;
     const ducklake::Catalog parsed = ducklake::parse_catalog(catalog);
     if (catalog.empty()) {
@@ -352,6 +353,11 @@ std::vector<std::string> DuckLakeConfig::problems() const {
         problems.emplace_back(
             "destination.ducklake.data_path: must be a local folder; object "
             "stores are not supported yet");
+    } else if (std::error_code ignored;
+               fs::absolute(data_path, ignored).string().find('\\') != std::string::npos) {
+        problems.emplace_back(
+            "destination.ducklake.data_path: has a backslash, at which DuckDB parts folders; "
+            "name a folder without one");
     }
     return problems;
 }

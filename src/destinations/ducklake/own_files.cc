@@ -6,11 +6,27 @@
 
 #include <filesystem>
 #include <random>
+#include <string_view>
 #include <system_error>
 
 namespace walbrook::ducklake {
 
 using duckdb_engine::quote_literal;
+
+namespace {
+
+// The pattern that only this path matches: DuckDB takes the paths of files that it is to read for
+// patterns. (A backslash does not help, it parts folders: DuckLakeConfig::problems().)
+std::string pattern_of(std::string_view path) {
+    std::string pattern;
+    for (const char each : path) {
+        const bool is_special = each == '*' || each == '?' || each == '[';
+        pattern += is_special ? fmt::format("[{}]", each) : std::string(1, each);
+    }
+    return pattern;
+}
+
+}  // namespace
 
 std::string random_suffix() {
     std::random_device random;
@@ -37,9 +53,14 @@ void remove_file(const std::string& path) {
 Status register_files(duckdb_engine::Connection& session, const std::string& lake_schema,
                       const std::string& lake_table, const std::vector<std::string>& paths) {
     std::string list;
-    for (const std::string& path : paths) list += (list.empty() ? "" : ", ") + quote_literal(path);
-    return session.run(fmt::format("CALL ducklake_add_data_files('lake', {}, [{}], schema => {})",
-                                   quote_literal(lake_table), list, quote_literal(lake_schema)));
+    for (const std::string& path : paths) {
+        list += (list.empty() ? "" : ", ") + quote_literal(pattern_of(path));
+    }
+    // A folder `id=7` above would be the value of a column `id`, in the place of the file's own.
+    return session.run(
+        fmt::format("CALL ducklake_add_data_files('lake', {}, [{}], schema => {}, "
+                    "hive_partitioning => false)",
+                    quote_literal(lake_table), list, quote_literal(lake_schema)));
 }
 
 }  // namespace walbrook::ducklake
