@@ -35,9 +35,15 @@ constexpr std::uint64_t kRowsInMemory = 50'000;
 std::int64_t now_secs() { return unix_time_us() / 1'000'000; }
 
 VerifiedTable verified_table(const verify::TableVerdict& table) {
-    return {table.schema,          table.name,     std::string(name_of(table.outcome)),
-            table.reason,          table.position, table.differing_rows,
-            table.is_copied_again, table.at_secs};
+    return {table.schema,
+            table.name,
+            std::string(name_of(table.outcome)),
+            table.reason,
+            table.position,
+            table.differing_rows,
+            table.has_more,
+            table.is_copied_again,
+            table.at_secs};
 }
 
 void fill(VerifyStatus& status, const verify::History& history) {
@@ -57,8 +63,9 @@ void add_problems(const VerifyStatus& status, std::vector<std::string>& problems
     for (const VerifiedTable& table : status.tables) {
         if (table.outcome != name_of(verify::Outcome::different)) continue;
         problems.push_back(fmt::format(
-            "{}.{} differs from the source in {} rows, as compared at {}; {}", table.schema,
-            table.name, table.differing_rows, to_string(table.position),
+            "{}.{} differs from the source in {}{} rows, as compared at {}; {}", table.schema,
+            table.name, table.has_more ? "more than " : "", table.differing_rows,
+            to_string(table.position),
             table.copied_again
                 ? "it is copied again, and the next comparison will tell"
                 : "`walbrook verify` names them, `walbrook verify --repair` puts them right"));

@@ -62,8 +62,8 @@ StatusReport sample() {
     report.verify.different = 1;
     report.verify.not_compared = 1;
     report.verify.tables = {
-        {"public", "a\"b", "different", "", Lsn{0x200}, 9, true, 1'800'000'000},
-        {"s", "t", "not compared", "it stands still", Lsn{}, 0, false, 1'800'000'000}};
+        {"public", "a\"b", "different", "", Lsn{0x200}, 9, true, true, 1'800'000'000},
+        {"s", "t", "not compared", "it stands still", Lsn{}, 0, false, false, 1'800'000'000}};
     return report;
 }
 
@@ -142,6 +142,7 @@ TEST(StatusReport, SurvivesJson) {
     EXPECT_EQ(after->pipeline.confirmed, Lsn{0x100});
     EXPECT_EQ(after->pipeline.tables[0].copies, 4U);
     EXPECT_EQ(after->verify.tables[0].differing_rows, 9U);
+    EXPECT_TRUE(after->verify.tables[0].has_more);
 }
 
 TEST(StatusReport, RefusesEveryTruncationAndMissingMember) {

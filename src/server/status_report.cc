@@ -39,6 +39,7 @@ Json json_of(const VerifiedTable& table) {
             {"reason", without_secrets(table.reason)},
             {"position", to_string(table.position)},
             {"differing_rows", table.differing_rows},
+            {"has_more", table.has_more},
             {"copied_again", table.copied_again},
             {"at_secs", table.at_secs}};
 }
@@ -125,6 +126,7 @@ bool read_verified_table(const Json& object, VerifiedTable& table) {
     in.read("reason", table.reason);
     in.read("position", table.position);
     in.read("differing_rows", table.differing_rows);
+    in.read("has_more", table.has_more);
     in.read("copied_again", table.copied_again);
     in.read("at_secs", table.at_secs);
     return !in.bad();

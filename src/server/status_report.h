@@ -19,6 +19,7 @@ struct VerifiedTable {
     std::string reason;   // Why it was not compared.
     Lsn position;
     std::uint64_t differing_rows = 0;
+    bool has_more = false;      // They were not counted to the end.
     bool copied_again = false;  // Because of that.
     std::int64_t at_secs = 0;   // Since 1970.
 };

@@ -32,6 +32,7 @@ json json_of(const TableVerdict& table) {
             {"reason", table.reason},
             {"position", to_string(table.position)},
             {"differing_rows", table.differing_rows},
+            {"has_more", table.has_more},
             {"copied_again", table.is_copied_again},
             {"at_secs", table.at_secs}};
 }
@@ -47,15 +48,16 @@ TableVerdict verdict_from(const json& in) {
     table.reason = in.at("reason");
     table.position = parse_lsn(in.at("position").get<std::string>()).value_or(Lsn{});
     table.differing_rows = number_of<std::uint64_t>(in.at("differing_rows"));
+    table.has_more = in.value("has_more", false);  // Not in the first ones.
     table.is_copied_again = in.at("copied_again");
     table.at_secs = number_of<std::int64_t>(in.at("at_secs"));
     return table;
 }
 
 TableVerdict verdict_of(const TableResult& result) {
-    return {result.table,          result.schema,          result.name,
-            result.outcome,        result.reason,          result.position,
-            result.differing_rows, result.is_copied_again, result.at_secs};
+    return {result.table,           result.schema,   result.name,           result.outcome,
+            result.reason,          result.position, result.differing_rows, result.has_more,
+            result.is_copied_again, result.at_secs};
 }
 
 void sort_by_name(std::vector<TableVerdict>& tables) {

@@ -19,6 +19,7 @@ struct TableVerdict {
     std::string reason;
     Lsn position;
     std::uint64_t differing_rows = 0;
+    bool has_more = false;
     bool is_copied_again = false;
     std::int64_t at_secs = 0;  // When that position was named, since 1970.
 };

@@ -293,6 +293,16 @@ TEST_F(InWorkDir, WhatIsRememberedOfEachTableIsTheLast) {
     EXPECT_EQ(back.began_at_secs, 200);
     EXPECT_EQ(back.took_ms, 7);
     EXPECT_EQ(back.position, Lsn{0x100});
+    // One that is not counted to the end is shown as such, and was not in the first versions.
+    TableResult many = result_of(2, "b", Outcome::different, 250);
+    many.has_more = true;
+    back.add({{many}}, {"public.b"}, false, 250, 7);
+    ASSERT_TRUE(store_history(folder_, back));
+    EXPECT_TRUE(load_history(folder_).tables[1].has_more);
+    auto of_older = nlohmann::json::parse(std::ifstream(history_path(folder_)));
+    of_older["tables"][1].erase("has_more");
+    std::ofstream(history_path(folder_)) << of_older;
+    EXPECT_THAT(verdicts(load_history(folder_)), ElementsAre("a equal 100", "b different 250"));
     // One of all forgets what is not there any more.
     back.add({{result_of(3, "c", Outcome::not_compared, 300)}}, {}, true, 300, 1);
     EXPECT_THAT(verdicts(back), ElementsAre("c not compared 300"));

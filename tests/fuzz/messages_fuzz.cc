@@ -184,7 +184,7 @@ std::vector<std::string> seeds() {
     out.push_back(choice(7) + "1 16400:1,2,5;16411:1,2");
     verify::History history{1764000000, 1764000001, 5000, Lsn{0x1537158}, {}};
     history.tables.push_back({result.table, result.schema, result.name, result.outcome, "why",
-                              Lsn{0x1537158}, 1, true, 1764000000});
+                              Lsn{0x1537158}, 1, true, true, 1764000000});
     const Folder folder;
     EXPECT_TRUE(verify::store_history(folder.path(), history));
     out.push_back(choice(2) + content_of(verify::history_path(folder.path())));
