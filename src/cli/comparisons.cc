@@ -141,7 +141,10 @@ std::int64_t Comparisons::due_at(std::int64_t started_at) {
 bool Comparisons::is_ready(std::int64_t due) const {
     const std::optional<PipelineStatus> pipeline = state_();
     if (!pipeline || pipeline->state != "streaming") return false;
-    return copied_tables(*pipeline).empty() || now_secs() - due >= kCopiesAwaitedSecs;
+    const auto copies = copies_of(*pipeline);
+    return std::none_of(copies.begin(), copies.end(),
+                        [](const auto& one) { return one.second.is_under_way; }) ||
+           now_secs() - due >= kCopiesAwaitedSecs;
 }
 
 void Comparisons::run(const std::stop_token& stop) {
