@@ -1,12 +1,13 @@
 // However long a pipeline runs, the lake keeps a bounded number of snapshots, and a flush
 // and a query cost what they cost at the beginning.
 
-#include "base/clock.h"
 #include "destinations/ducklake/ducklake_fixture.h"
 
 #include <sqlite3.h>
 
 #include <algorithm>
+#include <cstdio>
+#include <ctime>
 
 namespace walbrook::testing {
 namespace {
@@ -37,14 +38,15 @@ class DuckLakeSnapshots : public LakeTest {
         return std::stoi(
             rows("SELECT count(*) FROM ducklake_snapshots('lake') WHERE " + condition));
     }
-    // Of 20, in milliseconds.
+    // Of 20, in milliseconds of this process' processor: others on the machine do not lengthen
+    // them.
     template <class Call>
     double median_ms(Call call) {
         std::vector<double> times;
         for (int i = 0; i < 20; ++i) {
-            const Instant began = now();
+            const std::clock_t began = std::clock();
             call();
-            times.push_back(std::chrono::duration<double, std::milli>(now() - began).count());
+            times.push_back(1e3 * static_cast<double>(std::clock() - began) / CLOCKS_PER_SEC);
         }
         std::sort(times.begin(), times.end());
         return times[times.size() / 2];
@@ -138,8 +140,12 @@ TEST_F(DuckLakeSnapshots, DISABLED_AHundredThousandFlushesStayQuick) {
     const double query_ms = median_ms(query);
     while (number < 100'000) next_flush();
     EXPECT_LE(count("true"), 20'000);
-    EXPECT_LE(median_ms(next_flush), 1.5 * flush_ms);
-    EXPECT_LE(median_ms(query), 1.5 * query_ms);
+    const double last_flush_ms = median_ms(next_flush);
+    const double last_query_ms = median_ms(query);
+    EXPECT_LE(last_flush_ms, 1.5 * flush_ms);
+    EXPECT_LE(last_query_ms, 1.5 * query_ms);
+    std::printf("at 100 and 100,000 flushes: %.1f and %.1f ms a flush, %.1f and %.1f ms a query\n",
+                flush_ms, last_flush_ms, query_ms, last_query_ms);
     EXPECT_EQ(rows("SELECT count(*) FROM public.t"), std::to_string(number + 1));
 }
 
