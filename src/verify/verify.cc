@@ -264,10 +264,14 @@ Status Verification::look_for_copied() {
         if (copied) {
             for (TableResult& result : report_.tables) {
                 if (!differs(result)) continue;
-                const TableCopies& copies = (*copied)[result.table];
+                // A pipeline that has just started knows of none yet.
+                const auto copies = copied->find(result.table);
+                const auto before = copies_begun_.find(result.table);
+                if (copies == copied->end()) continue;
                 // That copy may also be complete by now.
-                const bool is_new = copies.begun != copies_begun_[result.table];
-                if (!copies.is_under_way && !is_new) continue;
+                const bool is_new =
+                    before != copies_begun_.end() && copies->second.begun != before->second;
+                if (!copies->second.is_under_way && !is_new) continue;
                 result.outcome = Outcome::not_compared;
                 result.reason =
                     fmt::format("it differs in {} rows at {}, and is being copied again",
@@ -578,7 +582,9 @@ Result<Verification::Left> Verification::compare_at(Moment& moment) {
                 result->position = moment.position;
                 result->at_secs = none.at_secs;
                 result->lake_id = none.lake_id;
-                copies_begun_[id] = moment.copies[id].begun;
+                if (const auto copies = moment.copies.find(id); copies != moment.copies.end()) {
+                    copies_begun_[id] = copies->second.begun;
+                }
                 settle(*std::move(result));
                 lost_moments_ = 0;
                 continue;

@@ -137,13 +137,16 @@ class FailingInserts {
         long xids;
         std::chrono::steady_clock::time_point at;
     };
+    // The source's count first here, and last in the next: between the two more may fail, however
+    // long that takes.
     Reading read() {
-        return {count_,
-                std::stol(source_.value("select txid_snapshot_xmax(txid_current_snapshot())")),
-                std::chrono::steady_clock::now()};
+        const long xids = xids_given();
+        return {count_, xids, std::chrono::steady_clock::now()};
     }
     void expect_rate_since(const Reading& from) {
-        const Reading now = read();
+        const int failures = count_;
+        const auto at = std::chrono::steady_clock::now();
+        const Reading now{failures, xids_given(), at};
         const std::chrono::duration<double> seconds = now.at - from.at;
         const double rate = (now.failures - from.failures) / seconds.count();
         ::testing::Test::RecordProperty("failing_inserts_per_second", std::to_string(rate));
@@ -153,6 +156,10 @@ class FailingInserts {
     }
 
  private:
+    long xids_given() {
+        return std::stol(source_.value("select txid_snapshot_xmax(txid_current_snapshot())"));
+    }
+
     Database& source_;
     std::atomic<int> count_{0};
     std::vector<std::jthread> sessions_;
