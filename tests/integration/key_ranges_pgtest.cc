@@ -84,7 +84,10 @@ class KeyRanges : public PgTest {
             load_.emplace_back([this, table] {
                 try {
                     Connection session = database().session();
-                    must_exec(session, "call churn('" + table + "')");
+                    // For as long as the test takes.
+                    const Status done = session.exec(within(std::chrono::minutes(30)),
+                                                     "call churn('" + table + "')");
+                    EXPECT_TRUE(done) << done.error().message();
                 } catch (const std::exception& problem) {
                     ADD_FAILURE() << problem.what();
                 }
