@@ -129,7 +129,13 @@ void ChildProcess::reap(int options) {
 
 void ChildProcess::signal(int number) {
     reap(WNOHANG);
-    if (!exit_) ::kill(pid_, number);  // Not reaped, so the pid is still its own.
+    if (exit_) return;
+    ::kill(pid_, number);  // Not reaped, so the pid is still its own.
+    // Its threads go on until each has heard of it.
+    siginfo_t info{};
+    if (number == SIGSTOP) {
+        waitid(P_PID, static_cast<id_t>(pid_), &info, WSTOPPED | WEXITED | WNOWAIT);
+    }
 }
 
 ChildExit ChildProcess::kill() {

@@ -35,6 +35,9 @@ TEST(Engine, MapsErrorsToWhatTheCallerCanDo) {
                   .error()
                   .code(),
               ErrorCode::schema_mismatch);
+    // What a value says is not what has happened.
+    EXPECT_EQ((*session)->run("SELECT 'database is locked'::INTEGER").error().code(),
+              ErrorCode::unsupported_value);
     std::stop_source stop;
     stop.request_stop();
     EXPECT_EQ((*session)->run("SELECT 1", stop.get_token()).error().code(), ErrorCode::cancelled);

@@ -39,13 +39,19 @@ std::string_view advice_for(std::string_view message) {
     return "";
 }
 
+// A catalog in another process's hands: SQLite's words, and Postgres's.
+bool is_catalog_away(std::string_view message) {
+    return message.find("database is locked") != std::string_view::npos ||
+           message.find("could not connect") != std::string_view::npos ||
+           message.find("onnection refused") != std::string_view::npos;
+}
+
 // By what the caller can do about it (walbrook/result.h).
 ErrorCode code_of(duckdb_error_type type, std::string_view message) {
-    if (is_catalog_full(message)) return ErrorCode::unavailable;
-    // A catalog in another process's hands: SQLite's words, and Postgres's.
-    if (message.find("database is locked") != std::string_view::npos ||
-        message.find("could not connect") != std::string_view::npos ||
-        message.find("onnection refused") != std::string_view::npos) {
+    // Errors of a value repeat it, and it may say anything.
+    const bool is_of_value = type == DUCKDB_ERROR_CONVERSION || type == DUCKDB_ERROR_OUT_OF_RANGE ||
+                             type == DUCKDB_ERROR_CONSTRAINT;
+    if (!is_of_value && (is_catalog_full(message) || is_catalog_away(message))) {
         return ErrorCode::unavailable;
     }
     switch (type) {

@@ -173,7 +173,9 @@ Status DuckLakeDestination::check_lake(const PipelineIdentity& who) {
 
 Status DuckLakeDestination::refresh() {
     WALBROOK_TRY(const std::optional<Note> note, lake_->newest_note());
-    WALBROOK_TRY(tables_.records, ducklake::load_records(*lake_));
+    auto records = ducklake::load_records(*lake_);
+    if (!records) return lake_->excused(std::move(records).error());
+    tables_.records = *std::move(records);
     if (!note && !tables_.records.empty()) {
         return Error(
             ErrorCode::corrupt_state,

@@ -25,6 +25,8 @@ namespace {
 // How long SQLite waits for a lock of another process: only a writer can hold one
 // that matters in WAL mode, and only for moments.
 constexpr int kBusyTimeoutMs = 30'000;
+// In a row.
+constexpr int kExcusedMax = 5;
 
 // Those of each kind of transaction that has some.
 Status failpoint_of(std::string_view when, const std::string& what) {
@@ -204,7 +206,9 @@ Result<std::string> Lake::newest_extra_info() {
 
 Result<std::optional<Note>> Lake::newest_note() {
     if (is_broken_) WALBROOK_RETURN_IF_ERROR(reattach());
-    WALBROOK_TRY(const std::string text, newest_extra_info());
+    const Result<std::string> found = newest_extra_info();
+    if (!found) return excused(found.error());
+    const std::string& text = *found;
     WALBROOK_RETURN_IF_ERROR(settle_files());
     if (text.empty()) return std::optional<Note>();
     if (const int format = note_format(text); format > kNoteFormat) {
@@ -222,8 +226,28 @@ Result<std::optional<Note>> Lake::newest_note() {
     return note;
 }
 
+// A session that ends in the middle of a question leaves errors of DuckDB that tell nothing of it
+// ("Attempting to fetch from an unsuccessful query result"). Nothing has been written by then, and
+// what is no such error comes again.
+Error Lake::excused(Error error) {
+    if (options_.catalog.kind != CatalogKind::postgres || error.code() != ErrorCode::internal ||
+        ++excused_ > kExcusedMax) {
+        return error;
+    }
+    is_broken_ = true;
+    return Error(ErrorCode::unavailable, error.message());
+}
+
 Status Lake::transact(const std::string& what, const std::function<Result<Note>()>& work,
                       std::stop_token stop) {
+    Status status = try_transact(what, work, std::move(stop));
+    if (!status) return excused(std::move(status).error());
+    excused_ = 0;
+    return status;
+}
+
+Status Lake::try_transact(const std::string& what, const std::function<Result<Note>()>& work,
+                          std::stop_token stop) {
     if (is_broken_) WALBROOK_RETURN_IF_ERROR(reattach());
     if (stop.stop_requested()) return Error(ErrorCode::cancelled, "stopped");
     WALBROOK_RETURN_IF_ERROR(settle_files());

@@ -59,9 +59,13 @@ class Lake {
     // Runs `work` in one transaction and commits it with the note; rolls back when it
     // fails. `what` is the commit's message as it is when `work` has ended. After an error of the
     // commit the catalog is attached again and asked whether it has the commit:
-    // ErrorCode::unknown_outcome only if it does not answer.
+    // ErrorCode::unknown_outcome only if it does not answer. With a catalog in Postgres a few
+    // errors in a row that tell nothing are ErrorCode::unavailable.
     Status transact(const std::string& what, const std::function<Result<Note>()>& work,
                     std::stop_token stop);
+
+    // What an error of the catalog, outside of transact(), is to whoever tries again: see there.
+    Error excused(Error error);
 
     // Folders into which the present transaction may write must be watched before.
     NewFiles& new_files() { return new_files_; }
@@ -79,6 +83,8 @@ class Lake {
     explicit Lake(LakeOptions options);
     Result<std::unique_ptr<duckdb_engine::Database>> make_database() const;
     Status attach();
+    Status try_transact(const std::string& what, const std::function<Result<Note>()>& work,
+                        std::stop_token stop);
     Result<std::string> newest_extra_info();
     // Of a catalog in a DuckDB file, which knows no triggers (catalog.cc, kTriggers).
     Status forget_bounds();
@@ -97,7 +103,8 @@ class Lake {
     std::uint64_t commits_ = 0;
     std::optional<std::int64_t> epoch_;  // Of a catalog in Postgres.
     bool has_bounds_ = false;            // That forget_bounds() has to look at.
-    bool is_broken_ = false;             // A commit failed and attaching again did too.
+    bool is_broken_ = false;             // It is attached again before it is used.
+    int excused_ = 0;                    // Since the last transaction that went well.
 };
 
 }  // namespace walbrook::ducklake

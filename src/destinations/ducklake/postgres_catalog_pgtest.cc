@@ -179,6 +179,38 @@ TEST_F(PostgresCatalog, GoesOnAfterItsSessionsWereEnded) {
     EXPECT_EQ(table("public.t"), "1|a|b; 2|x|y");
 }
 
+// Whatever a flush is just asking when its session ends, it is tried again, and DuckDB's errors
+// then say all sorts of things.
+TEST_F(PostgresCatalog, ASessionThatEndsNeverStopsThePipeline) {
+    open();
+    given(schema_, {{"0", "x", "y"}});
+    int id = 0;
+    for (const char* kind : {"BEGIN", "COPY", "SELECT"}) {
+        bool has_lost = true;
+        for (int nth = 1; has_lost; ++nth) {
+            SCOPED_TRACE(fmt::format("{} {}", kind, nth));
+            const Lsn position{100 + static_cast<std::uint64_t>(++id)};
+            proxy_.lose_answer(kind, nth);
+            for (bool is_there = false; !is_there;) {
+                const Status status = apply(position.value, list_of(row(id)));
+                is_there = status.ok();
+                if (is_there) continue;
+                ASSERT_TRUE(status.error().code() == ErrorCode::unavailable ||
+                            status.error().code() == ErrorCode::unknown_outcome)
+                    << status.error().message();
+                const Result<Lsn> found = lake_->read_position({});
+                is_there = found && *found == position;
+            }
+            has_lost = proxy_.has_lost_answer();
+            proxy_.lose_answer("", 0);
+            ASSERT_LT(nth, 60);
+        }
+    }
+    EXPECT_GT(id, 10);
+    EXPECT_EQ(rows("SELECT count(*), sum(id) FROM public.t"),
+              fmt::format("{}|{}", id + 1, id * (id + 1) / 2));
+}
+
 // DuckLake takes a commit without an answer for one that failed, and removes its files.
 TEST_F(PostgresCatalog, ACommitWhoseAnswerIsLostIsWholeAndThereOnce) {
     open();
