@@ -458,7 +458,7 @@ std::string yaml_quoted(std::string_view text) {
 }
 
 // A key in another form than PEM is taken for a path: only one that is there is shown.
-bool is_file(const std::string& path) {
+bool is_there(const std::string& path) {
     std::error_code error;
     return std::filesystem::exists(path, error);
 }
@@ -469,7 +469,7 @@ std::string shown(const std::string& value, const Key& key) {
             // A file of certificates may have the key in it.
             return value.find("PRIVATE KEY") == std::string::npos ? value : "***";
         case Secrecy::inside:
-            if (key.path_rule == PathRule::path_or_pem) return is_file(value) ? value : "***";
+            if (key.path_rule == PathRule::path_or_pem) return is_there(value) ? value : "***";
             return shown_connection(value);
         case Secrecy::whole:
             return "***";

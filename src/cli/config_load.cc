@@ -489,7 +489,7 @@ std::string Loader::resolve(const Key& key, const std::string& text) const {
             if (text.starts_with("postgres:") || text.starts_with("postgresql:")) return text;
 #ifdef WALBROOK_WITH_DUCKLAKE
             // Not made a path of: it is refused later, and may be a secret.
-            if (!DuckLakeConfig{text, "."}.problems().empty()) return text;
+            if (!DuckLakeConfig{text, "/"}.problems().empty()) return text;
 #endif
             if (text.starts_with("duckdb:")) return "duckdb:" + absolute(text.substr(7));
             return absolute(text.starts_with("sqlite:") ? text.substr(7) : text);

@@ -1,6 +1,5 @@
 #include "pipeline/row_repair.h"
 
-#include "base/backoff.h"
 #include "decode/type_table.h"
 #include "decode/value.h"
 #include "postgres/quote.h"
@@ -208,18 +207,10 @@ Result<Replace> Reader::read_table(const PublishedTable& table, const RowRepair&
 // A transaction with the snapshot and the lock.
 Status Reader::begin(const PhysicalTable& physical) {
     WALBROOK_TRY(const TableShape shape, read_shape(*as_of_, deadline(), physical.id));
-    Backoff backoff({std::chrono::milliseconds(20), std::chrono::milliseconds(500)});
-    const Instant patience = now() + kLockPatience;
-    for (;;) {
+    return lock_patiently(physical, kLockPatience, stop_, [&]() -> Result<bool> {
         WALBROOK_RETURN_IF_ERROR(import_snapshot(*contents_, deadline(), snapshot_));
-        WALBROOK_TRY(const bool is_locked,
-                     lock_as_in_snapshot(*contents_, *catalog_, deadline(), physical, shape));
-        if (is_locked) return {};
-        if (now() >= patience) return Error(ErrorCode::aborted, "it is locked by somebody else");
-        if (!sleep_for(backoff.next(), stop_)) {
-            return Error(ErrorCode::cancelled, "stopped while a lock was not to be had");
-        }
-    }
+        return lock_as_in_snapshot(*contents_, *catalog_, deadline(), physical, shape);
+    });
 }
 
 Status Reader::read_physical(const PublishedTable& table, const PhysicalTable& physical,

@@ -50,7 +50,7 @@ class ReadRepair : public PgTest {
     PipelineConfig config_;
     std::optional<SnapshotHolder> holder_;
 };
-INSTANTIATE_TEST_SUITE_P(Pg, ReadRepair, ::testing::ValuesIn(testing::newest_pg_version()),
+INSTANTIATE_TEST_SUITE_P(Pg, ReadRepair, ::testing::ValuesIn(testing::pg_versions()),
                          testing::version_name);
 
 TEST_P(ReadRepair, RowsAreThoseOfTheSnapshot) {
@@ -86,7 +86,7 @@ TEST_P(ReadRepair, RefusesATableThatIsLockedOrHasChanged) {
     // Since Postgres 16 already the list of tables waits for the lock.
     if (const auto locked = read({{"1"}})) {
         ASSERT_EQ(locked->refused.size(), 1U);
-        EXPECT_EQ(locked->refused[0].second, "it is locked by somebody else");
+        EXPECT_THAT(locked->refused[0].second, HasSubstr("is locked by somebody else"));
     } else {
         EXPECT_EQ(locked.error().code(), ErrorCode::conflict) << locked.error().message();
     }
@@ -147,7 +147,7 @@ TEST_P(ReadRepair, AsksHowLargeTheRowsAreFirst) {
 
 // Postgres lets a publication leave a column of the key out, as long as there are inserts alone.
 TEST_P(ReadRepair, RefusesAKeyOfWhichAColumnIsNotPublished) {
-    if (testing::newest_pg_version()[0] < 15) return;  // No column lists.
+    if (version() < 15) return;  // It has no column lists.
     publish(
         "create table item(a int, b int, note text, primary key (a, b));"
         "insert into item values (7, 1, 'x'), (7, 2, 'y'), (8, 1, 'z')");

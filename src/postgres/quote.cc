@@ -28,6 +28,10 @@ std::string quote_literal(std::string_view text) {
     return (escaped ? " E'" : "'") + doubled(text, escaped ? "'\\" : "'") + '\'';
 }
 
+std::string quote_replication_literal(std::string_view text) {
+    return '\'' + doubled(text, "'") + '\'';
+}
+
 std::string oid_array(std::span<const std::uint32_t> oids) {
     return fmt::format("{{{}}}", fmt::join(oids, ","));
 }

@@ -18,6 +18,10 @@ std::string quote_qualified(std::string_view schema, std::string_view name);
 // doubled too, so that the result does not depend on standard_conforming_strings.
 std::string quote_literal(std::string_view text);
 
+// The same for commands of the replication protocol, where a backslash is a letter as any other and
+// there is no E'…' (repl_scanner.l).
+std::string quote_replication_literal(std::string_view text);
+
 // "{1,2,3}": the text of an oid[] parameter.
 std::string oid_array(std::span<const std::uint32_t> oids);
 

@@ -20,6 +20,10 @@ TEST(Quote, LiteralsDoNotDependOnStandardConformingStrings) {
     EXPECT_EQ(quote_literal(R"(a\'b)"), R"( E'a\\''b')");
 }
 
+TEST(Quote, LiteralsOfTheReplicationProtocolHaveNoEscapes) {
+    EXPECT_EQ(quote_replication_literal(R"(a\'b)"), R"('a\''b')");
+}
+
 TEST(Quote, OidArraysAreTheTextOfAParameter) {
     EXPECT_EQ(oid_array({}), "{}");
     EXPECT_EQ(oid_array(std::array<std::uint32_t, 2>{1, 4294967295}), "{1,4294967295}");

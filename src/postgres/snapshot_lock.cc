@@ -1,5 +1,7 @@
 #include "postgres/snapshot_lock.h"
 
+#include "base/backoff.h"
+#include "base/clock.h"
 #include "postgres/quote.h"
 
 #include <fmt/format.h>
@@ -40,6 +42,24 @@ Result<bool> lock_as_in_snapshot(Connection& reader, Connection& catalog, const 
     }
     if (state != kLockNotAvailable) return locked.error();
     return false;
+}
+
+Status lock_patiently(const PhysicalTable& table, std::chrono::seconds patience,
+                      const std::stop_token& stop, const std::function<Result<bool>()>& attempt) {
+    Backoff backoff({std::chrono::milliseconds(20), std::chrono::milliseconds(1000)});
+    const Instant until = now() + patience;
+    for (;;) {
+        WALBROOK_TRY(const bool is_locked, attempt());
+        if (is_locked) return {};
+        if (now() >= until) {
+            return Error(ErrorCode::aborted,
+                         fmt::format("{} is locked by somebody else, for more than {} s",
+                                     table.name, patience.count()));
+        }
+        if (!sleep_for(backoff.next(), stop)) {
+            return Error(ErrorCode::cancelled, "stopped while a lock was not to be had");
+        }
+    }
 }
 
 }  // namespace walbrook

@@ -103,8 +103,7 @@ bool read_table(const Json& object, TableStatus& table) {
     in.read("schema", table.schema);
     in.read("name", table.name);
     in.read("phase", phase);
-    // Not said by the program of a few versions ago, which may be the one that runs.
-    if (object.contains("copies")) in.read("copies", table.copies);
+    in.read("copies", table.copies);
     in.read("rows_copied", table.rows_copied);
     in.read("rows_estimated", table.rows_estimated);
     in.read("changes_applied", table.changes_applied);

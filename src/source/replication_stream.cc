@@ -60,17 +60,12 @@ Error ended(const Error& why) {
 Result<std::unique_ptr<ReplicationStream>> ReplicationStream::start(Connection connection,
                                                                     const StreamOptions& options,
                                                                     const Deadline& deadline) {
-    // A list of identifiers, in a literal of the replication grammar, where a backslash is a
-    // letter as any other (repl_scanner.l).
-    std::string publication = quote_identifier(options.publication);
-    for (std::size_t i = 0; (i = publication.find('\'', i)) != std::string::npos; i += 2) {
-        publication.insert(i, 1, '\'');
-    }
+    const std::string publication = quote_identifier(options.publication);
     const std::string command = fmt::format(
-        "START_REPLICATION SLOT {} LOGICAL {} (proto_version '{}', publication_names '{}', "
+        "START_REPLICATION SLOT {} LOGICAL {} (proto_version '{}', publication_names {}, "
         "messages 'true', streaming 'on'{})",
         quote_identifier(options.slot), to_string(options.start),
-        protocol_version(connection.server_version()), publication,
+        protocol_version(connection.server_version()), quote_replication_literal(publication),
         options.binary ? ", binary 'true'" : "");
     WALBROOK_RETURN_IF_ERROR(connection.start_copy(deadline, command));
     // A refusal by the kernel (net.core.rmem_max) only means smaller gulps.

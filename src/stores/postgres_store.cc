@@ -35,8 +35,8 @@ constexpr auto kPostgresMigrations = std::to_array<const char*>({
     "alter table walbrook.tables add column content text not null default '';",
 });
 
-// "walbrook" as a number: keeps two processes from migrating at once.
 constexpr auto kKnownVersion = static_cast<std::int64_t>(kPostgresMigrations.size());
+// "walbrook" as a number: keeps two processes from migrating at once.
 constexpr std::int64_t kMigrationLock = 0x77616c62726f6f6b;
 
 // The one character that no text of Postgres has.

@@ -1,6 +1,5 @@
 #include "verify/source_side.h"
 
-#include "base/backoff.h"
 #include "decode/type_table.h"
 #include "postgres/quote.h"
 #include "postgres/snapshot_lock.h"
@@ -278,24 +277,12 @@ Status SourceSide::read_physical(const PhysicalTable& physical, const std::strin
 // A transaction with the snapshot and the lock, in which the table is what it was.
 Status SourceSide::begin(const PhysicalTable& physical, const TableShape& shape,
                          const std::stop_token& stop) {
-    Backoff backoff({milliseconds(20), milliseconds(1000)});
-    const Instant patience = now() + kLockPatience;
-    for (;;) {
+    return lock_patiently(physical, kLockPatience, stop, [&]() -> Result<bool> {
         const Deadline deadline = within(kCatalogDeadline, stop);
         WALBROOK_TRY(Connection* const connection, session(stop));
         WALBROOK_RETURN_IF_ERROR(import_snapshot(*connection, deadline, holder_.name()));
-        WALBROOK_TRY(const bool is_locked,
-                     lock_as_in_snapshot(*connection, *catalog_, deadline, physical, shape));
-        if (is_locked) return {};
-        if (now() >= patience) {
-            return Error(ErrorCode::aborted,
-                         fmt::format("{} is locked by somebody else, for more than {} s",
-                                     physical.name, kLockPatience.count()));
-        }
-        if (!sleep_for(backoff.next(), stop)) {
-            return Error(ErrorCode::cancelled, "stopped while a lock was not to be had");
-        }
-    }
+        return lock_as_in_snapshot(*connection, *catalog_, deadline, physical, shape);
+    });
 }
 
 Status SourceSide::rest_after(std::uint64_t rows, const std::stop_token& stop) {

@@ -455,9 +455,9 @@ Result<Moment> Verification::try_moment(const std::vector<RowRepair>& repairs) {
     Purpose naming = purpose("verify");
     if (!is_standby) naming.lock_timeout = kSlotLockTimeout;
     const milliseconds slot_max = is_standby ? milliseconds(kStandbySlotDeadline) : kHoldMax;
-    Hold hold(pipeline_);
     // Before the position: whatever is copied later is not what it shows.
     WALBROOK_TRY(auto copies, pipeline_.copies());
+    Hold hold(pipeline_);
     WALBROOK_RETURN_IF_ERROR(hold.begin(repairs.empty() ? slot_max : slot_max + kRepairHoldMax));
     const std::string slot = fmt::format("{}_tmp_verify_{}_{}", config_.slot_name(),
                                          connection.backend_pid(), ++slots_made_);

@@ -229,8 +229,7 @@ std::string catalog_form_problem(std::string_view text) {
                                     text.substr(0, sign).find('/') == std::string_view::npos;
     if (!begins_with_a_word && text.find("://") == std::string_view::npos) return {};
     return "is no path; a database of Postgres is postgres:DSN, a DuckDB file is duckdb:PATH, and "
-           "a "
-           "file with ':' or '=' in its name is given with its folder (./a=b)";
+           "a file with ':' or '=' in its name is given with its folder (./a=b)";
 }
 
 Catalog parse_catalog(const std::string& text) {
