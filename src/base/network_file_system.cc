@@ -48,4 +48,13 @@ Result<std::optional<NetworkFileSystem>> network_file_system_of(const std::strin
     return find_network_file_system(static_cast<std::uint32_t>(info.f_type));
 }
 
+Status refuse_network_file_system(std::string_view key, const std::string& folder) {
+    WALBROOK_TRY(const auto found, network_file_system_of(folder));
+    if (!found || found->may_be_local) return {};
+    return Error(ErrorCode::config,
+                 fmt::format("{}: {} lies on {}, a network file system: locks and SQLite's WAL "
+                             "mode cannot be trusted there; name a folder on a local disk",
+                             key, folder, found->name));
+}
+
 }  // namespace walbrook

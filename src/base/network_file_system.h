@@ -25,4 +25,9 @@ std::optional<NetworkFileSystem> find_network_file_system(std::uint32_t magic);
 // Of a folder that exists. ErrorCode::config if it cannot be looked at.
 Result<std::optional<NetworkFileSystem>> network_file_system_of(const std::string& folder);
 
+// ErrorCode::config where the folder that the key of the configuration names is another machine's,
+// too; but not where it may be this one's: in many containers the present folder is FUSE or 9P and
+// nobody chose it. For what this machine alone uses, whose kernel keeps its locks.
+Status refuse_network_file_system(std::string_view key, const std::string& folder);
+
 }  // namespace walbrook

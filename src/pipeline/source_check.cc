@@ -89,16 +89,8 @@ Status make_work_dir(const std::string& directory) {
     if (Status made = make_private_folder(directory); !made) {
         return std::move(made).error().with_context("pipeline.work_dir");
     }
-    WALBROOK_TRY(const auto found, network_file_system_of(directory));
-    // The default is the present folder: in many containers that is FUSE or 9P and nobody chose
-    // it. What is there is for this machine alone, whose kernel keeps its locks, and the lease in
-    // the source tells two machines apart.
-    if (!found || found->may_be_local) return {};
-    return Error(ErrorCode::config,
-                 fmt::format("pipeline.work_dir: {} lies on {}, a network file system: locks and "
-                             "SQLite's WAL mode cannot be trusted there; name a folder on a local "
-                             "disk",
-                             directory, found->name));
+    // The lease in the source tells two machines apart.
+    return refuse_network_file_system("pipeline.work_dir", directory);
 }
 
 Status prepare_work_dir(const std::string& directory) {

@@ -28,6 +28,11 @@ std::string value_of(const ParsedUrl& url, std::string_view keyword) {
     return {};
 }
 
+bool is_set(const char* variable) {
+    const char* const value = std::getenv(variable);
+    return value != nullptr && *value != '\0';
+}
+
 // Backslashes protect spaces in `options` (Postgres manual, "options" of libpq).
 std::string escaped_option(std::string_view value) {
     std::string out;
@@ -99,8 +104,9 @@ std::string tls_mode_of(const PgConnectionConfig& config) {
     const bool is_wanted =
         !config.tls.trusted_root_certs.empty() || !config.tls.client_cert.empty();
     if (is_wanted) return "verify-full";
-    const char* const of_environment = std::getenv("PGSSLMODE");  // As every program with libpq.
-    return of_environment == nullptr || *of_environment == '\0' ? "prefer" : of_environment;
+    // A service file wins over the environment, and only libpq knows what it says.
+    if (!url_value(config.url, "service").empty() || is_set("PGSERVICE")) return "prefer";
+    return is_set("PGSSLMODE") ? std::getenv("PGSSLMODE") : "prefer";
 }
 
 Result<std::unique_ptr<PemFile>> PemFile::create(std::string_view pem) {
@@ -177,7 +183,8 @@ Status ConnectOptions::add_certificate(std::string_view keyword, const std::stri
 }
 
 Status ConnectOptions::add_tls(const PgConnectionConfig& config) {
-    add("sslmode", tls_mode_of(config));
+    // Where nobody says one libpq looks at more than we do: service files, sslrootcert=system.
+    if (const std::string mode = tls_mode_of(config); mode != "prefer") add("sslmode", mode);
     WALBROOK_RETURN_IF_ERROR(add_certificate("sslrootcert", config.tls.trusted_root_certs));
     WALBROOK_RETURN_IF_ERROR(add_certificate("sslcert", config.tls.client_cert));
     return add_certificate("sslkey", config.tls.client_key);

@@ -18,7 +18,8 @@ std::vector<std::pair<std::string, std::string>> session_settings(const Purpose&
 // What a url says for a keyword of libpq, as libpq reads it; empty if nothing.
 std::string url_value(const std::string& url, std::string_view keyword);
 // The mode that is in effect: tls.mode, else the url's; and whoever gives certificates wants the
-// server verified, unless one of these says otherwise. Else the variable PGSSLMODE counts.
+// server verified, unless one of these says otherwise. Else the variable PGSSLMODE counts; but
+// where a service file may say one it is "prefer", whatever libpq will find there.
 std::string tls_mode_of(const PgConnectionConfig& config);
 
 // PEM text as a file (libpq takes certificates from nowhere else) that is in memory, has no name

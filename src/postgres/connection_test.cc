@@ -111,8 +111,20 @@ TEST(ConnectOptions, TheEnvironmentsModeCountsWhereNothingElseIsSaid) {
     EXPECT_EQ(tls_mode_of(config), "disable");
     config.tls.mode = "require";
     EXPECT_EQ(tls_mode_of(config), "require");
+    // Libpq takes a service's before the environment's, and both only where no mode is passed.
+    config.tls.mode = "prefer";
+    config.url = "postgres://u@h/d?service=s";
+    EXPECT_EQ(option(*ConnectOptions::create(config, {.application_name = "a"}), "sslmode"),
+              "(none)");
+    ASSERT_EQ(setenv("PGSERVICE", "s", 1), 0);
+    EXPECT_EQ(option(*ConnectOptions::create({}, {.application_name = "a"}), "sslmode"), "(none)");
+    config.tls.client_cert = "-----BEGIN CERTIFICATE-----\n";
+    EXPECT_EQ(option(*ConnectOptions::create(config, {.application_name = "a"}), "sslmode"),
+              "verify-full");
+    unsetenv("PGSERVICE");
     unsetenv("PGSSLMODE");
     EXPECT_EQ(tls_mode_of({}), "prefer");
+    EXPECT_EQ(option(*ConnectOptions::create({}, {.application_name = "a"}), "sslmode"), "(none)");
 }
 
 TEST(ConnectOptions, TheModeOfAUrlIsWhatLibpqReads) {

@@ -19,10 +19,10 @@ constexpr std::string_view kHidden = "***";
 // Keywords and values, in libpq's order.
 using Settings = std::vector<std::pair<std::string, std::string>>;
 
-// `password`, `sslpassword`, `oauth_client_secret` and what may come.
+// `password`, `sslpassword`, `oauth_client_secret`, `scram_client_key` and what may come.
 bool is_secret(std::string_view keyword) {
     return keyword.find("password") != std::string_view::npos ||
-           keyword.find("secret") != std::string_view::npos;
+           keyword.find("secret") != std::string_view::npos || keyword.ends_with("_key");
 }
 
 // Empty when libpq cannot read it.
@@ -117,13 +117,14 @@ std::string as_settings(const Settings& settings) {
     return out;
 }
 
-// A password with a bare '/' or '@' makes a host, a port or a database of its parts.
+// A password with a bare '/' or '@' makes a host, a port or a database of its parts; and so does a
+// `&password=…` that no '?' stands before.
 bool is_as_meant(const Settings& settings) {
     return std::all_of(settings.begin(), settings.end(), [](const auto& one) {
         const auto& [keyword, value] = one;
         if (keyword == "port") return value.find_first_not_of("0123456789,") == std::string::npos;
         const bool is_part = keyword == "host" || keyword == "dbname" || keyword == "user";
-        return !is_part || value.find('@') == std::string::npos;
+        return !is_part || value.find_first_of("@=&;? \t\r\n") == std::string::npos;
     });
 }
 
@@ -131,7 +132,7 @@ bool is_as_meant(const Settings& settings) {
 std::string url_by_guess(std::string_view url, std::size_t scheme_end) {
     const std::string_view scheme = url.substr(0, scheme_end);
     const std::size_t host = url.rfind('@');
-    if (host == std::string_view::npos || url.find('?') != std::string_view::npos) {
+    if (host == std::string_view::npos || url.find_first_of("?=&;") != std::string_view::npos) {
         return fmt::format("{}://{}", scheme, kHidden);
     }
     const std::size_t colon = url.find(':', scheme_end + 3);
@@ -150,7 +151,7 @@ std::string shown_connection(std::string_view text) {
     const bool is_url = text.starts_with("postgres://") || text.starts_with("postgresql://");
     if (!settings.empty() && !is_url) return as_settings(settings);
     if (!settings.empty() && is_as_meant(settings)) return as_url(text.substr(0, scheme), settings);
-    if (scheme != std::string_view::npos) return url_by_guess(text, scheme);
+    if (scheme != std::string_view::npos) return without_secrets(url_by_guess(text, scheme));
     const bool is_path = text.starts_with('/');
     if (!is_path && text.find('=') != std::string_view::npos) return std::string(kHidden);
     return without_secrets(text);

@@ -1,10 +1,12 @@
 #include "base/narrow.h"
+#include "base/network_file_system.h"
 #include "stores/sqlite_session.h"
 #include "walbrook/stores.h"
 
 #include <fmt/format.h>
 
 #include <array>
+#include <filesystem>
 
 namespace walbrook {
 namespace {
@@ -128,7 +130,9 @@ Status SqliteStore::open(const StoreScope& scope) {
     session_.reset();
     WALBROOK_TRY(SqliteSession session, SqliteSession::open(path_));
     session_ = std::move(session);
-    Status ready = refuse_foreign_file();
+    const std::filesystem::path folder = std::filesystem::path(path_).parent_path();
+    Status ready = refuse_network_file_system("store.path", folder.empty() ? "." : folder.string());
+    if (ready) ready = refuse_foreign_file();
     if (ready) ready = use_wal();
     if (ready) ready = migrate();
     if (ready) return {};

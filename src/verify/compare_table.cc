@@ -59,15 +59,16 @@ Error unlike_before(const ComparedTable& table) {
                              table.display_name()));
 }
 
-// The rows of groups that differ, portion by portion.
-Status name_differences(Side& source, Side& destination, const ComparedTable& table,
-                        const Digests& both, const CompareLimits& limits,
-                        const std::stop_token& stop, TableResult& result) {
+// The rows of groups that differ, portion by portion; false if there is a portion in which no row
+// does.
+Result<bool> name_differences(Side& source, Side& destination, const ComparedTable& table,
+                              const Digests& both, const CompareLimits& limits,
+                              const std::stop_token& stop, TableResult& result) {
     const auto groups = static_cast<unsigned>(both.source.size());
     const std::uint64_t rows_max = limits.rows_in_memory_max * kPrintBytes /
                                    (kPrintBytes + kPrintBytesOfColumn * table.columns.size());
     const std::vector<unsigned> differing = differing_groups(both.source, both.destination);
-    if (differing.empty()) return unlike_before(table);
+    if (differing.empty()) return false;
     std::size_t from = 0;
     for (int portion = 0; portion < kPortionsMax && from < differing.size(); ++portion) {
         const std::vector<unsigned> wanted =
@@ -78,7 +79,7 @@ Status name_differences(Side& source, Side& destination, const ComparedTable& ta
         WALBROOK_TRY(const std::vector<RowPrint> there,
                      destination.rows(table, groups, wanted, stop));
         std::vector<Difference> found = compare_rows(table, at_source, there);
-        if (found.empty()) return unlike_before(table);
+        if (found.empty()) return false;
         result.differing_rows += found.size();
         for (Difference& difference : found) {
             if (result.differences.size() == limits.differences_max) break;
@@ -87,17 +88,18 @@ Status name_differences(Side& source, Side& destination, const ComparedTable& ta
         if (result.differing_rows >= kDifferingRowsMax) break;
     }
     result.has_more = from < differing.size();
-    return {};
+    return true;
 }
 
 }  // namespace
 
-Result<TableResult> compare_table(Side& source, Side& destination, const ComparedTable& table,
-                                  std::uint64_t estimated_rows, const CompareLimits& limits,
-                                  const std::stop_token& stop) {
+Result<Comparison> compare_table(Side& source, Side& destination, const ComparedTable& table,
+                                 std::uint64_t estimated_rows, const CompareLimits& limits,
+                                 const std::stop_token& stop) {
     const unsigned groups = groups_for(estimated_rows);
     WALBROOK_TRY(Digests both, digest_both(source, destination, table, groups, stop));
-    TableResult result;
+    Comparison comparison;
+    TableResult& result = comparison.result;
     result.table = table.id;
     result.schema = table.schema;
     result.name = table.name;
@@ -106,16 +108,29 @@ Result<TableResult> compare_table(Side& source, Side& destination, const Compare
     result.rows_in_destination = rows_in(both.destination);
     if (both.source == both.destination) {
         result.outcome = Outcome::equal;
-        return result;
+        return comparison;
     }
     result.outcome = Outcome::different;
     const unsigned better = groups_for(std::max(result.rows_at_source, result.rows_in_destination));
     if (better >= groups * kMuchLarger) {
-        WALBROOK_TRY(both, digest_both(source, destination, table, better, stop));
+        Result<Digests> finer = digest_both(source, destination, table, better, stop);
+        if (finer) {
+            both = *std::move(finer);
+        } else {
+            comparison.named = std::move(finer).error();
+        }
     }
-    WALBROOK_RETURN_IF_ERROR(
-        name_differences(source, destination, table, both, limits, stop, result));
-    return result;
+    if (comparison.named) {
+        const Result<bool> named =
+            name_differences(source, destination, table, both, limits, stop, result);
+        if (!named) comparison.named = named.error();
+        if (named && !*named) {
+            if (result.differing_rows == 0) return unlike_before(table);
+            comparison.named = unlike_before(table);
+        }
+    }
+    if (!comparison.named) result.has_more = true;
+    return comparison;
 }
 
 }  // namespace walbrook::verify

@@ -2,6 +2,7 @@
 
 #include "verify/report.h"
 #include "verify/side.h"
+#include "walbrook/result.h"
 
 #include <cstddef>
 #include <cstdint>
@@ -16,10 +17,15 @@ struct CompareLimits {
     std::uint64_t rows_in_memory_max;
 };
 
+struct Comparison {
+    TableResult result;
+    Status named;  // Why not all rows that were to be named are, of a table that differs.
+};
+
 // Compares a table as both sides have it. `estimated_rows` may be anything: with an estimate that
-// is far too low a table that differs is read once more.
-Result<TableResult> compare_table(Side& source, Side& destination, const ComparedTable& table,
-                                  std::uint64_t estimated_rows, const CompareLimits& limits,
-                                  const std::stop_token& stop);
+// is far too low a table that differs is read once more. No error hides that it differs.
+Result<Comparison> compare_table(Side& source, Side& destination, const ComparedTable& table,
+                                 std::uint64_t estimated_rows, const CompareLimits& limits,
+                                 const std::stop_token& stop);
 
 }  // namespace walbrook::verify

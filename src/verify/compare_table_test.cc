@@ -31,7 +31,7 @@ class FakeSide final : public Side {
                                        const std::vector<unsigned>& wanted,
                                        const std::stop_token&) override {
         std::vector<RowPrint> prints;
-        ++scans;
+        if (++scans > scans_max) return Error(ErrorCode::unavailable, "no more");
         for (std::uint64_t i = 0; i < rows_; ++i) {
             if (!std::binary_search(wanted.begin(), wanted.end(), i % groups)) continue;
             const std::string key = std::to_string(i);
@@ -45,6 +45,7 @@ class FakeSide final : public Side {
     }
 
     bool is_other_at_first = false;  // Its first digest is not that of its rows.
+    int scans_max = 1000;
     int digests = 0;
     int scans = 0;
     std::size_t most_at_once = 0;
@@ -71,8 +72,8 @@ TEST(CompareTable, ReadsNothingTwiceThatIsEqual) {
     FakeSide lake(50'000);
     const auto result = compare_table(source, lake, table_of(2), 0, kLimits, {});
     ASSERT_TRUE(result);
-    EXPECT_EQ(result->outcome, Outcome::equal);
-    EXPECT_EQ(result->rows_at_source, 50'000U);
+    EXPECT_EQ(result->result.outcome, Outcome::equal);
+    EXPECT_EQ(result->result.rows_at_source, 50'000U);
     EXPECT_EQ(source.digests, 1);
     EXPECT_EQ(source.most_at_once, 0U);
 }
@@ -83,9 +84,9 @@ TEST(CompareTable, AnOldEstimateMakesNoLargeGroups) {
     FakeSide lake(50'000, [](std::uint64_t i) { return i == 77; });
     const auto result = compare_table(source, lake, table_of(2), 0, kLimits, {});
     ASSERT_TRUE(result);
-    EXPECT_EQ(result->outcome, Outcome::different);
-    EXPECT_EQ(result->differing_rows, 1U);
-    EXPECT_EQ(result->differences[0].key, std::vector<std::string>{"77"});
+    EXPECT_EQ(result->result.outcome, Outcome::different);
+    EXPECT_EQ(result->result.differing_rows, 1U);
+    EXPECT_EQ(result->result.differences[0].key, std::vector<std::string>{"77"});
     EXPECT_LT(source.most_at_once, 100U);
     FakeSide known(50'000);
     ASSERT_TRUE(compare_table(known, lake, table_of(2), 50'000, kLimits, {}));
@@ -105,16 +106,16 @@ TEST(CompareTable, FewDifferencesInManyGroupsAreNotCountedToTheEnd) {
     const auto result = compare(50'000, 1022, many);
     ASSERT_TRUE(result);
     EXPECT_LT(many.scans, 8);
-    EXPECT_FALSE(result->has_more);
-    EXPECT_EQ(result->differing_rows, 49U);
+    EXPECT_FALSE(result->result.has_more);
+    EXPECT_EQ(result->result.differing_rows, 49U);
     FakeSide more(200'000);
     const auto bounded = compare(200'000, 1022, more);
     ASSERT_TRUE(bounded);
     EXPECT_EQ(more.scans, 8);
-    EXPECT_TRUE(bounded->has_more);
-    EXPECT_GT(bounded->differing_rows, 10U);
-    EXPECT_LT(bounded->differing_rows, 196U);
-    EXPECT_EQ(bounded->differences.size(), 10U);
+    EXPECT_TRUE(bounded->result.has_more);
+    EXPECT_GT(bounded->result.differing_rows, 10U);
+    EXPECT_LT(bounded->result.differing_rows, 196U);
+    EXPECT_EQ(bounded->result.differences.size(), 10U);
 }
 
 // A side that says this and then that is no difference of which nobody can name a row.
@@ -130,6 +131,21 @@ TEST(CompareTable, WhatDiffersOnlyAtFirstIsAnError) {
     }
 }
 
+TEST(CompareTable, ThatItDiffersStaysKnownWhereItsRowsCannotBeRead) {
+    for (const int scans_max : {0, 2}) {
+        FakeSide source(50'000);
+        source.scans_max = scans_max;
+        FakeSide lake(50'000, [](std::uint64_t i) { return i % 1022 == 0; });
+        const auto found = compare_table(source, lake, table_of(2), 50'000, kLimits, {});
+        ASSERT_TRUE(found);
+        EXPECT_EQ(found->result.outcome, Outcome::different);
+        EXPECT_TRUE(found->result.has_more);
+        EXPECT_EQ(found->result.differing_rows > 0, scans_max == 2);
+        ASSERT_FALSE(found->named);
+        EXPECT_EQ(found->named.error().message(), "no more");
+    }
+}
+
 // Each print has eight digits of each column.
 TEST(CompareTable, TablesOfManyColumnsHaveFewerRowsInMemory) {
     const auto most_at_once = [](std::size_t columns) {
@@ -137,8 +153,9 @@ TEST(CompareTable, TablesOfManyColumnsHaveFewerRowsInMemory) {
         FakeSide lake(3'000, [](std::uint64_t) { return true; });
         const auto result = compare_table(source, lake, table_of(columns), 3'000, kLimits, {});
         EXPECT_TRUE(result);
-        EXPECT_TRUE(columns == 300 ? result->has_more : result->differing_rows == 3'000U);
-        EXPECT_EQ(result->differences.size(), 10U);
+        EXPECT_TRUE(columns == 300 ? result->result.has_more
+                                   : result->result.differing_rows == 3'000U);
+        EXPECT_EQ(result->result.differences.size(), 10U);
         return source.most_at_once;
     };
     // Of each side the half.

@@ -164,7 +164,7 @@ class Verification {
     Result<std::optional<ComparedTable>> match(SourceSide& source, const PublishedTable& published,
                                                const ducklake::TableRecords& records,
                                                std::string& why_not, bool& is_passing);
-    Result<TableResult> compare(SourceSide& source, Side& lake, const ComparedTable& table);
+    Result<Comparison> compare(SourceSide& source, Side& lake, const ComparedTable& table);
     void settle(TableResult result);
     void tell(const TableResult& result);
     bool is_wanted(const PublishedTable& table) const;
@@ -270,7 +270,7 @@ Status Verification::look_for_copied() {
                 if (copies == copied->end()) continue;
                 // That copy may also be complete by now.
                 const bool is_new =
-                    before != copies_begun_.end() && copies->second.begun != before->second;
+                    before != copies_begun_.end() && copies->second.begun > before->second;
                 if (!copies->second.is_under_way && !is_new) continue;
                 result.outcome = Outcome::not_compared;
                 result.reason =
@@ -553,7 +553,9 @@ Result<Verification::Left> Verification::compare_at(Moment& moment) {
     if (!listed) {
         // Since Postgres 16 the list waits for whoever has locked one of its tables.
         if (listed.error().code() != ErrorCode::conflict) return listed.error();
-        return lose_moment(Error(listed.error()).with_context("list the tables: one is locked"));
+        return lose_moment(
+            Error(ErrorCode::timed_out, listed.error().message())
+                .with_context("list the publication's tables, of which one is locked"));
     }
     const auto& published = *listed;
     WALBROOK_RETURN_IF_ERROR(look_for_wanted(published, view->lake_id()));
@@ -567,44 +569,52 @@ Result<Verification::Left> Verification::compare_at(Moment& moment) {
             return left == Left::nothing ? Left::some_for_age : left;
         }
         is_first = false;
-        TableResult none;
-        none.table = id;
-        none.schema = table.schema;
-        none.name = table.name;
-        none.at_secs = moment.taken_at_secs;
-        none.lake_id = view->lake_id();
+        TableResult result;
+        result.table = id;
+        result.schema = table.schema;
+        result.name = table.name;
         bool is_passing = false;
         WALBROOK_TRY(const std::optional<ComparedTable> compared,
-                     match(source, table, view->records(), none.reason, is_passing));
+                     match(source, table, view->records(), result.reason, is_passing));
+        Status whole;
         if (compared) {
-            auto result = compare(source, lake, *compared);
-            if (result) {
-                result->position = moment.position;
-                result->at_secs = none.at_secs;
-                result->lake_id = none.lake_id;
-                if (const auto copies = moment.copies.find(id); copies != moment.copies.end()) {
-                    copies_begun_[id] = copies->second.begun;
-                }
-                settle(*std::move(result));
-                lost_moments_ = 0;
-                continue;
+            auto found = compare(source, lake, *compared);
+            whole = found ? found->named : Status(found.error());
+            if (found) {
+                result = std::move(found->result);
+                result.position = moment.position;
             }
-            if (result.error().code() == ErrorCode::cancelled) return std::move(result).error();
-            none.reason = result.error().message();
-            is_passing = result.error().code() == ErrorCode::aborted ||
-                         result.error().code() == ErrorCode::conflict;
+            if (const auto copies = moment.copies.find(id); copies != moment.copies.end()) {
+                copies_begun_[id] = copies->second.begun;
+            }
+        }
+        result.at_secs = moment.taken_at_secs;
+        result.lake_id = view->lake_id();
+        if (!whole) {
+            result.reason = whole.error().message();
+            if (result.outcome == Outcome::different) {
+                log_.failed(LogLevel::warn,
+                            "a table differs from the source, and not all of its rows can be named",
+                            whole.error(), {{"table", table.schema + "." + table.name}});
+            }
+            if (whole.error().code() == ErrorCode::cancelled) return whole.error();
+            is_passing = whole.error().code() == ErrorCode::aborted ||
+                         whole.error().code() == ErrorCode::conflict;
             // Not the table's fault, and the others would have it, too.
             if (const Status alive = moment.holder.check(within(kQueryDeadline, stop_)); !alive) {
                 return lose_moment(alive.error());
             }
+        } else if (compared) {
+            is_passing = false;
+            lost_moments_ = 0;
         }
         if (is_passing && ++tries_[id] < kRounds) {
             left = Left::some;
             log_.info("a table is compared later",
-                      {{"table", table.schema + "." + table.name}, {"reason", none.reason}});
+                      {{"table", table.schema + "." + table.name}, {"reason", result.reason}});
             continue;
         }
-        settle(std::move(none));
+        settle(std::move(result));
     }
     return left;
 }
@@ -662,8 +672,8 @@ Result<std::optional<ComparedTable>> Verification::match(SourceSide& source,
     return table;
 }
 
-Result<TableResult> Verification::compare(SourceSide& source, Side& lake,
-                                          const ComparedTable& table) {
+Result<Comparison> Verification::compare(SourceSide& source, Side& lake,
+                                         const ComparedTable& table) {
     WALBROOK_TRY(const std::uint64_t estimated_rows, source.estimated_rows(table, stop_));
     return compare_table(source, lake, table, estimated_rows,
                          {options_.differences_max, options_.rows_in_memory_max}, stop_);

@@ -43,7 +43,9 @@ std::string_view advice_for(std::string_view message) {
 bool is_catalog_away(std::string_view message) {
     return message.find("database is locked") != std::string_view::npos ||
            message.find("could not connect") != std::string_view::npos ||
-           message.find("onnection refused") != std::string_view::npos;
+           message.find("onnection refused") != std::string_view::npos ||
+           message.find("server closed the connection") != std::string_view::npos ||
+           message.find("due to lock timeout") != std::string_view::npos;
 }
 
 // By what the caller can do about it (walbrook/result.h).
@@ -77,8 +79,23 @@ ErrorCode code_of(duckdb_error_type type, std::string_view message) {
     }
 }
 
-// The first line only: what follows quotes the statement.
 std::string first_line(std::string_view all) { return std::string(all.substr(0, all.find('\n'))); }
+
+// What DuckDB quotes of a statement, which may hold values, follows the first line. But its
+// Postgres extension says `Failed to execute query "STATEMENT": ERROR:  REASON`, in any number of
+// lines.
+std::string without_statement(std::string_view all) {
+    constexpr std::string_view kQuote = " query \"";
+    const std::size_t begin = all.substr(0, all.find('\n')).find(kQuote);
+    if (begin == std::string_view::npos) return first_line(all);
+    for (const std::string_view words : {"ERROR:  ", "FATAL:  ", "server closed the connection",
+                                         "no connection to the server", "SSL ", "could not "}) {
+        const std::size_t end = all.rfind(fmt::format("\": {}", words));
+        if (end == std::string_view::npos || end < begin + kQuote.size()) continue;
+        return fmt::format("{} a query: {}", all.substr(0, begin), first_line(all.substr(end + 3)));
+    }
+    return first_line(all);
+}
 
 class ConfigHandle {
  public:
@@ -164,7 +181,7 @@ Result<QueryResult> Connection::query(std::string_view sql, std::stop_token stop
         const char* said = duckdb_result_error(handle.get());
         // In this order: half a secret would not be found.
         const std::string message =
-            first_line(without(*handle_->secrets, said == nullptr ? "no message" : said));
+            without_statement(without(*handle_->secrets, said == nullptr ? "no message" : said));
         return Error(code_of(duckdb_result_error_type(handle.get()), message),
                      fmt::format("duckdb: {}{}", message, advice_for(message)));
     }

@@ -162,8 +162,7 @@ Status Lake::check_fence() {
     if (!epoch_) return {};
     WALBROOK_TRY(const std::int64_t newest, newest_epoch(*session_));
     if (newest == *epoch_) return {};
-    return Error(ErrorCode::fenced,
-                 "another process writes to this lake by now: it began after this one");
+    return overtaken();
 }
 
 Status Lake::settle_files() {
@@ -206,6 +205,7 @@ Result<std::string> Lake::newest_extra_info() {
 
 Result<std::optional<Note>> Lake::newest_note() {
     if (is_broken_) WALBROOK_RETURN_IF_ERROR(reattach());
+    WALBROOK_RETURN_IF_ERROR(end_doubt());
     const Result<std::string> found = newest_extra_info();
     if (!found) return excused(found.error());
     const std::string& text = *found;
@@ -250,6 +250,7 @@ Status Lake::try_transact(const std::string& what, const std::function<Result<No
                           std::stop_token stop) {
     if (is_broken_) WALBROOK_RETURN_IF_ERROR(reattach());
     if (stop.stop_requested()) return Error(ErrorCode::cancelled, "stopped");
+    WALBROOK_RETURN_IF_ERROR(end_doubt());
     WALBROOK_RETURN_IF_ERROR(settle_files());
     WALBROOK_RETURN_IF_ERROR(forget_bounds());
     WALBROOK_RETURN_IF_ERROR(new_files_.begin());
@@ -294,12 +295,30 @@ Status Lake::commit(const std::string& what, const Note& note) {
     return {};
 }
 
+Status Lake::end_doubt() {
+    if (!is_in_doubt_) return {};
+    if (epoch_) {
+        if (!next_epoch_) next_epoch_ = later_epoch(*epoch_);
+        WALBROOK_RETURN_IF_ERROR(renew_epoch(*session_, *epoch_, *next_epoch_));
+        epoch_ = std::exchange(next_epoch_, std::nullopt);
+    }
+    is_in_doubt_ = false;
+    return {};
+}
+
 // Whether a commit that answered with an error has happened all the same. Success
 // means it has.
 Status Lake::resolve(const std::string& commit_id, const Error& error) {
-    Status attached = reattach();
-    Result<std::string> newest =
-        attached ? newest_extra_info() : Result<std::string>(Error(attached.error()));
+    is_in_doubt_ = true;
+    Status over = reattach();
+    if (over) over = end_doubt();
+    if (!over && over.error().code() == ErrorCode::fenced) {
+        // It may have happened before the other process began: then the catalog needs the files.
+        kept_files_.restore().ignore();
+        return over;
+    }
+    const Result<std::string> newest =
+        over ? newest_extra_info() : Result<std::string>(Error(over.error()));
     if (!newest) {
         is_broken_ = true;
         return Error(ErrorCode::unknown_outcome,
@@ -310,9 +329,6 @@ Status Lake::resolve(const std::string& commit_id, const Error& error) {
     const auto commit = json.is_object() ? json.find("commit") : json.end();
     if (commit != json.end() && *commit == commit_id) return kept_files_.restore();
     kept_files_.forget();
-    if (Status fence = check_fence(); !fence && fence.error().code() == ErrorCode::fenced) {
-        return fence;
-    }
     return Error(error).with_context("commit to the lake");
 }
 

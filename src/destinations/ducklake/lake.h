@@ -89,6 +89,9 @@ class Lake {
     // Of a catalog in a DuckDB file, which knows no triggers (catalog.cc, kTriggers).
     Status forget_bounds();
     Status commit(const std::string& what, const Note& note);
+    // After a COMMIT that answered with an error: its server may still be at it, and what the
+    // catalog says then may be over a moment later. From here on it has happened, or never will.
+    Status end_doubt();
     Status resolve(const std::string& commit_id, const Error& error);
     // After a commit of unknown outcome, once the catalog answers again.
     Status settle_files();
@@ -101,10 +104,12 @@ class Lake {
     KeptFiles kept_files_;
     std::string commit_prefix_;
     std::uint64_t commits_ = 0;
-    std::optional<std::int64_t> epoch_;  // Of a catalog in Postgres.
-    bool has_bounds_ = false;            // That forget_bounds() has to look at.
-    bool is_broken_ = false;             // It is attached again before it is used.
-    int excused_ = 0;                    // Since the last transaction that went well.
+    std::optional<std::int64_t> epoch_;       // Of a catalog in Postgres.
+    std::optional<std::int64_t> next_epoch_;  // That end_doubt() is about to take.
+    bool is_in_doubt_ = false;                // Until end_doubt().
+    bool has_bounds_ = false;                 // That forget_bounds() has to look at.
+    bool is_broken_ = false;                  // It is attached again before it is used.
+    int excused_ = 0;                         // Since the last transaction that went well.
 };
 
 }  // namespace walbrook::ducklake

@@ -5,6 +5,7 @@
 
 #include <fmt/format.h>
 
+#include <random>
 #include <string>
 
 namespace walbrook::ducklake {
@@ -79,10 +80,28 @@ insert into public.walbrook_fence values (1, 1)
     on conflict (id) do update set epoch = walbrook_fence.epoch + 1;
 )sql";
 
-Result<std::int64_t> take(Connection& session) {
-    WALBROOK_RETURN_IF_ERROR(session.run(fmt::format("CALL postgres_execute('{}', {})",
-                                                     Lake::metadata(), quote_literal(kTakeEpoch))));
+// Waits for a commit that holds the row, as kTakeEpoch does.
+constexpr const char* kRenewEpoch = R"sql(
+set local lock_timeout = '5s';
+update public.walbrook_fence set epoch = {1} where id = 1 and epoch in ({0}, {1});
+)sql";
+
+Result<std::int64_t> execute(Connection& session, const std::string& sql) {
+    WALBROOK_RETURN_IF_ERROR(session.run(
+        fmt::format("CALL postgres_execute('{}', {})", Lake::metadata(), quote_literal(sql))));
     return newest_epoch(session);
+}
+
+// In a transaction. Returns the newest epoch as of then.
+Result<std::int64_t> transact(Connection& session, const std::string& sql) {
+    WALBROOK_RETURN_IF_ERROR(session.run("BEGIN"));
+    Result<std::int64_t> epoch = execute(session, sql);
+    if (epoch) {
+        if (Status status = session.run("COMMIT"); !status) epoch = std::move(status).error();
+    } else {
+        session.run("ROLLBACK").ignore();
+    }
+    return epoch;
 }
 
 }  // namespace
@@ -98,15 +117,31 @@ Result<std::int64_t> newest_epoch(Connection& session) {
 }
 
 Result<std::int64_t> take_epoch(Connection& session) {
-    WALBROOK_RETURN_IF_ERROR(session.run("BEGIN"));
-    Result<std::int64_t> epoch = take(session);
-    if (epoch) {
-        if (Status status = session.run("COMMIT"); !status) epoch = std::move(status).error();
-    } else {
-        session.run("ROLLBACK").ignore();
-    }
+    Result<std::int64_t> epoch = transact(session, kTakeEpoch);
     if (!epoch) return Error(epoch.error()).with_context("fence the lake's catalog");
     return epoch;
+}
+
+Status renew_epoch(Connection& session, std::int64_t held, std::int64_t next) {
+    const Result<std::int64_t> newest = transact(session, fmt::format(kRenewEpoch, held, next));
+    if (!newest) {
+        return Error(ErrorCode::unavailable, "wait for the end of an earlier commit to the lake: " +
+                                                 newest.error().message());
+    }
+    if (*newest == next) return {};
+    return overtaken();
+}
+
+std::int64_t later_epoch(std::int64_t held) {
+    // Those who begin take the next one.
+    constexpr std::int64_t kOthersMax = 1'000;
+    constexpr unsigned kChoices = 1'000'000;
+    return held + kOthersMax + std::random_device{}() % kChoices;
+}
+
+Error overtaken() {
+    return {ErrorCode::fenced,
+            "another process writes to this lake by now: it began after this one"};
 }
 
 }  // namespace walbrook::ducklake

@@ -17,6 +17,15 @@ namespace walbrook::ducklake {
 // walbrook_forget_stats, and an index (docs/design/ducklake.md, "A catalog in Postgres").
 // Returns the epoch; no commit of an earlier one follows.
 Result<std::int64_t> take_epoch(duckdb_engine::Connection& session);
+// Goes from the epoch `held` on to `next`, which later_epoch() gave: a commit of `held` that the
+// server may still be at has ended before this returns, or never ends well. May be called again
+// where its outcome is unknown. ErrorCode::fenced if neither of the two is the newest,
+// ErrorCode::unavailable if it cannot be done now (that commit takes longer than some seconds).
+Status renew_epoch(duckdb_engine::Connection& session, std::int64_t held, std::int64_t next);
+// One that no process which begins meanwhile takes.
+std::int64_t later_epoch(std::int64_t held);
+// ErrorCode::fenced.
+Error overtaken();
 // The one that may commit now.
 Result<std::int64_t> newest_epoch(duckdb_engine::Connection& session);
 

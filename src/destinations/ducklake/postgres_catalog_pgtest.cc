@@ -2,6 +2,7 @@
 
 #include "destinations/ducklake/ducklake_fixture.h"
 #include "support/database.h"
+#include "support/eventually.h"
 #include "support/tcp_proxy.h"
 
 #include <gmock/gmock.h>
@@ -240,6 +241,54 @@ TEST_F(PostgresCatalog, ACommitWhoseAnswerIsLostIsWholeAndThereOnce) {
     }
     EXPECT_EQ(reopen().position, Lsn{position});
     EXPECT_EQ(table("public.t"), expected);
+}
+
+// Its client is gone, and the server only then ends the commit, as one does that waits for its disk
+// or for a standby.
+TEST_F(PostgresCatalog, ACommitThatIsStillUnderWayIsWaitedFor) {
+    open();
+    given(schema_, {{"0", "x", "y"}});
+    database_.exec(
+        "create function wait() returns trigger language plpgsql as $$begin perform "
+        "pg_advisory_xact_lock_shared(77); return null; end$$; create constraint trigger wait "
+        "after insert on ducklake_snapshot_changes deferrable initially deferred for each row "
+        "execute function wait()");
+    Connection disk = database_.session();
+    must_exec(disk, "select pg_advisory_lock(77)");
+    const std::string waiting =
+        "select count(*) from pg_stat_activity where wait_event = 'advisory' and datname = "
+        "current_database()";
+    std::atomic<bool> has_answered = false;
+    std::thread network([&] {
+        EXPECT_TRUE(eventually([&] { return database_.value(waiting) == "1"; }));
+        proxy_.half_open("", TcpProxy::Side::client);
+        // Whoever tries again meanwhile would wait, too, for that commit.
+        if (eventually([&] { return has_answered.load(); }, std::chrono::seconds(20))) return;
+        ADD_FAILURE() << "it began again while the first commit was under way";
+        must_exec(disk, "select pg_advisory_unlock(77)");
+    });
+    const Status first = apply(200, list_of(row(1)));
+    has_answered = true;
+    network.join();
+    ASSERT_FALSE(first) << table("public.t");
+    EXPECT_EQ(first.error().code(), ErrorCode::unknown_outcome) << first.error().message();
+    // Whatever is asked meanwhile: nobody knows.
+    const Result<Lsn> asked = lake_->read_position({});
+    ASSERT_FALSE(asked);
+    EXPECT_EQ(asked.error().code(), ErrorCode::unavailable) << asked.error().message();
+    const auto started = make_ducklake_destination(config())->open(who(), {});
+    ASSERT_FALSE(started);
+    EXPECT_EQ(started.error().code(), ErrorCode::unavailable) << started.error().message();
+    EXPECT_THAT(started.error().message(), HasSubstr("a query: ERROR:  canceling statement due"));
+    EXPECT_EQ(database_.value(waiting), "1");
+    must_exec(disk, "select pg_advisory_unlock(77)");
+    const Result<Lsn> found = lake_->read_position({});
+    ASSERT_TRUE(found) << found.error().message();
+    EXPECT_EQ(*found, Lsn{200});
+    expect_ok(apply(300, list_of(row(2))));
+    EXPECT_EQ(table("public.t"), "0|x|y; 1|x|y; 2|x|y");
+    EXPECT_EQ(reopen().position, Lsn{300});
+    EXPECT_EQ(table("public.t"), "0|x|y; 1|x|y; 2|x|y");
 }
 
 // What a process leaves that dies between the commit and the restoring of its files.
