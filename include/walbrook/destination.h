@@ -99,7 +99,7 @@ class Destination {
     // `required` is durable then accepted is not an answer.
     // ErrorCode::unknown_outcome makes the pipeline read the position and decide.
     virtual Result<Ack> apply(Flush& flush, Ack required, std::stop_token stop) = 0;
-    // What open() would say now.
+    // What open() would say now, and for good: a flush that it does not include will never land.
     virtual Result<Lsn> read_position(std::stop_token stop) = 0;
 
     // A chance for upkeep when nothing else is to be done; returns soon when stopped.
