@@ -151,7 +151,11 @@ std::string shown_connection(std::string_view text) {
     const bool is_url = text.starts_with("postgres://") || text.starts_with("postgresql://");
     if (!settings.empty() && !is_url) return as_settings(settings);
     if (!settings.empty() && is_as_meant(settings)) return as_url(text.substr(0, scheme), settings);
-    if (scheme != std::string_view::npos) return without_secrets(url_by_guess(text, scheme));
+    if (scheme != std::string_view::npos) {
+        // Without the password libpq may be able to read it: what is shown is shown the same again.
+        std::string guess = without_secrets(url_by_guess(text, scheme));
+        return guess == text ? guess : shown_connection(guess);
+    }
     const bool is_path = text.starts_with('/');
     if (!is_path && text.find('=') != std::string_view::npos) return std::string(kHidden);
     return without_secrets(text);

@@ -30,7 +30,10 @@ TEST(ShownConnection, HasWhatWasWrittenWithoutItsSecrets) {
         {"postgres:host=h password=a\\ S user='b c'", "postgres:user='b c' password=*** host=h"},
         {"postgres:postgres://u:S@h/d", "postgres:postgres://u:***@h/d"},
     };
-    for (const auto& [text, shown] : cases) EXPECT_EQ(shown_connection(text), shown) << text;
+    for (const auto& [text, shown] : cases) {
+        EXPECT_EQ(shown_connection(text), shown) << text;
+        EXPECT_EQ(shown_connection(shown), shown) << text;
+    }
 }
 
 TEST(ShownConnection, HidesMoreWhereLibpqReadsAnotherThingThanWasMeant) {
@@ -47,6 +50,7 @@ TEST(ShownConnection, HidesMoreWhereLibpqReadsAnotherThingThanWasMeant) {
         {"postgres://h/d;password=S@x", "postgres://***"},
         {"postgres://h/d?scram_client_key=S", "postgres://***"},
         {"postgres://u:S@h/my%20d", "postgres://u:***@h/my%20d"},
+        {"postgres://\xFF:p%zzS@h/d", "postgres://%FF:***@h/d"},
         {"mysql://u:S@h/d", "mysql://u:***@h/d"},
         {"ducklake:postgres:postgres://u:S@h/d", "ducklake:postgres:postgres://u:***@h/d"},
         {"ducklake:postgres:host=h Password=S", "***"},
@@ -55,7 +59,10 @@ TEST(ShownConnection, HidesMoreWhereLibpqReadsAnotherThingThanWasMeant) {
         {"/lake/a=b.sqlite", "/lake/a=b.sqlite"},
         {"", ""},
     };
-    for (const auto& [text, shown] : cases) EXPECT_EQ(shown_connection(text), shown) << text;
+    for (const auto& [text, shown] : cases) {
+        EXPECT_EQ(shown_connection(text), shown) << text;
+        EXPECT_EQ(shown_connection(shown), shown) << text;
+    }
 }
 
 }  // namespace
