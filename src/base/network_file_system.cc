@@ -1,5 +1,7 @@
 #include "base/network_file_system.h"
 
+#include <fmt/format.h>
+
 #include <array>
 #include <cerrno>
 #include <sys/vfs.h>
