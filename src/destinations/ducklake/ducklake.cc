@@ -333,10 +333,7 @@ Status DuckLakeDestination::write_flush(Flush& flush, const std::stop_token& sto
         is_stale_ = false;
         return {};
     }
-    // Of a transaction that may have been committed the files stay.
-    const bool may_be_there = status || status.error().code() == ErrorCode::unknown_outcome ||
-                              status.error().code() == ErrorCode::fenced;
-    if (!may_be_there && writer) writer->remove_files();
+    if (writer && !ducklake::may_be_there(status)) writer->remove_files();
     WALBROOK_RETURN_IF_ERROR(std::move(status));
     writer->report_to(*upkeep_);
     if (!writer->makes_snapshot()) upkeep_->count_quiet_flush();

@@ -72,6 +72,11 @@ Status refuse_newer_catalog(const std::string& error) {
 
 }  // namespace
 
+bool may_be_there(const Status& transacted) {
+    return transacted || transacted.error().code() == ErrorCode::unknown_outcome ||
+           transacted.error().code() == ErrorCode::fenced;
+}
+
 Lake::Lake(LakeOptions options)
     : options_(std::move(options)),
       kept_files_(options_.data_path),

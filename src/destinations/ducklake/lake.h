@@ -31,6 +31,10 @@ struct LakeOptions {
     std::string temp_directory;
 };
 
+// Whether a transaction that ended so may be in the lake: then the files that it wrote stay. (Of
+// one that was fenced nobody knows whether it was before the other process began.)
+bool may_be_there(const Status& transacted);
+
 // DuckDB with the lake attached as `lake`, and its transactions. Two transactions of
 // one process cannot overlap (the second COMMIT fails: SQLite does not upgrade a
 // snapshot that has become old), so there is one writing session, used by one thread

@@ -189,8 +189,7 @@ Status Upkeep::write_again(const TableRecord& record, const std::vector<DataFile
         return note;
     };
     Status status = lake_.transact("maintain", work, stop);
-    // Of a transaction that may have been committed the file stays.
-    if (!status && status.error().code() != ErrorCode::unknown_outcome) remove_file(path);
+    if (!may_be_there(status)) remove_file(path);
     return status;
 }
 
