@@ -186,7 +186,7 @@ class Verification {
     bool is_any_settled_ = false;
     // Of compare_all():
     std::set<TableId> settled_;
-    std::map<TableId, std::uint32_t> copies_begun_;  // Of these, before their position.
+    std::map<TableId, std::uint32_t> copies_begun_;  // And were over before their position.
     std::map<TableId, int> tries_;  // Of tables that changed while they were compared.
     int lost_moments_ = 0;          // In a row: between them no table was compared.
     OpenTransactions open_transactions_;
@@ -585,7 +585,9 @@ Result<Verification::Left> Verification::compare_at(Moment& moment) {
                 result.position = moment.position;
             }
             if (const auto copies = moment.copies.find(id); copies != moment.copies.end()) {
-                copies_begun_[id] = copies->second.begun;
+                // One that was under way then may have ended before the others were compared.
+                const bool is_one_of_now = copies->second.is_under_way && copies->second.begun > 0;
+                copies_begun_[id] = copies->second.begun - (is_one_of_now ? 1U : 0U);
             }
         }
         result.at_secs = moment.taken_at_secs;
