@@ -22,9 +22,8 @@ struct TableResult {
     std::string schema;
     std::string name;
     Outcome outcome = Outcome::not_compared;
-    std::string
-        reason;    // Of a table that differs: why no repair changed that, or not all is named.
-    Lsn position;  // At which both sides were compared.
+    std::string reason;        // Of a table that differs: why it stays so, or why not all is named.
+    Lsn position;              // At which both sides were compared.
     std::int64_t at_secs = 0;  // When that position was named, since 1970.
     std::string lake_id;       // Of the lake that was compared.
     std::uint64_t rows_at_source = 0;

@@ -126,9 +126,7 @@ TEST_F(DuckLakeSnapshots, FilesThatEndedHaveNoStatistics) {
         "true|true");
 }
 
-// Takes an hour and measures time: only as soak. All that a transaction and a query read of the
-// catalog grows with the number of snapshots, of which there are as many as are kept at most before
-// 5,000 flushes: from then on nothing may grow.
+// Takes an hour and measures time: only as soak. What lies between says where it grows, if it does.
 TEST_F(DuckLakeSnapshots, DISABLED_AHundredThousandFlushesStayQuick) {
     open();
     given(schema_, {{"0", "a", "x"}});
@@ -149,16 +147,12 @@ TEST_F(DuckLakeSnapshots, DISABLED_AHundredThousandFlushesStayQuick) {
         std::fflush(stdout);
         return cost;
     };
-    const Cost with_few = cost_after(100);
-    const Cost with_all = cost_after(5'000);
-    for (const int flushes : {10'000, 20'000, 50'000, 100'000}) {
-        const Cost cost = cost_after(flushes);
-        EXPECT_LE(count("true"), 20'000);
-        EXPECT_LE(cost.flush_ms, 1.5 * with_all.flush_ms);
-        EXPECT_LE(cost.query_ms, 1.5 * with_all.query_ms);
-        EXPECT_LE(cost.flush_ms, 2.5 * with_few.flush_ms);
-        EXPECT_LE(cost.query_ms, 2.5 * with_few.query_ms);
-    }
+    const Cost first = cost_after(100);
+    for (const int flushes : {1'000, 5'000, 20'000, 50'000}) cost_after(flushes);
+    const Cost last = cost_after(100'000);
+    EXPECT_LE(count("true"), 20'000);
+    EXPECT_LE(last.flush_ms, 1.5 * first.flush_ms);
+    EXPECT_LE(last.query_ms, 1.5 * first.query_ms);
     EXPECT_EQ(rows("SELECT count(*) FROM public.t"), std::to_string(number + 1));
 }
 

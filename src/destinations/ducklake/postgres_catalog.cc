@@ -125,8 +125,10 @@ Result<std::int64_t> take_epoch(Connection& session) {
 Status renew_epoch(Connection& session, std::int64_t held, std::int64_t next) {
     const Result<std::int64_t> newest = transact(session, fmt::format(kRenewEpoch, held, next));
     if (!newest) {
-        return Error(ErrorCode::unavailable, "wait for the end of an earlier commit to the lake: " +
-                                                 newest.error().message());
+        const bool is_lost = newest.error().code() == ErrorCode::corrupt_state;
+        return Error(
+            is_lost ? ErrorCode::corrupt_state : ErrorCode::unavailable,
+            "wait for the end of an earlier commit to the lake: " + newest.error().message());
     }
     if (*newest == next) return {};
     return overtaken();
