@@ -13,6 +13,7 @@
 #include <cstring>
 #include <dlfcn.h>
 #include <filesystem>
+#include <mutex>
 #include <system_error>
 #include <utility>
 
@@ -64,6 +65,7 @@ ErrorCode code_of(duckdb_error_type type, std::string_view message) {
         case DUCKDB_ERROR_HTTP:
         case DUCKDB_ERROR_CONNECTION:
         case DUCKDB_ERROR_OUT_OF_MEMORY:
+        case DUCKDB_ERROR_FATAL:  // Another statement has made it invalid, whose error says why.
             return ErrorCode::unavailable;
         case DUCKDB_ERROR_TRANSACTION:
             return ErrorCode::aborted;
@@ -161,10 +163,30 @@ std::string without(const std::vector<std::string>& secrets, std::string text) {
 
 }  // namespace
 
+namespace {
+
+// Of a DuckDB that is invalid. Whoever looks for leaks finds them here.
+void keep_for_ever(void* handle) {
+    static std::mutex mutex;
+    static auto* const kept = new std::vector<void*>();
+    const std::lock_guard lock(mutex);
+    kept->push_back(handle);
+}
+
+}  // namespace
+
 struct Connection::Handle {
     duckdb_connection connection = nullptr;
     std::shared_ptr<const std::vector<std::string>> secrets;
-    ~Handle() { duckdb_disconnect(&connection); }
+    std::shared_ptr<std::atomic<bool>> is_invalid;
+    ~Handle() {
+        // Its rollback throws out of a destructor. (Seen with 1.5.5.)
+        if (*is_invalid) {
+            keep_for_ever(connection);
+        } else {
+            duckdb_disconnect(&connection);
+        }
+    }
 };
 
 Connection::Connection(std::unique_ptr<Handle> handle) : handle_(std::move(handle)) {}
@@ -178,11 +200,15 @@ Result<QueryResult> Connection::query(std::string_view sql, std::stop_token stop
     ResultHandle handle;
     const std::string text(sql);
     if (duckdb_query(handle_->connection, text.c_str(), handle.get()) != DuckDBSuccess) {
+        const duckdb_error_type type = duckdb_result_error_type(handle.get());
+        if (type == DUCKDB_ERROR_FATAL || type == DUCKDB_ERROR_INTERNAL) {
+            *handle_->is_invalid = true;
+        }
         const char* said = duckdb_result_error(handle.get());
         // In this order: half a secret would not be found.
         const std::string message =
             without_statement(without(*handle_->secrets, said == nullptr ? "no message" : said));
-        return Error(code_of(duckdb_result_error_type(handle.get()), message),
+        return Error(code_of(type, message),
                      fmt::format("duckdb: {}{}", message, advice_for(message)));
     }
     QueryResult result;
@@ -218,10 +244,18 @@ Result<std::uint64_t> Connection::change(std::string_view sql, ScanSource& sourc
 
 struct Database::Handle {
     duckdb_database database = nullptr;
-    ~Handle() { duckdb_close(&database); }
+    std::shared_ptr<std::atomic<bool>> is_invalid = std::make_shared<std::atomic<bool>>(false);
+    ~Handle() {
+        if (*is_invalid) {
+            keep_for_ever(database);
+        } else {
+            duckdb_close(&database);
+        }
+    }
 };
 
-Database::Database(std::unique_ptr<Handle> handle) : handle_(std::move(handle)) {}
+Database::Database(std::unique_ptr<Handle> handle)
+    : handle_(std::move(handle)), is_invalid_(handle_->is_invalid) {}
 Database::~Database() = default;
 
 Result<std::unique_ptr<Database>> Database::create(const DatabaseOptions& options) {
@@ -298,6 +332,7 @@ Error too_large(const Database& database, std::uint64_t bytes) {
 Result<std::unique_ptr<Connection>> Database::connect() {
     auto handle = std::make_unique<Connection::Handle>();
     handle->secrets = secrets_;
+    handle->is_invalid = is_invalid_;
     if (duckdb_connect(handle_->database, &handle->connection) != DuckDBSuccess) {
         return Error(ErrorCode::internal, "duckdb refused a connection");
     }

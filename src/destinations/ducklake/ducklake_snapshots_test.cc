@@ -38,6 +38,7 @@ class DuckLakeSnapshots : public LakeTest {
         return std::stoi(
             rows("SELECT count(*) FROM ducklake_snapshots('lake') WHERE " + condition));
     }
+
     const TableSchemaPtr schema_ = TableMaker{}.make();
 };
 

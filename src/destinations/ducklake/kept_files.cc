@@ -6,6 +6,7 @@
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
+#include <sys/stat.h>
 #include <system_error>
 #include <unistd.h>
 #include <utility>
@@ -45,6 +46,14 @@ Status link_file(const std::string& from, const std::string& to) {
     if (reason == ENOENT || reason == EPERM || reason == ENOTSUP) return {};
     return Error(ErrorCode::unavailable,
                  "link " + from + " to " + to + ": " + std::strerror(reason));
+}
+
+// When its names changed last, which also whoever links or unlinks another one of it does.
+bool is_younger(const std::string& path, std::chrono::hours age) {
+    struct stat about{};
+    if (age.count() == 0 || ::stat(path.c_str(), &about) != 0) return false;
+    return std::chrono::system_clock::from_time_t(about.st_ctime) + age >
+           std::chrono::system_clock::now();
 }
 
 }  // namespace
@@ -98,9 +107,10 @@ Result<std::vector<std::string>> KeptFiles::list_kept(const std::string& folder)
     return paths;
 }
 
-Status KeptFiles::recover() {
+Status KeptFiles::recover(std::chrono::hours age_min) {
     WALBROOK_TRY(paths_, list_kept(folder_));
     WALBROOK_RETURN_IF_ERROR(restore());
+    std::erase_if(paths_, [&](const auto& path) { return is_younger(kept_name(path), age_min); });
     forget();
     return {};
 }

@@ -2,6 +2,7 @@
 
 #include "walbrook/result.h"
 
+#include <chrono>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -27,8 +28,9 @@ class KeptFiles {
     // The outcome is known: the second names go.
     void forget();
     // What a process that died kept, whether or not its commit happened. What the catalog
-    // does not know is for sweep_files().
-    Status recover();
+    // does not know is for sweep_files(). Second names that are younger than `age_min` stay: their
+    // process may only be cut off, and brings its files back when DuckLake has removed them.
+    Status recover(std::chrono::hours age_min);
     // The same for those below a folder of data_path, so that they can be read; but their second
     // names stay, for whoever goes on with the lake. What cannot be brought back is not there.
     void bring_back(std::string_view folder);

@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
+#include <chrono>
 #include <filesystem>
 #include <utility>
 
@@ -27,6 +28,8 @@ namespace {
 constexpr int kBusyTimeoutMs = 30'000;
 // In a row.
 constexpr int kExcusedMax = 5;
+// By then the kernel has told a client of a connection that is dead (tcp_keepalive_time: 2 hours).
+constexpr std::chrono::hours kKeptForOthers{24};
 
 // Those of each kind of transaction that has some.
 Status failpoint_of(std::string_view when, const std::string& what) {
@@ -160,7 +163,8 @@ Status Lake::take_over() {
             break;
         }
     }
-    return kept_files_.recover();
+    // The process before us may still be there, cut off, and may still remove what it wrote.
+    return kept_files_.recover(epoch_ ? kKeptForOthers : std::chrono::hours(0));
 }
 
 Status Lake::check_fence() {
@@ -179,6 +183,7 @@ Status Lake::settle_files() {
 
 Status Lake::reattach() {
     is_broken_ = true;
+    if (database_->is_invalid()) return reopen();
     session_.reset();  // Rolls back what it had begun.
     WALBROOK_TRY(const std::unique_ptr<Connection> other, database_->connect());
     // Fails when an earlier attempt already detached it: the ATTACH then says what is wrong.
@@ -190,7 +195,11 @@ Status Lake::reopen() {
     WALBROOK_TRY(std::shared_ptr<Database> fresh, make_database());
     is_broken_ = true;
     session_.reset();
-    if (const auto other = database_->connect()) (*other)->run("DETACH lake").ignore();
+    if (database_->is_invalid()) {
+        invalid_.push_back(database_);
+    } else if (const auto other = database_->connect()) {
+        (*other)->run("DETACH lake").ignore();
+    }
     {
         const std::lock_guard lock(mutex_);
         database_.swap(fresh);
@@ -234,11 +243,14 @@ Result<std::optional<Note>> Lake::newest_note() {
 // A session that ends in the middle of a question leaves errors of DuckDB that tell nothing of it
 // ("Attempting to fetch from an unsuccessful query result"). Nothing has been written by then, and
 // what is no such error comes again.
+bool Lake::is_excusable(const Error& error) const {
+    return options_.catalog.kind == CatalogKind::postgres && error.code() == ErrorCode::internal &&
+           excused_ < kExcusedMax;
+}
+
 Error Lake::excused(Error error) {
-    if (options_.catalog.kind != CatalogKind::postgres || error.code() != ErrorCode::internal ||
-        ++excused_ > kExcusedMax) {
-        return error;
-    }
+    if (!is_excusable(error)) return error;
+    ++excused_;
     is_broken_ = true;
     return Error(ErrorCode::unavailable, error.message());
 }
@@ -322,17 +334,23 @@ Status Lake::resolve(const std::string& commit_id, const Error& error) {
         kept_files_.restore().ignore();
         return over;
     }
-    const Result<std::string> newest =
-        over ? newest_extra_info() : Result<std::string>(Error(over.error()));
-    if (!newest) {
+    const auto left_open = [&](const std::string& why, const Error& cause) {
         is_broken_ = true;
         return Error(ErrorCode::unknown_outcome,
-                     "commit to the lake: " + error.message() +
-                         "; and it cannot be asked what it holds: " + newest.error().message());
-    }
+                     "commit to the lake: " + error.message() + "; and " + why + cause.message());
+    };
+    const Result<std::string> newest =
+        over ? newest_extra_info() : Result<std::string>(Error(over.error()));
+    if (!newest) return left_open("it cannot be asked what it holds: ", newest.error());
     const nlohmann::json json = nlohmann::json::parse(*newest, nullptr, false);
     const auto commit = json.is_object() ? json.find("commit") : json.end();
-    if (commit != json.end() && *commit == commit_id) return kept_files_.restore();
+    if (commit != json.end() && *commit == commit_id) {
+        // Never an error by which it would be written again: settle_files() tries once more.
+        if (const Status whole = kept_files_.restore(); !whole) {
+            return left_open("its files cannot be brought back: ", whole.error());
+        }
+        return {};
+    }
     kept_files_.forget();
     return Error(error).with_context("commit to the lake");
 }

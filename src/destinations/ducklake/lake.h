@@ -16,6 +16,7 @@
 #include <stop_token>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace walbrook::ducklake {
 
@@ -70,6 +71,8 @@ class Lake {
 
     // What an error of the catalog, outside of transact(), is to whoever tries again: see there.
     Error excused(Error error);
+    // Whether transact() will call it unavailable: nobody should find another meaning in it before.
+    bool is_excusable(const Error& error) const;
 
     // Folders into which the present transaction may write must be watched before.
     NewFiles& new_files() { return new_files_; }
@@ -103,6 +106,8 @@ class Lake {
     const LakeOptions options_;
     mutable std::mutex mutex_;  // Guards database_ where another thread may look.
     std::shared_ptr<duckdb_engine::Database> database_;
+    // Those before it that are invalid: what is under way still has their scans.
+    std::vector<std::shared_ptr<duckdb_engine::Database>> invalid_;
     std::unique_ptr<duckdb_engine::Connection> session_;
     NewFiles new_files_;
     KeptFiles kept_files_;

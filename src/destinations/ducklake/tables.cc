@@ -74,7 +74,9 @@ Status TableChanges::change_columns_of(const Key& key, const LakePlace& place,
     has_written_ = true;
     changed_.insert(key);
     Status status = change_columns(session_, place, from, to, defaults);
-    if (status || status.error().table_oid() != 0) return status;
+    if (status || status.error().table_oid() != 0 || lake_.is_excusable(status.error())) {
+        return status;
+    }
     // What DuckLake refuses for a reason that is not known here.
     const ErrorCode code = status.error().code();
     const bool is_refused = code == ErrorCode::internal || code == ErrorCode::schema_mismatch ||
