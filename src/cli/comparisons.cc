@@ -83,14 +83,17 @@ void add_problems(const VerifyStatus& status, std::vector<std::string>& problems
 
 Comparisons::Comparisons(const ProgramConfig& config, verify::Cutter& pipeline, PipelineState state,
                          Logger log)
-    : config_(config), pipeline_(pipeline), state_(std::move(state)), log_(std::move(log)) {}
+    : config_(config),
+      pipeline_(pipeline),
+      state_(std::move(state)),
+      log_(std::move(log)),
+      schedule_(Schedule::parse(config.verify.schedule)) {}
 
 Comparisons::~Comparisons() { stop(); }
 
 #ifdef WALBROOK_WITH_DUCKLAKE
 
 void Comparisons::start() {
-    schedule_ = Schedule::parse(config_.verify.schedule);
     if (schedule_) thread_ = std::jthread([this] { run(ending_.get_token()); });
 }
 

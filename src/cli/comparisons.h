@@ -55,7 +55,7 @@ class Comparisons {
     verify::Cutter& pipeline_;
     const PipelineState state_;
     const Logger log_;
-    std::optional<Schedule> schedule_;
+    const std::optional<Schedule> schedule_;
     std::stop_source ending_;
     std::mutex mutex_;  // Guards what follows.
     bool is_running_ = false;

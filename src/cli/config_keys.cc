@@ -363,8 +363,8 @@ void add_program_keys(std::vector<Key>& keys) {
     keys.push_back(
         {.name = "destination.ducklake.catalog",
          .place = place<std::string>([](auto& c) -> auto& { return c.ducklake.catalog; }),
-         .doc = "Where the lake's catalog is: a path (a SQLite file), duckdb:PATH, or "
-                "postgres:DSN.",
+         .doc = "Where the lake's catalog is: a path (a SQLite file), postgres:DSN, or duckdb:PATH "
+                "(which nobody else can open meanwhile: no reader, and not `walbrook verify`).",
          .example = "\"lake/catalog.sqlite\"",
          .path_rule = PathRule::catalog,
          .secrecy = Secrecy::inside});

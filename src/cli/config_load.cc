@@ -3,6 +3,9 @@
 #include "cli/schedule.h"
 #include "postgres/connect_options.h"
 #include "server/control_server.h"
+#ifdef WALBROOK_WITH_DUCKLAKE
+#include "verify/verify.h"
+#endif
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -726,6 +729,10 @@ void Loader::check_verify() {
         add_library_problems(
             {"verify.schedule: has no effect with this destination, which holds nothing that could "
              "be compared; remove it"});
+#ifdef WALBROOK_WITH_DUCKLAKE
+    } else if (const auto problem = verify::lake_problem(out_.config.ducklake); !problem.empty()) {
+        add_library_problems({"verify.schedule: " + problem});
+#endif
     }
 }
 

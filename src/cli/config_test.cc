@@ -462,13 +462,17 @@ TEST(Config, TheAddressToListenOnMustBeOne) {
 }
 
 TEST(Config, ComparisonsNeedASchedule) {
-    const auto check = [](const std::string& keys) {
+    const auto check = [](const std::string& keys, const std::string& catalog = "a") {
         return problems_of(
             parse("pipeline: {id: 1, publication_name: p, pg_connection: {url: 'postgres://h/d'}}\n"
-                  "destination: {ducklake: {catalog: a, data_path: b}}\nverify: {" +
-                  keys + "}"));
+                  "destination: {ducklake: {catalog: '" +
+                  catalog + "', data_path: b}}\nverify: {" + keys + "}"));
     };
     EXPECT_THAT(check("schedule: off"), IsEmpty());
+    EXPECT_THAT(check("schedule: off", "duckdb:a"), IsEmpty());
+    EXPECT_THAT(check("schedule: '24h'", "duckdb:a"),
+                ElementsAre(HasSubstr("verify.schedule: destination.ducklake.catalog: a DuckDB "
+                                      "file can be opened by one process alone")));
     EXPECT_THAT(check("schedule: '24h', repair: on"), IsEmpty());
     EXPECT_THAT(check("schedule: '30 3 * * 0'"), IsEmpty());
     EXPECT_THAT(check("schedule: daily"),

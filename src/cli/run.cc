@@ -71,8 +71,8 @@ class Run final : public verify::Cutter {
         return running->command(TableCommand::resync, tables).status();
     }
     Result<std::map<TableId, verify::TableCopies>> copies() override {
-        WALBROOK_TRY(const std::shared_ptr<Pipeline> running, started_pipeline());
-        return copies_of(running->status());
+        if (const auto running = running_status()) return copies_of(*running);
+        return Error(ErrorCode::unavailable, "the pipeline has not started yet");
     }
     Status keep_readable(Lsn position, std::chrono::milliseconds how_long) override {
         WALBROOK_TRY(const std::shared_ptr<Pipeline> running, started_pipeline());

@@ -40,6 +40,8 @@ constexpr seconds kSlotDeadline{60};
 // A standby waits for records that the primary writes now and then.
 constexpr seconds kStandbySlotDeadline{600};
 constexpr milliseconds kCaughtUpInterval{10};
+// Less than verify holds the stream for.
+constexpr milliseconds kRepairReadMax{50'000};
 // Of a stop; service managers kill after 30 to 90 s.
 constexpr seconds kDrainMax{60};
 
@@ -215,7 +217,10 @@ Status PipelineImpl::start() {
     WALBROOK_RETURN_IF_ERROR(prepare_tables(recovered));
     WALBROOK_RETURN_IF_ERROR(prepare_slot(recovered, !ready_.empty()));
     WALBROOK_RETURN_IF_ERROR(choose_start(recovered));
-    stream_ = std::make_unique<StreamThread>(parts_, stream_settings());
+    {
+        const std::lock_guard lock(mutex_);  // A status may be asked for already.
+        stream_ = std::make_unique<StreamThread>(parts_, stream_settings());
+    }
     watch_.start(facts_.look);
     if (options_.until_caught_up) stream_->want(catch_up_target_);
     memory_.start();
@@ -664,7 +669,8 @@ Result<RowRepairs> PipelineImpl::repair(Lsn at, const std::string& snapshot,
                                         const std::vector<RowRepair>& rows, milliseconds at_most) {
     WALBROOK_RETURN_IF_ERROR(check_running());
     const Instant until = now() + at_most;
-    WALBROOK_TRY(ReadRepairs read, read_repairs(config_, snapshot, rows, stop_start_.get_token()));
+    WALBROOK_TRY(ReadRepairs read,
+                 read_repairs(config_, snapshot, rows, kRepairReadMax, stop_start_.get_token()));
     const auto left = std::chrono::duration_cast<milliseconds>(until - now());
     WALBROOK_TRY(RowRepairs repaired, ask_for_cut({at, std::move(read.repairs)}, left));
     repaired.refused.insert(repaired.refused.end(), read.refused.begin(), read.refused.end());

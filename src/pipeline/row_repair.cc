@@ -1,5 +1,6 @@
 #include "pipeline/row_repair.h"
 
+#include "base/clock.h"
 #include "decode/type_table.h"
 #include "decode/value.h"
 #include "postgres/quote.h"
@@ -9,6 +10,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <chrono>
 #include <map>
 #include <optional>
 #include <set>
@@ -16,7 +18,6 @@
 namespace walbrook {
 namespace {
 
-constexpr std::chrono::seconds kRepairDeadline{60};
 constexpr std::chrono::milliseconds kLockTimeout{2000};
 // A copy of the whole table is dearer than to ask again. Nothing is read from the stream meanwhile.
 constexpr std::chrono::seconds kLockPatience{5};
@@ -37,8 +38,9 @@ struct TableRead {
 
 class Reader {
  public:
-    Reader(const PipelineConfig& config, const std::string& snapshot, const std::stop_token& stop)
-        : config_(config), snapshot_(snapshot), stop_(stop) {}
+    Reader(const PipelineConfig& config, const std::string& snapshot,
+           std::chrono::milliseconds at_most, const std::stop_token& stop)
+        : config_(config), snapshot_(snapshot), until_(now() + at_most), stop_(stop) {}
 
     Result<ReadRepairs> read(const std::vector<RowRepair>& repairs);
 
@@ -50,7 +52,11 @@ class Reader {
         purpose.lock_timeout = kLockTimeout;
         return Connection::open(config_.pg_connection, purpose, deadline());
     }
-    Deadline deadline() const { return within(kRepairDeadline, stop_); }
+    Deadline deadline() const {
+        const auto left = std::chrono::ceil<std::chrono::milliseconds>(until_ - now());
+        return within(std::max(left, std::chrono::milliseconds(1)), stop_);
+    }
+    bool is_late() const { return now() >= until_; }
     Result<Replace> read_table(const PublishedTable& table, const RowRepair& repair);
     Status read_physical(const PublishedTable& table, const PhysicalTable& physical,
                          const std::vector<std::string>& conditions, TableRead& out);
@@ -61,6 +67,7 @@ class Reader {
 
     const PipelineConfig& config_;
     const std::string& snapshot_;
+    const Instant until_;
     const std::stop_token& stop_;
     // Open from the begin of read() on: see what is there now, what was at the snapshot, the rows.
     std::optional<Connection> catalog_;
@@ -83,7 +90,13 @@ Result<ReadRepairs> Reader::read(const std::vector<RowRepair>& repairs) {
         for (PublishedTable& table : tables) published.emplace(table.id, std::move(table));
     }
     ReadRepairs out;
+    constexpr const char* kLate =
+        "its rows could not be read in the time for which the stream may stand still";
     for (const RowRepair& repair : repairs) {
+        if (is_late()) {
+            out.refused.emplace_back(repair.table, kLate);
+            continue;
+        }
         const auto found = published.find(repair.table);
         if (found == published.end()) {
             out.refused.emplace_back(repair.table, "it is not published any more");
@@ -97,14 +110,17 @@ Result<ReadRepairs> Reader::read(const std::vector<RowRepair>& repairs) {
             out.repairs.push_back(*std::move(made));
             continue;
         }
-        if (!as_of_->is_open() || made.error().code() == ErrorCode::cancelled) {
+        if (is_late() && made.error().code() != ErrorCode::cancelled) {
+            out.refused.emplace_back(repair.table, kLate);
+            continue;
+        }
+        // No fault of the table's, which would be copied as a whole: all of it is tried again.
+        const bool has_lost_one =
+            !catalog_->is_open() || !as_of_->is_open() || !contents_->is_open();
+        if (has_lost_one || made.error().code() == ErrorCode::cancelled) {
             return std::move(made).error();
         }
-        if (!contents_->is_open()) {
-            WALBROOK_TRY(contents_, connect());
-        } else {
-            contents_->exec(deadline(), "rollback").ignore();
-        }
+        contents_->exec(deadline(), "rollback").ignore();
         out.refused.emplace_back(repair.table, made.error().message());
     }
     return out;
@@ -271,8 +287,8 @@ Status Reader::take(const Rows& rows, const PhysicalTable& physical, TableRead& 
 
 Result<ReadRepairs> read_repairs(const PipelineConfig& config, const std::string& snapshot,
                                  const std::vector<RowRepair>& repairs,
-                                 const std::stop_token& stop) {
-    return Reader(config, snapshot, stop).read(repairs);
+                                 std::chrono::milliseconds at_most, const std::stop_token& stop) {
+    return Reader(config, snapshot, at_most, stop).read(repairs);
 }
 
 }  // namespace walbrook

@@ -4,6 +4,7 @@
 #include "walbrook/config.h"
 #include "walbrook/pipeline.h"
 
+#include <chrono>
 #include <stop_token>
 #include <utility>
 #include <vector>
@@ -17,10 +18,11 @@ struct ReadRepairs {
 };
 
 // Reads them in the snapshot of this name, in short transactions whose locks are not waited for.
-// A table whose keys cannot be told for sure, or whose rows are too large for memory, is refused.
-// An error when nothing can be read: the connection, or the snapshot, is gone.
+// A table whose keys cannot be told for sure, or whose rows are too large for memory, is refused,
+// and so is what is not read in the time. An error when nothing can be read: a connection, or the
+// snapshot, is gone.
 Result<ReadRepairs> read_repairs(const PipelineConfig& config, const std::string& snapshot,
                                  const std::vector<RowRepair>& repairs,
-                                 const std::stop_token& stop);
+                                 std::chrono::milliseconds at_most, const std::stop_token& stop);
 
 }  // namespace walbrook

@@ -38,7 +38,8 @@ class ReadRepair : public PgTest {
         holder_.emplace(*std::move(holder));
     }
     Result<ReadRepairs> read(std::vector<std::vector<std::string>> keys) {
-        return read_repairs(config_, holder_->name(), {{table_, std::move(keys)}}, {});
+        return read_repairs(config_, holder_->name(), {{table_, std::move(keys)}},
+                            std::chrono::minutes(1), {});
     }
     std::string refusal(std::vector<std::vector<std::string>> keys) {
         const auto read_now = read(std::move(keys));
@@ -122,10 +123,28 @@ TEST_P(ReadRepair, RefusesMoreThanFitsIntoMemory) {
     const auto both = read_repairs(
         config_, holder_->name(),
         {{table_, {{"1"}, {"2"}, {"3"}, {"4"}, {"5"}, {"6"}, {"7"}, {"8"}, {"9"}}}, {few, {{"1"}}}},
-        {});
+        std::chrono::minutes(1), {});
     ASSERT_TRUE(both) << both.error().message();
     EXPECT_EQ(both->refused.size(), 1U);
     EXPECT_EQ(both->repairs.size(), 1U);
+}
+
+// The stream stands still meanwhile: however many tables there are, and however slow they are.
+TEST_P(ReadRepair, RefusesWhatTakesTooLong) {
+    publish(
+        "create table item(id int primary key); insert into item values (1);"
+        "create table other(id int primary key); insert into other values (1)");
+    std::vector<std::vector<std::string>> many;
+    for (int i = 1; i <= 600'000; ++i) many.push_back({std::to_string(i)});
+    const auto read_now =
+        read_repairs(config_, holder_->name(),
+                     {{table_, std::move(many)}, {TableId{database().oid("other")}, {{"1"}}}},
+                     std::chrono::milliseconds(2'000), {});
+    ASSERT_TRUE(read_now) << read_now.error().message();
+    ASSERT_EQ(read_now->refused.size(), 2U);
+    for (const auto& [table, why] : read_now->refused) {
+        EXPECT_THAT(why, HasSubstr("could not be read in the time"));
+    }
 }
 
 // They would all be in memory before they could be counted.

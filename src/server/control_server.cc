@@ -212,9 +212,10 @@ Status ControlServer::State::listen_unix(const ControlServerOptions& options,
     // We hold the lock, so whatever is there was left by a process that is gone.
     unlink(socket_path.c_str());
     const std::size_t bytes_max = commands.tables ? 2 * kCommandBytesMax : kRequestBytesMax;
-    unix_listener = std::make_unique<Listener>(
-        source, commands,
-        ServerLimits{.request_bytes = bytes_max, .request_time = options.request_time});
+    unix_listener = std::make_unique<Listener>(source, commands,
+                                               ServerLimits{.request_bytes = bytes_max,
+                                                            .request_time = options.request_time,
+                                                            .answer_time = options.answer_time});
     unix_listener->server().set_address_family(AF_UNIX);
     if (!unix_listener->server().bind_to_port(socket_path, kUnixPort) ||
         chmod(socket_path.c_str(), 0600) != 0 || !unix_listener->start()) {
@@ -241,10 +242,11 @@ Status ControlServer::State::listen_tcp(const ControlServerOptions& options,
     if (!options.tls_cert.empty()) {
         WALBROOK_TRY(tls, make_tls_context(options.tls_cert, options.tls_key));
     }
-    tcp_listener = std::make_unique<Listener>(
-        source, ControlCommands(),
-        ServerLimits{.request_bytes = kRequestBytesMax, .request_time = options.request_time},
-        options.token, std::move(tls));
+    tcp_listener = std::make_unique<Listener>(source, ControlCommands(),
+                                              ServerLimits{.request_bytes = kRequestBytesMax,
+                                                           .request_time = options.request_time,
+                                                           .answer_time = options.answer_time},
+                                              options.token, std::move(tls));
     bool bound = false;
     if (port == 0) {
         port = tcp_listener->server().bind_to_any_port(host);

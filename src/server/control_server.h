@@ -18,7 +18,8 @@ struct ControlServerOptions {
     // PEM text or paths, both or neither.
     std::string tls_cert = {};
     std::string tls_key = {};
-    std::chrono::milliseconds request_time{10'000};
+    std::chrono::milliseconds request_time{10'000};  // To send a request,
+    std::chrono::milliseconds answer_time{30'000};   // to take the answer.
 };
 
 // Why the address must not be listened on; empty if it may: what others than this machine's

@@ -65,7 +65,7 @@ SourceSide::SourceSide(const PgConnectionConfig& config, Purpose purpose, Snapsh
       pace_(load.rows_per_second_max) {}
 
 Result<Connection*> SourceSide::session(const std::stop_token& stop) {
-    if (session_ && session_->is_open()) return &*session_;
+    if (session_ && session_->is_open() && catalog_ && catalog_->is_open()) return &*session_;
     const Deadline deadline = within(kCatalogDeadline, stop);
     WALBROOK_TRY(catalog_, Connection::open(config_, purpose_, deadline));
     WALBROOK_TRY(session_, Connection::open(config_, purpose_, deadline));
@@ -221,13 +221,20 @@ Status SourceSide::read_physical(const PhysicalTable& physical, const std::strin
         connection->query(
             catalog,
             "select coalesce(pg_relation_size($1::oid), 0) / current_setting('block_size')::int8, "
-            "coalesce(pg_table_size($1::oid), 0)",
+            "coalesce(pg_table_size($1::oid), 0), coalesce((select ceil(reltuples / "
+            "relpages)::int8 "
+            "from pg_class where oid = $1::oid and reltuples > 0 and relpages > 0), 0)",
             physical.id.oid));
     Fields fields(size, 0);
     const std::uint64_t blocks = fields.u64();
     const std::uint64_t bytes = fields.u64();
+    const std::uint64_t known_rows_of_block = fields.u64();
     WALBROOK_RETURN_IF_ERROR(fields.finish("size of a table"));
 
+    // The source reads those, too, that a filter leaves out.
+    const std::uint64_t rows_of_block = filter.empty()             ? 0
+                                        : known_rows_of_block == 0 ? kRowsOfBlock
+                                                                   : known_rows_of_block;
     // Of a scan that counts no rows, as the one that did has found them.
     const bool is_counted = counts_.contains(physical.id);
     const std::uint64_t counted = is_counted ? counts_[physical.id] : 0;
@@ -255,10 +262,9 @@ Status SourceSide::read_physical(const PhysicalTable& physical, const std::strin
         const milliseconds took = std::chrono::duration_cast<milliseconds>(now() - began);
         WALBROOK_TRY(std::uint64_t seen, take(*rows));
         WALBROOK_RETURN_IF_ERROR(connection->exec(within(kCatalogDeadline, stop), "commit"));
-        if (is_counted) {
-            const std::uint64_t read = is_last ? blocks - std::min(first, blocks) : step;
-            seen = blocks == 0 ? counted : counted * read / blocks;
-        }
+        const std::uint64_t read = is_last ? blocks - std::min(first, blocks) : step;
+        seen = std::max(seen, read * rows_of_block);
+        if (is_counted) seen = blocks == 0 ? counted : counted * read / blocks;
         all_seen += seen;
         if (is_last && !is_counted) counts_[physical.id] = all_seen;
         WALBROOK_RETURN_IF_ERROR(rest_after(seen, stop));

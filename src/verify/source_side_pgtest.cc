@@ -85,6 +85,30 @@ TEST_P(ReadSource, EveryScanCountsWhatItReads) {
     EXPECT_LE(source.rows_read(), 4000U);
 }
 
+// Also those that the publication's filter leaves out. (14 has no filters.)
+TEST_P(ReadSource, RowsBehindAFilterAreReadToo) {
+    database().exec(
+        "create table item(id int primary key, note text);"
+        "insert into item select g, repeat('x', 100) from generate_series(1, 2000) g;");
+    const bool has_filters = GetParam() >= 15;
+    database().exec(has_filters ? "create publication shop for table item where (id <= 10)"
+                                : "create publication shop for table item");
+    for (const bool is_analyzed : {false, true}) {
+        SCOPED_TRACE(is_analyzed);
+        if (is_analyzed) database().exec("analyze item");
+        SnapshotHolder holder = take_snapshot();
+        SourceSide source = side(holder, 1'000'000);
+        const ComparedTable table = only_table(source);
+        const auto digest = source.digest(table, 4, {});
+        ASSERT_TRUE(digest) << digest.error().message();
+        EXPECT_EQ(rows_in(*digest), has_filters ? 10U : 2000U);
+        EXPECT_GE(source.rows_read(), 2000U);
+        EXPECT_LE(source.rows_read(), is_analyzed ? 2100U : 4000U);
+        ASSERT_TRUE(source.rows(table, 4, {0}, {}));
+        EXPECT_GE(source.rows_read(), 4000U);
+    }
+}
+
 // However little Postgres knows of it: groups of a table should be small.
 TEST_P(ReadSource, ATableThatWasNeverAnalysedIsNotTakenForAnEmptyOne) {
     EXPECT_GT(estimate_of_item(rows_of_item(1, 20'000)), 5000U);

@@ -2,6 +2,7 @@
 
 #include "base/backoff.h"
 #include "base/clock.h"
+#include "destinations/ducklake/catalog.h"
 #include "pipeline/table_selection.h"
 #include "postgres/slots.h"
 #include "verify/compare_table.h"
@@ -437,8 +438,10 @@ Result<Moment> Verification::take_moment(const std::vector<RowRepair>& repairs) 
         const ErrorCode code = moment.error().code();
         const Instant last = code == ErrorCode::unavailable ? reachable_until : until;
         if (!may_pass(code) || now() >= std::min(last, until)) {
-            return std::move(moment).error().with_context(
-                "bring source and destination to one position");
+            // A conflict is another comparison that is under way (comparisons.h), and no trouble.
+            const ErrorCode said = code == ErrorCode::conflict ? ErrorCode::timed_out : code;
+            return Error(said, moment.error().message())
+                .with_context("bring source and destination to one position");
         }
         log_.failed(LogLevel::info, "no common position yet", moment.error());
         if (!sleep_for(backoff.next(), stop_)) {
@@ -601,7 +604,8 @@ Result<Verification::Left> Verification::compare_at(Moment& moment) {
             }
             if (whole.error().code() == ErrorCode::cancelled) return whole.error();
             is_passing = whole.error().code() == ErrorCode::aborted ||
-                         whole.error().code() == ErrorCode::conflict;
+                         whole.error().code() == ErrorCode::conflict ||
+                         whole.error().code() == ErrorCode::unavailable;
             // Not the table's fault, and the others would have it, too.
             if (const Status alive = moment.holder.check(within(kQueryDeadline, stop_)); !alive) {
                 return lose_moment(alive.error());
@@ -683,9 +687,20 @@ Result<Comparison> Verification::compare(SourceSide& source, Side& lake,
 
 }  // namespace
 
+std::string lake_problem(const DuckLakeConfig& lake) {
+    if (ducklake::parse_catalog(lake.catalog).kind != ducklake::CatalogKind::duckdb) return {};
+    return "destination.ducklake.catalog: a DuckDB file can be opened by one process alone, the "
+           "one "
+           "that writes, so nothing can compare this lake with its source; for that the catalog "
+           "must be a SQLite file or in Postgres";
+}
+
 Result<Report> verify(const PipelineConfig& config, const DuckLakeConfig& lake, Cutter& pipeline,
                       const VerifyOptions& options, const Logger& log,
                       const std::stop_token& stop) {
+    if (const std::string problem = lake_problem(lake); !problem.empty()) {
+        return Error(ErrorCode::config, problem);
+    }
     return Verification(config, lake, pipeline, options, log, stop).run();
 }
 

@@ -38,12 +38,17 @@ struct VerifyOptions {
     std::string temp_directory;  // For what the comparison's DuckDB does not hold in memory.
 };
 
+// Why nothing can compare this lake with its source; empty if something can. (duckdb.org,
+// "Concurrency": one process alone may open a file that it writes.)
+std::string lake_problem(const DuckLakeConfig& lake);
+
 // Compares tables of the source with the lake, both as of one position, while both live on. For
 // each position Postgres is asked for a snapshot through a temporary slot; the pipeline lets the
 // lake be at that very position for a moment, and keeps what that shows readable.
 //
 // An error when nothing could be compared at all; a table that could not be is in the report, and
 // so is an error that came when some had been: what differs is known all the same.
+// ErrorCode::config for a lake with a lake_problem().
 Result<Report> verify(const PipelineConfig& config, const DuckLakeConfig& lake, Cutter& pipeline,
                       const VerifyOptions& options, const Logger& log, const std::stop_token& stop);
 

@@ -42,6 +42,11 @@ TEST_P(Catalogs, ADuckDbFile) {
     database().exec("update item set note = 'new' where id < 10; delete from item where id > 90");
     EXPECT_EQ(replica.run_until_caught_up().code, 0);
     EXPECT_EQ(replica.difference_of("item"), "");
+    const Finished refused = run_program(
+        walbrook_program(), {.args = {"verify", "--config", replica.folder() + "/walbrook.yaml"}});
+    EXPECT_EQ(refused.exit.code, 78);
+    EXPECT_NE(refused.output.find("can be opened by one process alone"), std::string::npos)
+        << refused.output;
 }
 
 }  // namespace
