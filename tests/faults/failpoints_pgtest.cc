@@ -21,10 +21,6 @@ namespace {
 class Failpoints : public ::testing::TestWithParam<int> {};
 INSTANTIATE_TEST_SUITE_P(Pg, Failpoints, ::testing::ValuesIn(pg_versions()), version_name);
 
-int transactions(Database& source) {
-    return std::stoi(source.value("select count(*) from pgbench_history"));
-}
-
 void drop_slot(Database& source, const Replica& replica) {
     source.exec("select pg_drop_replication_slot('walbrook_" + std::to_string(replica.id()) + "')");
 }
@@ -39,10 +35,10 @@ bool die_at(std::string_view name, Database& source, Bank& bank) {
     // are held for it.
     Connection writer = source.session();
     must_exec(writer, "begin; lock table pgbench_accounts in row exclusive mode");
-    const int before = transactions(source);
+    const int before = bank.transactions();
     replica.start();
     EXPECT_TRUE(
-        eventually([&] { return !replica.is_running() || transactions(source) > before + 300; }));
+        eventually([&] { return !replica.is_running() || bank.transactions() > before + 300; }));
     must_exec(writer, "commit");
     const auto exit = replica.process().wait(std::chrono::seconds(60));
     if (!exit) {
@@ -56,7 +52,9 @@ bool die_at(std::string_view name, Database& source, Bank& bank) {
     replica.clear_environment();
     replica.start();
     trial.is_over();
-    // Without more of the load, which flushes as small as these would run after for long.
+    // Flushes as small as these would run after the whole load for long.
+    bank.stop();
+    bank.start(1, 50);
     bank.expect_nothing_lost(replica, trial);
     drop_slot(source, replica);
     return true;

@@ -1,5 +1,7 @@
 #include "integration/bank.h"
 
+#include "support/eventually.h"
+
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
@@ -53,11 +55,14 @@ void Bank::start(int clients, int per_second) {
                                   "3600", "-R", std::to_string(per_second)};
     args.insert(args.end(), script_.begin(), script_.end());
     args.push_back(source_.url());
+    transactions_before_ = transactions();
     load_ = std::make_unique<ChildProcess>(pgbench(), ChildOptions{.args = args});
 }
 
 void Bank::stop() {
     if (!load_) return;
+    // Whatever was tested beside a load that did nothing, was not.
+    EXPECT_TRUE(eventually([&] { return transactions() > transactions_before_; }));
     load_->signal(SIGINT);
     load_->wait(std::chrono::seconds(10));
     load_.reset();
@@ -65,6 +70,10 @@ void Bank::stop() {
     while (source_.value("select count(*) from pg_stat_activity where application_name = "
                          "'pgbench' and datname = current_database()") != "0") {
     }
+}
+
+int Bank::transactions() {
+    return std::stoi(source_.value("select count(*) from pgbench_history"));
 }
 
 std::string Bank::difference(Replica& replica) {
@@ -80,8 +89,9 @@ void Bank::expect_nothing_lost(Replica& replica, int balances_min) {
 }
 
 void Bank::expect_nothing_lost(Replica& replica, FaultTrial& trial) {
-    stop();
     trial.expect_recovery(replica);
+    stop();
+    EXPECT_TRUE(replica.catches_up());
     trial.expect_equal(replica);
     expect_clean_end(replica, 1);
 }

@@ -22,7 +22,10 @@ class Bank {
 
     // Runs transactions beside the test, until stop(); at most `per_second` of them.
     void start(int clients = 4, int per_second = 300);
+    // Fails if there was none.
     void stop();
+    // Since the tables were made.
+    int transactions();
 
     // Empty when all four tables are the same on both sides, row for row: a row that came
     // twice to pgbench_history, which has no key, is a difference too.
@@ -31,7 +34,8 @@ class Bank {
     // rows are the same, every snapshot balances and nothing of ours is left at the source.
     // `balances_min`: so many different balances must have been seen on the way.
     void expect_nothing_lost(Replica& replica, int balances_min = 1);
-    // The same after a fault, of which it is told; what is the same, `walbrook verify` says.
+    // The same after a fault, of which it is told; the load goes on until the pipeline has
+    // recovered, and what is the same, `walbrook verify` says.
     void expect_nothing_lost(Replica& replica, FaultTrial& trial);
 
  private:
@@ -48,6 +52,7 @@ class Bank {
     TempDir folder_{"bank"};
     std::vector<std::string> script_;  // Arguments of pgbench; none: its own TPC-B.
     std::unique_ptr<ChildProcess> load_;
+    int transactions_before_ = 0;  // Before load_.
 };
 
 }  // namespace walbrook::testing
