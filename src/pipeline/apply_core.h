@@ -168,6 +168,7 @@ struct TableStopped {
     bool copy_again = false;
     Lsn position;  // Its visible content goes up to here; 0: its copy never became visible.
     Error error;
+    std::uint32_t attempt = 0;  // The copy that it is about, or whose rows were followed.
 };
 // The stream cannot go on.
 struct Fail {

@@ -441,10 +441,12 @@ Lsn ApplyCore::stop_visible(Table& table, TablePhase phase, const std::string& r
 void ApplyCore::stop_table(Table& table, bool copy_again, Error error) {
     if (table.is_idle()) return;
     const TablePhase phase = copy_again ? TablePhase::queued : TablePhase::errored;
+    const std::uint32_t attempt = (table.held ? table.held_schema : table.schema)->attempt;
     const Lsn position = table.applies ? stop_visible(table, phase, error.message()) : received_;
     if (table.held) release_hold(table);
     table.is_errored = !copy_again;
-    out_->emplace_back(action::TableStopped{table.id, copy_again, position, std::move(error)});
+    out_->emplace_back(
+        action::TableStopped{table.id, copy_again, position, std::move(error), attempt});
 }
 
 // Only a new copy tells what the visible table should have. One that is under way will.

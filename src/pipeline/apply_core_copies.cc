@@ -406,7 +406,8 @@ void ApplyCore::on_acked(const input::Acked& acked) {
             if (table != nullptr && table->is_errored) {
                 const bool was_new = stopped_in_flight_.contains(id) && !table->replaced;
                 const Lsn position = was_new ? Lsn{} : before;
-                out_->emplace_back(action::TableStopped{id, false, position, error});
+                out_->emplace_back(
+                    action::TableStopped{id, false, position, error, table->schema->attempt});
             }
             continue;
         }
@@ -433,7 +434,8 @@ void ApplyCore::on_acked(const input::Acked& acked) {
         table->replaced.reset();
         const bool again = is_replaced || (was_followed && options_.copies_again_on_change &&
                                            error.code() == ErrorCode::schema_mismatch);
-        out_->emplace_back(action::TableStopped{id, again, position, error});
+        out_->emplace_back(
+            action::TableStopped{id, again, position, error, table->schema->attempt});
     }
     stopped_in_flight_.clear();
     for (const TableId id : std::exchange(publishing_in_flight_, {})) {

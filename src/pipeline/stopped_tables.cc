@@ -15,12 +15,15 @@ TableRegistry::Retries retries_after(const Error& error, SchemaChangePolicy poli
 Result<bool> settle_stopped(const action::TableStopped& stopped, SchemaChangePolicy policy,
                             CopyEvents& copies, TableRegistry& tables) {
     switch (copies.stage(stopped.table)) {
-        case CopyEvents::Stage::copying:
-            // The copy's to settle.
-            copies.tell(stopped.table, stopped.copy_again
+        case CopyEvents::Stage::copying: {
+            // The copy's to settle. Whoever asked for it while the one before was on its way, or
+            // was followed, asked for the remedy of what is wrong with that.
+            const bool is_older = stopped.attempt < tables.get(stopped.table).attempt;
+            copies.tell(stopped.table, stopped.copy_again || is_older
                                            ? Error(ErrorCode::aborted, stopped.error.message())
                                            : stopped.error);
             return true;
+        }
         case CopyEvents::Stage::published:
             // Nobody's until the copy has told the store so.
             return false;

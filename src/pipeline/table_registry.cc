@@ -119,6 +119,8 @@ Status TableRegistry::change(TableId table, const Change& apply) {
 Status TableRegistry::set_paused(TableId table, bool paused) {
     return change(table, [&](TableState& next) {
         next.paused = paused;
+        // Why it is errored, and what to do about that, stays to be read.
+        if (next.phase == TablePhase::errored) return;
         next.reason = paused ? "paused by the operator" : "";
     });
 }

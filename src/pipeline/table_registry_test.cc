@@ -104,6 +104,39 @@ TEST_F(TableRegistryTest, ATableThatIsErroredKeepsItsReason) {
     EXPECT_EQ(tables.get({1}), expected);
 }
 
+// An operator who asks for a new copy while the one before is on its way, or while its rows turn
+// out to be wrong, has asked for the remedy.
+TEST_F(TableRegistryTest, WhatStopsAnOlderCopyIsNoErrorOfTheOneUnderWay) {
+    TableRegistry tables(gate_, {});
+    TableState copied = state(1);
+    copied.attempt = 1;
+    ASSERT_TRUE(tables.begin_with({copied}));
+    ASSERT_TRUE(tables.move({1}, PhaseEvent::copy_started));
+    const auto told_of = [&](std::uint32_t attempt) {
+        CopyEvents copies;
+        copies.open({1});
+        const Error why(ErrorCode::schema_mismatch, "it is not there");
+        EXPECT_TRUE(settle_stopped({TableId{1}, false, Lsn{}, why, attempt},
+                                   SchemaChangePolicy::stop, copies, tables));
+        return copies.lost({1})->code();
+    };
+    EXPECT_EQ(told_of(1), ErrorCode::aborted);
+    EXPECT_EQ(told_of(2), ErrorCode::schema_mismatch);
+}
+
+TEST_F(TableRegistryTest, APauseHidesNoError) {
+    TableRegistry tables(gate_, {});
+    ASSERT_TRUE(tables.begin_with({state(1, TablePhase::ready), state(2, TablePhase::ready)}));
+    ASSERT_TRUE(tables.fail({1}, Error(ErrorCode::unsupported_value, "no such date"), Lsn{1000}));
+    const std::string why = tables.get({1}).reason;
+    ASSERT_TRUE(tables.set_paused({1}, true));
+    EXPECT_EQ(tables.get({1}).reason, why);
+    ASSERT_TRUE(tables.set_paused({2}, true));
+    EXPECT_EQ(tables.get({2}).reason, "paused by the operator");
+    ASSERT_TRUE(tables.set_paused({1}, false));
+    EXPECT_EQ(tables.get({1}).reason, why);
+}
+
 TEST_F(TableRegistryTest, AttemptsGrowWithEveryCopy) {
     TableRegistry tables(gate_, {});
     ASSERT_TRUE(tables.begin_with({state(1)}));
