@@ -188,4 +188,73 @@ void World::check_positions() {
     process.durable = process.core->durable();
 }
 
+// No table stands still but for what was done to it, and none waits for the operator that was not
+// tried again as often as it is to be.
+void World::check_state(const TableState& next) {
+    Excuses& excuses = excuses_[Source::table_of(next.table.oid)];
+    const TableState before = std::exchange(excuses.seen, next);
+    if (next.paused && !excuses.is_paused) {
+        throw Violation(fmt::format("table {} is paused, and nobody did that", next.name));
+    }
+    if (before.phase == TablePhase::catching_up && next.phase == TablePhase::ready) {
+        excuses.failures = 0;
+    }
+    if (before.phase != TablePhase::errored) {
+        if (next.phase == TablePhase::errored) check_errored(next);
+        return;
+    }
+    if (next.phase == TablePhase::queued) {
+        const bool is_asked_for = before.next_retry_unix_ms == 0 || excuses.failures == 0;
+        coverage_.tried_again += !is_asked_for && before.next_retry_unix_ms <= now_ms_ + 1;
+    } else if (next.phase == TablePhase::errored) {
+        const bool is_same =
+            next.reason == before.reason && next.next_retry_unix_ms == before.next_retry_unix_ms;
+        if (!is_same) check_errored(next);
+    }
+}
+
+void World::check_errored(const TableState& next) {
+    const std::size_t t = Source::table_of(next.table.oid);
+    ++coverage_.errored;
+    ++excuses_[t].failures;
+    const bool waits = waits_by_policy(t, next.reason);
+    if (!waits && !excuse(t, next.reason)) {
+        throw Violation(fmt::format("table {} ({}) is errored, and nothing was done to it: {}", t,
+                                    next.name, next.reason));
+    }
+    if (next.next_retry_unix_ms != 0) return;
+    ++coverage_.left_to_operator;
+    if (!waits && excuses_[t].failures <= kRetriesMax) {
+        throw Violation(fmt::format("table {} ({}) is errored for good after {} failures: {}", t,
+                                    next.name, excuses_[t].failures, next.reason));
+    }
+}
+
+// What was done once is a reason once.
+bool World::excuse(std::size_t table, const std::string& reason) {
+    Excuses& excuses = excuses_[table];
+    const auto take = [&](std::uint64_t& count, const std::string& begin) {
+        const bool is_that = reason.starts_with(begin) && count > 0;
+        count -= is_that;
+        return is_that;
+    };
+    const std::string refusal = fmt::format("{}{} ", kRefusal, table);
+    return take(excuses.refusals, refusal) || take(excuses.unreadable, "read changes of ");
+}
+
+// He has paused it himself, or no other attempt is planned: check_errored() has seen that it may be
+// so. All else comes right by itself.
+bool World::waits_for_operator(std::size_t table) const {
+    const TableState& state = excuses_[table].seen;
+    const bool is_errored = state.phase == TablePhase::errored;
+    return state.paused || (is_errored && state.next_retry_unix_ms == 0);
+}
+
+// schema_change_policy: stop
+bool World::waits_by_policy(std::size_t table, const std::string& reason) const {
+    const std::string code = fmt::format("({})", name_of(ErrorCode::schema_mismatch));
+    return !core_options_.copies_again_on_change && source_->was_reshaped(table) &&
+           reason.ends_with(code);
+}
+
 }  // namespace walbrook::sim

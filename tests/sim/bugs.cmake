@@ -62,6 +62,23 @@ walbrook_plant(8 pipeline/schema_follow.cc
 walbrook_plant(9 source/timeline.cc
     [[position <= left->switch_point) return {};]]
     [[((BUG) || position <= left->switch_point)) return {};]])
+# Makes a table errored for what passes by itself: the network, a server that is away.
+walbrook_plant(10 pipeline/error_policy.cc
+    [[return Reaction::retry;]]
+    [[return (BUG) ? Reaction::error_table : Reaction::retry;]])
+# The same for a copy that has only to begin again.
+walbrook_plant(11 pipeline/error_policy.cc
+    [[return Reaction::redo;]]
+    [[return (BUG) ? Reaction::error_table : Reaction::redo;]])
+# Leaves an errored table to the operator at once.
+walbrook_plant(12 pipeline/table_registry.cc
+    [[const bool again = retries == Retries::planned && next.retries < retry_.attempts_max;]]
+    [[const bool again =
+        !(BUG) && retries == Retries::planned && next.retries < retry_.attempts_max;]])
+# Plans to copy an errored table again, and forgets it.
+walbrook_plant(13 pipeline/table_registry.cc
+    [[if (state.phase != TablePhase::errored || state.next_retry_unix_ms == 0) continue;]]
+    [[if ((BUG) || state.phase != TablePhase::errored || state.next_retry_unix_ms == 0) continue;]])
 get_property(files GLOBAL PROPERTY sim_bugs_files)
 set(sim_bugs_sources)
 foreach(name ${files})

@@ -36,7 +36,9 @@ INSTANTIATE_TEST_SUITE_P(
                       std::pair{"PublishesBeforeTheStream", 2}, std::pair{"RepeatsWhatLanded", 3},
                       std::pair{"TakesRepetitionsForNew", 4}, std::pair{"KeepsAbortedRows", 5},
                       std::pair{"KeepsCopiesOverAFailover", 6}, std::pair{"TrustsAMovedSlot", 7},
-                      std::pair{"FollowsARewrite", 8}, std::pair{"GoesOnWithAnotherServer", 9}),
+                      std::pair{"FollowsARewrite", 8}, std::pair{"GoesOnWithAnotherServer", 9},
+                      std::pair{"ErrorsOverAnOutage", 10}, std::pair{"ErrorsOverALostCopy", 11},
+                      std::pair{"PlansNoRetry", 12}, std::pair{"ForgetsARetry", 13}),
     [](const auto& param) { return std::string(param.param.first); });
 
 }  // namespace

@@ -322,11 +322,6 @@ void Copier::clean_up(std::size_t table) {
     parts_.tables.give_back(id, std::chrono::milliseconds(50U << failures));
 }
 
-bool Copier::is_copy_gone(TableId id) const {
-    const Stage stage = copies_[Source::table_of(id.oid)].stage;
-    return stage != Stage::publishing && stage != Stage::published;
-}
-
 std::string Copier::describe(std::size_t table) const {
     static constexpr std::array names{"none",    "reading",    "asked",     "held",
                                       "copying", "publishing", "published", "cleaning"};

@@ -42,8 +42,6 @@ class Copier {
     void step(std::size_t table, std::uint64_t give_up_per_mille);
 
     bool is_open(std::size_t table) const { return copies_[table].stage != Stage::none; }
-    // The shadow table that a flush may name is no longer there.
-    bool is_copy_gone(TableId table) const;
     std::string describe(std::size_t table) const;
     // Tables that were published with more than one snapshot.
     std::uint64_t published_in_ranges() const { return published_in_ranges_; }

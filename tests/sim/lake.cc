@@ -1,5 +1,7 @@
 #include "sim/lake.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 
 namespace walbrook::sim {
@@ -58,20 +60,26 @@ Status FaultyLake::begin_copy(const CopyTargetPtr& copy, std::stop_token stop) {
     return inner_->begin_copy(copy, std::move(stop));
 }
 
-std::optional<Error> FaultyLake::refuse_one(Flush& flush) {
-    std::vector<TableId> tables;
+// Of any table, or of the one that is always refused.
+std::optional<Error> FaultyLake::refuse_one(Flush& flush, bool is_any) {
+    std::vector<std::size_t> tables;
     flush.rewind();
     for (;;) {
         const auto item = flush.next();
         if (!item) throw Violation("a flush cannot be read: " + item.error().message());
         if (*item == nullptr) break;
-        if (const auto* batch = std::get_if<ChangeBatch>(*item)) {
-            tables.push_back(batch->schema()->id);
-        }
+        const auto* const batch = std::get_if<ChangeBatch>(*item);
+        const auto* const publish = std::get_if<Publish>(*item);
+        if (batch == nullptr && publish == nullptr) continue;
+        const TableId id = batch != nullptr ? batch->schema()->id : publish->copy->schema->id;
+        const std::size_t table = Source::table_of(id.oid);
+        if (is_any || table == faults_.refused) tables.push_back(table);
     }
     if (tables.empty()) return std::nullopt;
-    return Error(ErrorCode::unsupported_value, "refused by plan")
-        .with_table(random_.pick(tables).oid);
+    const std::size_t table = random_.pick(tables);
+    on_refusal(table);
+    return Error(ErrorCode::unsupported_value, fmt::format("{}{}", kRefusal, table))
+        .with_table(id_of(table).oid);
 }
 
 Result<Ack> FaultyLake::land(Flush& flush) {
@@ -98,8 +106,9 @@ Result<Ack> FaultyLake::apply(Flush& flush, Ack, std::stop_token) {
     if (random_.per_mille(faults_.unavailable_per_mille)) {
         return Error(ErrorCode::unavailable, "planned: nothing landed");
     }
-    if (random_.per_mille(faults_.refusal_per_mille)) {
-        if (auto refusal = refuse_one(flush)) return *std::move(refusal);
+    const bool is_any = random_.per_mille(faults_.refusal_per_mille);
+    if (is_any || faults_.refused) {
+        if (auto refusal = refuse_one(flush, is_any)) return *std::move(refusal);
     }
     const bool is_lost = random_.per_mille(faults_.lost_answer_per_mille);
     if (!is_lost || random_.percent(50)) {

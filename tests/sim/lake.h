@@ -11,6 +11,7 @@
 #include <optional>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -42,6 +43,9 @@ enum class Bug {
     in_product,           // Of the product, which was built with it.
 };
 
+// What the model gives as its reason; the table's number follows.
+inline constexpr std::string_view kRefusal = "refused by plan: ";
+
 // What the destination holds, as told by the flushes that landed.
 struct LakeTable {
     std::optional<TablePhase> phase;
@@ -58,7 +62,8 @@ struct LakeView {
 struct LakeFaults {
     std::uint64_t unavailable_per_mille = 0;  // Nothing landed; tried again.
     std::uint64_t lost_answer_per_mille = 0;  // Landed or not: the answer did not come.
-    std::uint64_t refusal_per_mille = 0;      // One table's changes are refused.
+    std::uint64_t refusal_per_mille = 0;      // One table's changes are refused,
+    std::optional<std::size_t> refused;       // and always those of this one.
 };
 
 // A lake in memory whose answers may get lost; notes what landed.
@@ -100,12 +105,12 @@ class FaultyLake final : public Destination {
     }
     // Since it was last asked.
     bool has_landed() { return std::exchange(landed_, false); }
-    // Asked about a refusal that nobody planned: true if the table's copy is gone.
-    std::function<bool(TableId)> is_copy_gone;
+    // Hears of each refusal that was planned.
+    std::function<void(std::size_t)> on_refusal;
 
  private:
     Result<Ack> land(Flush& flush);
-    std::optional<Error> refuse_one(Flush& flush);
+    std::optional<Error> refuse_one(Flush& flush, bool is_any);
 
     Random& random_;
     const std::unique_ptr<MemoryDestination> inner_;

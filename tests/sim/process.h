@@ -14,13 +14,16 @@
 
 namespace walbrook::sim {
 
+// table_error_retry_max_attempts
+inline constexpr std::uint32_t kRetriesMax = 2;
+
 // The parts of PipelineImpl and what StreamThread keeps.
 struct World::Process {
     Process(World& world, std::unique_ptr<FaultyLake> opened, std::vector<ReadyTable> ready,
             CoreOptions options, Lineage known, Lsn bound)
         : lake(std::move(opened)),
           gate(world.store_),
-          tables(gate, {std::chrono::milliseconds(300), 4},
+          tables(gate, {std::chrono::milliseconds(100), kRetriesMax},
                  {[&world] { return Instant(std::chrono::milliseconds(world.now_ms_)); },
                   [&world] { return world.now_ms_ + 1; }}),
           catalog(*world.source_, tables, inbox, options.copies_again_on_change),

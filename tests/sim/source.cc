@@ -185,6 +185,7 @@ void Source::truncate(std::size_t index) {
             {t, table.version, after, std::make_shared<const Rows>(table.rows), leaf});
         erase_rows(table.rows, leaf);
         table.version = after;
+        table.was_reshaped = table.was_reshaped || leaf != 0;
         table.exclusive = index;
         txs_[index].touched.insert(t);
     }
@@ -203,6 +204,7 @@ void Source::alter(std::size_t index) {
         alter->leaf = 20'000 + static_cast<std::uint32_t>(next_version_);
     }
     table.exclusive = index;
+    table.was_reshaped = true;
     const VersionPtr after = altered(random_, t, *table.version, *alter, next_version_++);
     Op op;
     op.kind = OpKind::alter;

@@ -155,6 +155,8 @@ class Source {
     };
     // What committed transactions did to the table, in the order of their commit records.
     const std::vector<Logged>& committed(std::size_t table) const { return committed_[table]; }
+    // A transaction, rolled back or not, did to the table what may not be followed in place.
+    bool was_reshaped(std::size_t table) const { return tables_[table].was_reshaped; }
     static void apply(const Op& op, std::size_t table, Rows& rows);
     static std::size_t table_of(std::uint32_t oid) { return oid - 16'384; }
 
@@ -168,6 +170,7 @@ class Source {
         VersionPtr version;  // Uncommitted ALTERs included.
         // Of rows whose partition was dropped: they may still be in the lake.
         std::set<std::string> keys_dropped;
+        bool was_reshaped = false;
     };
 
     void begin(std::size_t client);

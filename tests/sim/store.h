@@ -4,7 +4,9 @@
 #include "walbrook/stores.h"
 #include "walbrook/testing/store_around.h"
 
+#include <functional>
 #include <optional>
+#include <span>
 #include <utility>
 
 namespace walbrook::sim {
@@ -21,10 +23,17 @@ class FaultyStore final : public testing::StoreAround {
         if (auto refusal = refuse()) return *std::move(refusal);
         return StoreAround::advance(to);
     }
+    Status save_tables(std::span<const TableState> tables) override {
+        for (const TableState& state : tables) on_table(state);
+        return StoreAround::save_tables(tables);
+    }
     Status put_schema(const TableSchema& schema, Lsn from) override {
         if (auto refusal = refuse()) return *std::move(refusal);
         return StoreAround::put_schema(schema, from);
     }
+
+    // Hears of each state of a table as it is stored, which is before anybody sees it.
+    std::function<void(const TableState&)> on_table = [](const TableState&) {};
 
  private:
     std::optional<Error> refuse() {

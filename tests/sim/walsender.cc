@@ -282,6 +282,7 @@ void Walsender::send_change(const Op& op, Decoded* streamed) {
         const bool is_unreadable =
             op.table >= kItems && random_.per_mille(options_.unreadable_per_mille);
         if (is_unreadable) {
+            options_.on_unreadable(op.table);
             frame.u16(values.size());
             for (std::size_t i = 0; i < values.size(); ++i) frame.letter('t').counted("\xFFx");
         } else {

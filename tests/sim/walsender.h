@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <map>
 #include <optional>
 #include <set>
@@ -21,6 +22,7 @@ struct WalsenderOptions {
     bool tells_ddl = false;          // The event triggers are there (pipeline/ddl_messages.h).
     bool waits_for_standby = false;  // synchronized_standby_slots
     std::uint64_t unreadable_per_mille = 0;  // Values that no decoder takes, in tables 3 to 5.
+    std::function<void(std::size_t)> on_unreadable;
 };
 
 // One replication connection as the server sees it: decodes the log from the oldest

@@ -41,6 +41,7 @@ std::string printable(const std::string& frame) {
 
 World::World(const WorldOptions& options)
     : options_(options), random_(options.seed), store_(random_, rates_.store_per_mille) {
+    store_.on_table = [this](const TableState& state) { check_state(state); };
     choose_rates();
     begin_anew();
 }
@@ -110,7 +111,9 @@ void World::choose_rates() {
     if (random_.percent(50)) rates_.lake.unavailable_per_mille = random_.between(50, 500);
     if (random_.percent(40)) rates_.lake.lost_answer_per_mille = random_.between(5, 60);
     if (random_.percent(30)) rates_.lake.refusal_per_mille = random_.between(5, 30);
+    if (random_.percent(20)) rates_.lake.refused = random_.below(kTables);
     if (random_.percent(20)) walsender_options_.unreadable_per_mille = random_.between(1, 12);
+    walsender_options_.on_unreadable = [this](std::size_t t) { ++excuses_[t].unreadable; };
 
     source_.emplace(random_, source);
     const std::uint64_t head_start = random_.below(200);
@@ -135,6 +138,7 @@ void World::begin_anew() {
     last_cut_at_ = last_cut_ = {};
     lost_from_ = {};
     is_foreign_ = {};
+    excuses_ = {};
 }
 
 // Until it works, as whoever watches over the process does.
@@ -158,6 +162,7 @@ bool World::start_once() {
     expect(store_.save_lineage(lineage), "save the lineage");
 
     auto lake = std::make_unique<FaultyLake>(random_, lake_, view_, rates_.lake);
+    lake->on_refusal = [this](std::size_t t) { ++excuses_[t].refusals; };
     const auto recovered = lake->open(identity(), {});
     if (!recovered) throw Violation("open: " + recovered.error().message());
     if (recovered->position != view_.position) throw Violation("the lake lost its position");
@@ -445,6 +450,7 @@ void World::command() {
             if (state.paused) return;
             ++coverage_.pauses;
             trace("pause {}", table.oid);
+            excuses_[Source::table_of(table.oid)].is_paused = true;
             expect(process_->tables.set_paused(table, true), "pause");
             const Error why(ErrorCode::aborted, "paused by the operator");
             process_->inbox.push_back(input::Stop{table, true, why});
@@ -462,6 +468,7 @@ void World::resync(TableId table) {
     if (phase == TablePhase::copying || phase == TablePhase::catching_up) {
         process_->events.tell(table, Error(ErrorCode::aborted, "a new copy was asked for"));
     } else {
+        if (phase != TablePhase::queued) excuses_[Source::table_of(table.oid)].failures = 0;
         expect(process_->tables.request_copy(table, "a new copy was asked for"), "resync");
     }
 }
@@ -470,8 +477,11 @@ void World::resume(TableId table) {
     const TableState state = process_->tables.get(table);
     if (!state.paused && state.phase != TablePhase::errored) return;
     trace("resume {}", table.oid);
+    Excuses& excuses = excuses_[Source::table_of(table.oid)];
     expect(process_->tables.set_paused(table, false), "resume");
+    excuses.is_paused = false;
     if (state.phase == TablePhase::errored) {
+        excuses.failures = 0;
         expect(process_->tables.request_copy(table, "resumed by the operator"), "resume");
     }
 }
@@ -842,7 +852,8 @@ bool World::is_settled() const {
            slot_.confirmed == source_->insert_position();
 }
 
-// Without faults and new transactions everything must come to an end.
+// Without faults and new transactions everything must come to an end, without an operator but for
+// what may wait for him.
 void World::settle() {
     trace("settling");
     for (int round = 0; round < kSettleRoundsMax; ++round) {
@@ -850,7 +861,9 @@ void World::settle() {
         // a crash, unflushed.
         for (int i = 0; round % 100 == 99 && i < 1000; ++i) source_->settle();
         connect();
-        for (std::size_t t = 0; t < kTables; ++t) resume(id_of(t));
+        for (std::size_t t = 0; t < kTables; ++t) {
+            if (waits_for_operator(t)) resume(id_of(t));
+        }
         process_->catalog.look();
         process_->catalog.answer();
         take_inputs();

@@ -10,6 +10,7 @@
 
 #include <fmt/format.h>
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -28,6 +29,9 @@ struct Coverage {
     std::uint64_t moves_lost = 0;  // Copies in ranges that had to have one snapshot.
     std::uint64_t copies_lost = 0;
     std::uint64_t tables_stopped = 0;
+    std::uint64_t errored = 0;
+    std::uint64_t left_to_operator = 0;  // Of these: no other attempt is planned.
+    std::uint64_t tried_again = 0;       // As it was planned.
     std::uint64_t refused = 0;
     std::uint64_t unknown = 0;  // Outcomes.
     std::uint64_t crashes = 0;
@@ -96,6 +100,14 @@ class World {
         Lsn confirmed;
         Lsn persisted;  // Of `confirmed`: the rest is lost in a crash.
     };
+    // What was done to a table that it may stand still for.
+    struct Excuses {
+        bool is_paused = false;        // By the operator.
+        std::uint64_t refusals = 0;    // By the lake, of which none has made it errored yet.
+        std::uint64_t unreadable = 0;  // Values that were sent, likewise.
+        std::uint64_t failures = 0;    // How often it was errored since it was published.
+        TableState seen;               // Stored last.
+    };
     // What dies in a crash.
     struct Process;
 
@@ -145,6 +157,11 @@ class World {
     std::vector<Replace> some_repairs(Lsn cut);
     void check_confirmed();
     void check_positions();
+    void check_state(const TableState& next);
+    void check_errored(const TableState& next);
+    bool excuse(std::size_t table, const std::string& reason);
+    bool waits_for_operator(std::size_t table) const;
+    bool waits_by_policy(std::size_t table, const std::string& reason) const;
     std::vector<MemoryDestination::Row> lake_rows(std::size_t table) const;
     void note(std::uint64_t what) { digest_ = (digest_ ^ what) * 0x100'0000'01B3ULL; }
     template <class... Args>
@@ -178,6 +195,7 @@ class World {
     // there is one: it must notice.
     Lsn lost_from_;
     std::array<bool, kTables> is_foreign_{};  // What is visible of the table is of such a server.
+    std::array<Excuses, kTables> excuses_;
 
     // The source as of view_.position.
     std::array<Rows, kTables> rows_;
