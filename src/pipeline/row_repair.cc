@@ -238,6 +238,7 @@ Status Reader::read_physical(const PublishedTable& table, const PhysicalTable& p
     }
     const std::string filter = physical.row_filter.value_or(table.row_filter.value_or(""));
     for (const std::string& condition : conditions) {
+        if (is_late()) return Error(ErrorCode::timed_out, "its time is over");
         const std::string from = " from only " + quote_qualified(physical.schema, physical.name) +
                                  " where " + condition +
                                  (filter.empty() ? "" : " and (" + filter + ")");

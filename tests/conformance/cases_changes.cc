@@ -212,8 +212,7 @@ void partly_published(World& world) {
     changes.insert({"1", "again", {}});
     world.apply(changes);
     changes.insert({"1", "a third", "t"}).remove({"9", "whole", "now"});
-    world.apply(changes);
-    world.crash();
+    world.apply_and_die(changes.take());
     changes.update({"9", "whole", "now"}, {"5", "came", "back"})
         .update({"1", "a third", "t"}, {"1", "kept", "t"}, {2});
     world.apply(changes);
@@ -344,8 +343,11 @@ void random_runs(World& world) {
             for (auto n = random() % 30; n > 0 && table.rows().size() < 35; --n) table.change();
             flush.add(table.take());
         }
-        world.expect_applied(flush);
-        if (flush_number % 8 == 7) world.crash();
+        if (flush_number % 8 == 7) {
+            world.die([&] { world.expect_applied(flush); });
+        } else {
+            world.expect_applied(flush);
+        }
         if (flush_number % 4 != 3) continue;
         for (const RandomTable& table : tables) world.expect_rows(table.schema(), table.rows());
         if (::testing::Test::HasFailure()) return;

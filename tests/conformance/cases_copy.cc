@@ -169,14 +169,14 @@ void discarded_shadow_is_gone(World& world) {
 void unpublished_copy_is_gone_after_restart(World& world) {
     const TableSchemaPtr schema = simple();
     const TableSchemaPtr other = TableMaker(16390, "other").key("id").column("note").make();
-    const CopyTargetPtr finished = world.copy(schema, numbered(0, 5));
-    const CopyTargetPtr unfinished = world.begin_copy(other);
-    world.write_unit(unfinished, 0, numbered(0, 5));
-    const Recovered recovered = world.crash();
+    const Recovered recovered = world.die([&] {
+        world.copy(schema, numbered(0, 5));
+        world.write_unit(world.begin_copy(other), 0, numbered(0, 5));
+    });
     EXPECT_TRUE(recovered.tables.empty());
     world.expect_no_table(schema);
     TestFlush flush(world.next_position());
-    flush.add(Publish{finished});
+    flush.add(Publish{copy_target(schema, 1)});
     EXPECT_FALSE(world.destination().apply(flush, Ack::durable, {}));
     world.load(schema, numbered(10, 2), 2);
     world.load(other, numbered(20, 2), 2);

@@ -34,11 +34,27 @@ class Life {
 
     static constexpr int kSteps = 7;
 
-    void begin() { world_.load(streamed_, {{"first"}}); }
-    void step(int which) {
+    void live(int dead_after) {
+        world_.load(streamed_, {{"first"}});
+        for (int which = 1; which <= dead_after; ++which) step(which, 1);
+    }
+    void recover_and_finish(int dead_after, const Recovered& recovered) {
+        EXPECT_EQ(to_string(recovered.position), to_string(world_.last_position()));
+        const bool is_published = find_table(recovered, copied_) != nullptr;
+        EXPECT_EQ(is_published, dead_after >= kPublishes);
+        if (!is_published) world_.expect_no_table(copied_);
+        for (int next = is_published ? dead_after + 1 : 1; next <= kSteps; ++next) step(next, 2);
+        world_.expect_rows(streamed_, {{"first"}, {"with the publication"}, {"after it"}});
+        world_.expect_rows(copied_, {{"2", "b"}, {"3", "c"}, {"4", "held"}});
+    }
+
+ private:
+    static constexpr int kPublishes = 6;
+
+    void step(int which, std::uint32_t attempt) {
         switch (which) {
             case 1:
-                copy_ = world_.begin_copy(copied_, ++attempt_);
+                copy_ = world_.begin_copy(copied_, attempt);
                 break;
             case 2:
                 world_.write_unit(copy_, 0, {{"1", "a"}});
@@ -56,34 +72,19 @@ class Life {
                 world_.expect_applied(slice);
                 break;
             }
-            case 6:
+            case kPublishes:
                 send_line("with the publication", true);
                 break;
             default:
                 send_line("after it", false);
         }
     }
-    // After a crash behind this step.
-    void recover_and_finish(int dead_after, const Recovered& recovered) {
-        EXPECT_EQ(to_string(recovered.position), to_string(world_.last_position()));
-        const bool is_published = find_table(recovered, copied_) != nullptr;
-        EXPECT_EQ(is_published, dead_after >= 6);
-        if (!is_published) world_.expect_no_table(copied_);
-        for (int next = is_published ? dead_after + 1 : 1; next <= kSteps; ++next) step(next);
-        std::vector<TextRow> lines = {{"first"}};
-        for (const std::string& line : sent_) lines.push_back({line});
-        world_.expect_rows(streamed_, lines);
-        world_.expect_rows(copied_, {{"2", "b"}, {"3", "c"}, {"4", "held"}});
-    }
-
- private:
     void send_line(const std::string& line, bool publishes) {
         ChangeRecorder changes(streamed_);
         TestFlush flush(world_.next_position());
         flush.add(changes.insert({line}).take());
         if (publishes) flush.add(Publish{copy_});
         world_.expect_applied(flush);
-        sent_.push_back(line);
     }
 
     World& world_;
@@ -91,34 +92,62 @@ class Life {
     const TableSchemaPtr streamed_;
     const TableSchemaPtr copied_;
     CopyTargetPtr copy_;
-    std::uint32_t attempt_ = 0;
-    std::vector<std::string> sent_;
 };
 
 void death_between_calls(World& world) {
     for (int dead_after = 1; dead_after <= Life::kSteps; ++dead_after) {
         SCOPED_TRACE("dead after step " + number(dead_after));
         Life life(world, dead_after);
-        life.begin();
-        for (int step = 1; step <= dead_after; ++step) life.step(step);
-        life.recover_and_finish(dead_after, world.crash());
+        const Recovered recovered = world.die([&] { life.live(dead_after); });
+        life.recover_and_finish(dead_after, recovered);
         if (::testing::Test::HasFailure()) return;
     }
 }
 
+// A flush in which the process is gone where the items end.
+class LastFlush final : public Flush {
+ public:
+    LastFlush(TestFlush& items, World& world) : items_(items), world_(world) {}
+    Lsn position() const override { return items_.position(); }
+    std::int64_t commit_time_us() const override { return items_.commit_time_us(); }
+    void rewind() override { items_.rewind(); }
+    Result<const FlushItem*> next() override {
+        auto item = items_.next();
+        return item && *item == nullptr ? world_.end_of_life() : item;
+    }
+
+ private:
+    TestFlush& items_;
+    World& world_;
+};
+
+// The same for a unit of a copy.
+class LastReader final : public RowReader {
+ public:
+    LastReader(TestReader& rows, World& world) : rows_(rows), world_(world) {}
+    const TableSchemaPtr& schema() const override { return rows_.schema(); }
+    Result<const RowBatch*> next() override {
+        auto batch = rows_.next();
+        return batch && *batch == nullptr ? world_.end_of_life() : batch;
+    }
+
+ private:
+    TestReader& rows_;
+    World& world_;
+};
+
 // Rows are pulled from us within write_copy and apply, so we can say after how many of them the
-// process is gone: the pull fails, and nobody calls this object again.
+// process is gone.
 void death_within_a_call(World& world) {
     const TableSchemaPtr table = simple(16384, "t");
     const TableSchemaPtr bag = keyless(16385, "bag");
     const TableSchemaPtr next = simple(16386, "next");
-    const Error gone(ErrorCode::cancelled, "the process is gone");
     world.load(table, {{"1", "a"}, {"2", "b"}});
     world.load(bag, {{"x"}, {"x"}});
     std::uint32_t attempt = 0;
     for (std::size_t items = 0; items <= 5; ++items) {
         SCOPED_TRACE("dead after item " + std::to_string(items));
-        const CopyTargetPtr copy = world.copy(next, {{"1", "n"}}, ++attempt);
+        ++attempt;
         TestFlush flush(world.next_position());
         ChangeRecorder changes(table);
         ChangeRecorder lines(bag);
@@ -127,12 +156,14 @@ void death_within_a_call(World& world) {
         flush.add(changes.remove({"1", {}}).insert({"3", "c"}).take());
         if (items > 1) flush.add(lines.insert({"y"}).remove({"x"}).take());
         if (items > 2) flush.add(emptied);
-        if (items > 3) flush.add(Publish{copy});
+        if (items > 3) flush.add(Publish{copy_target(next, attempt)});
         if (items > 4) flush.add(Freeze{table, TablePhase::errored, flush.position(), "planned"});
         if (items == 0) flush.items().clear();
-        flush.fail_at_end(gone);
-        EXPECT_FALSE(world.destination().apply(flush, Ack::durable, {}));
-        const Recovered recovered = world.crash();
+        const Recovered recovered = world.die([&] {
+            world.copy(next, {{"1", "n"}}, attempt);
+            LastFlush last(flush, world);
+            EXPECT_FALSE(world.destination().apply(last, Ack::durable, {}));
+        });
         EXPECT_LT(recovered.position, flush.position());
         world.expect_rows(table, {{"1", "a"}, {"2", "b"}});
         world.expect_rows(bag, {{"x"}, {"x"}});
@@ -140,13 +171,15 @@ void death_within_a_call(World& world) {
         if (::testing::Test::HasFailure()) return;
     }
     for (const int batches : {0, 2}) {
-        const CopyTargetPtr copy = world.begin_copy(next, ++attempt);
-        world.write_unit(copy, 0, {{"1", "n"}});
-        TestReader reader(next);
-        for (int i = 0; i < batches; ++i) reader.add(make_rows(next, {{number(i + 10), "n"}}));
-        reader.fail_at_end(gone);
-        EXPECT_FALSE(world.destination().write_copy({copy, 1}, reader, {}));
-        world.crash();
+        ++attempt;
+        world.die([&] {
+            const CopyTargetPtr copy = world.begin_copy(next, attempt);
+            world.write_unit(copy, 0, {{"1", "n"}});
+            TestReader reader(next);
+            for (int i = 0; i < batches; ++i) reader.add(make_rows(next, {{number(i + 10), "n"}}));
+            LastReader last(reader, world);
+            EXPECT_FALSE(world.destination().write_copy({copy, 1}, last, {}));
+        });
         world.expect_no_table(next);
     }
     world.load(next, {{"5", "whole"}}, ++attempt);
@@ -155,11 +188,11 @@ void death_within_a_call(World& world) {
 
 // --- Unknown outcomes
 
-// A flush of one kind, over tables of its own, and what readers see before and after it.
+// A flush of one kind, over a table of its own, and what readers see before and after it.
 struct KindOfFlush {
     std::string name;
-    std::vector<FlushItem> items;
-    TableSchemaPtr before;  // nullptr: there is no table.
+    std::function<void(TestFlush& flush)> fill;  // Each time anew.
+    TableSchemaPtr before;
     std::vector<TextRow> rows_before;
     TableSchemaPtr after;
     std::vector<TextRow> rows_after;
@@ -174,67 +207,81 @@ std::vector<KindOfFlush> kinds_of_flushes(World& world) {
         world.load(made, two);
         return made;
     };
-    const auto add = [&](const std::string& name, const TableSchemaPtr& of, auto item,
-                         const std::vector<TextRow>& rows, const TableSchemaPtr& as = nullptr) {
-        kinds.push_back({name, {}, of, two, as ? as : of, rows});
-        kinds.back().items.emplace_back(std::in_place_type<decltype(item)>, std::move(item));
+    const auto add = [&](const std::string& name, const TableSchemaPtr& of,
+                         const std::vector<TextRow>& rows,
+                         const std::function<void(TestFlush & flush)>& fill,
+                         const TableSchemaPtr& as = nullptr) {
+        kinds.push_back({name, fill, of, two, as ? as : of, rows});
     };
     const TableSchemaPtr changed = table("changed");
-    ChangeRecorder changes(changed);
-    changes.insert({"3", "c"}).update({"1", "a"}, {"1", "A"}).remove({"2", {}});
-    add("changes", changed, changes.take(), {{"1", "A"}, {"3", "c"}});
+    add("changes", changed, {{"1", "A"}, {"3", "c"}}, [changed](TestFlush& flush) {
+        ChangeRecorder changes(changed);
+        changes.insert({"3", "c"}).update({"1", "a"}, {"1", "A"}).remove({"2", {}});
+        flush.add(changes.take());
+    });
     const TableSchemaPtr emptied = table("emptied");
-    Truncate truncate;
-    truncate.tables = {emptied};
-    add("a truncate", emptied, truncate, {});
+    add("a truncate", emptied, {}, [emptied](TestFlush& flush) {
+        Truncate truncate;
+        truncate.tables = {emptied};
+        flush.add(truncate);
+    });
     const TableSchemaPtr narrow = table("wider");
     const TableSchemaPtr wide =
         TableMaker(narrow->id.oid, "wider").key("id").column("note").column("more").make();
-    add("a schema change", narrow, schema_change(narrow, wide, {{}, {}, "m"}),
-        {{"1", "a", "m"}, {"2", "b", "m"}}, wide);
-    const TableSchemaPtr put_right = table("put_right");
-    Replace replace{put_right,
-                    std::make_shared<const RowBatch>(make_rows(put_right, {{"1", {}}, {"2", {}}})),
-                    std::make_shared<const RowBatch>(make_rows(put_right, {{"2", "right"}}))};
-    add("a repair", put_right, std::move(replace), {{"2", "right"}});
+    add(
+        "a schema change", narrow, {{"1", "a", "m"}, {"2", "b", "m"}},
+        [narrow, wide](TestFlush& flush) { flush.add(schema_change(narrow, wide, {{}, {}, "m"})); },
+        wide);
+    const TableSchemaPtr right = table("put_right");
+    add("a repair", right, {{"2", "right"}}, [right](TestFlush& flush) {
+        const auto rows = [&](const std::vector<TextRow>& list) {
+            return std::make_shared<const RowBatch>(make_rows(right, list));
+        };
+        flush.add(Replace{right, rows({{"1", {}}, {"2", {}}}), rows({{"2", "right"}})});
+    });
     const TableSchemaPtr frozen = table("frozen");
-    add("a freeze", frozen, Freeze{frozen, TablePhase::errored, world.last_position(), "planned"},
-        two);
+    add("a freeze", frozen, two, [frozen, at = world.last_position()](TestFlush& flush) {
+        flush.add(Freeze{frozen, TablePhase::errored, at, "planned"});
+    });
     const TableSchemaPtr retired = table("retired");
-    add("a retirement", retired, Retire{retired->id}, two);
-    // Last: a copy that is not published would be gone after a crash.
+    add("a retirement", retired, two,
+        [retired](TestFlush& flush) { flush.add(Retire{retired->id}); });
+    // A copy lives as long as the destination that it was begun with.
     const TableSchemaPtr published = table("published");
-    add("a publication", published, Publish{world.copy(published, {{"7", "new"}}, 2)},
-        {{"7", "new"}});
-    kinds.push_back({"nothing", {}, published, {{"7", "new"}}, published, {{"7", "new"}}});
+    add("a publication", published, {{"7", "new"}},
+        [&world, published, attempt = 1U](TestFlush& flush) mutable {
+            flush.add(Publish{world.copy(published, {{"7", "new"}}, ++attempt)});
+        });
+    add("nothing", table("untouched"), two, [](TestFlush&) {});
     return kinds;
 }
 
 // After an apply whose answer nobody has, the position alone says whether it was done: with all
-// that is in it, or with nothing of it.
+// that is in it, or with nothing of it. Who is asked may be another process.
 void unknown_outcomes(World& world) {
-    std::vector<KindOfFlush> kinds = kinds_of_flushes(world);
-    // The publication first: its copy lives only as long as this object.
-    std::rotate(kinds.begin(), kinds.end() - 2, kinds.end());
-    for (KindOfFlush& kind : kinds) {
+    const std::vector<KindOfFlush> kinds = kinds_of_flushes(world);
+    for (const KindOfFlush& kind : kinds) {
         SCOPED_TRACE("a flush with " + kind.name);
         const Lsn before = world.last_position();
-        TestFlush flush(world.next_position());
-        for (FlushItem& item : kind.items) {
-            std::visit([&](auto& it) { flush.add(std::move(it)); }, item);
-        }
-        flush.fail_at_end(Error(ErrorCode::internal, "planned by the test"));
-        EXPECT_FALSE(world.destination().apply(flush, Ack::durable, {}));
+        const Lsn position = world.next_position();
+        TestFlush failing(position);
+        kind.fill(failing);
+        failing.fail_at_end(Error(ErrorCode::internal, "planned by the test"));
+        EXPECT_FALSE(world.destination().apply(failing, Ack::durable, {}));
         world.expect_position(before);
         world.expect_rows(kind.before, kind.rows_before);
-        // It comes again, and this time it is done and the answer is lost.
-        flush.rewind();
-        (void)world.destination().apply(flush, Ack::durable, {});
-        world.expect_position(flush.position());
+        // It comes again, and this time it is done, and the answer is lost with the process.
+        const Recovered recovered = world.die([&] {
+            world.expect_position(before);
+            TestFlush flush(position);
+            kind.fill(flush);
+            (void)world.destination().apply(flush, Ack::durable, {});
+        });
+        EXPECT_EQ(to_string(recovered.position), to_string(position));
+        world.expect_position(position);
         world.expect_rows(kind.after, kind.rows_after);
         if (::testing::Test::HasFailure()) return;
     }
-    EXPECT_EQ(to_string(world.crash().position), to_string(world.last_position()));
     for (const KindOfFlush& kind : kinds) world.expect_rows(kind.after, kind.rows_after);
 }
 
@@ -312,15 +359,18 @@ void overlapping_replays(World& world) {
     std::mt19937 random(20240301);
     Replay replay(world, world.capabilities().exactly_once);
     for (std::size_t last = 0; last < Replay::kTransactions;) {
-        replay.send(last, random() % 3 == 0);
+        const bool fails_first = random() % 3 == 0;
         // The answer may be lost with the process; and the next flush may begin before it.
-        if (random() % 3 == 0) world.crash();
+        if (random() % 3 == 0) {
+            world.die([&] { replay.send(last, fails_first); });
+        } else {
+            replay.send(last, fails_first);
+        }
         if (random() % 3 == 0) replay.send(last, false);
         last += 1 + random() % 3;
         if (::testing::Test::HasFailure()) return;
     }
-    replay.send(Replay::kTransactions - 1, false);
-    world.crash();
+    world.die([&] { replay.send(Replay::kTransactions - 1, false); });
     replay.send(Replay::kTransactions - 1, false);
     replay.expect_all_once();
 }

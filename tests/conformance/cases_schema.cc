@@ -37,12 +37,12 @@ void added_columns_with_values(World& world) {
     ChangeRecorder before(first);
     world.apply(before.insert({"3", "c"}));
     // No row has come since: the change stands between transactions.
-    world.apply(schema_change(first, second, {{}, {}, "it's", {}, "-7", "t"}));
+    const Recovered recovered =
+        world.apply_and_die(schema_change(first, second, {{}, {}, "it's", {}, "-7", "t"}));
+    expect_version(recovered, second);
     const std::vector<TextRow> changed = {{"1", "a", "it's", {}, "-7", "t"},
                                           {"2", "b", "it's", {}, "-7", "t"},
                                           {"3", "c", "it's", {}, "-7", "t"}};
-    world.expect_rows(second, changed);
-    expect_version(world.crash(), second);
     world.expect_rows(second, changed);
     // New rows say for themselves what they hold; old ones keep what is not sent.
     ChangeRecorder after(second);
@@ -105,12 +105,10 @@ void renamed_columns(World& world) {
     world.load(first, {{"1", "A", "B"}});
     ChangeRecorder before(first);
     ChangeRecorder changes(second);
-    world.apply(
+    world.apply_and_die(
         before.insert({"0", "x", "y"}).take(), schema_change(first, second),
         changes.insert({"2", "AA", "BB"}).update({"1", "A", "B"}, {"1", "A2", "B"}, {2}).take());
     const std::vector<TextRow> renamed = {{"0", "x", "y"}, {"1", "A2", "B"}, {"2", "AA", "BB"}};
-    world.expect_rows(second, renamed);
-    world.crash();
     world.expect_rows(second, renamed);
     ChangeRecorder after(third);
     world.apply(schema_change(second, third, {{}, {}, {}, "new"}),
@@ -281,13 +279,10 @@ void many_changes_in_one_flush(World& world) {
                                            {"4", "c4", "l4", "new", "e"},
                                            {"5", "d5", "l5", "a5", "e5"}};
     // A name may lag behind by one flush.
-    TestFlush nothing(world.next_position());
-    world.expect_applied(nothing);
+    expect_version(world.apply_and_die(), v4);
     world.expect_rows(v4, expected);
     world.expect_no_table(v1);
     world.expect_rows(other, {{"1", "x"}, {"2", "y"}});
-    expect_version(world.crash(), v4);
-    world.expect_rows(v4, expected);
 }
 
 void changes_around_a_truncate(World& world) {

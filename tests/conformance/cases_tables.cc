@@ -110,14 +110,13 @@ void frozen_table(World& world) {
     world.load(other, {{"1", "a"}});
     const Lsn frozen_at = world.next_position();
     ChangeRecorder changes(other);
-    world.apply(Freeze{schema, TablePhase::errored, frozen_at, "a value does not fit"},
-                Freeze{never, TablePhase::errored, {}, "refused"},
-                changes.insert({"2", "b"}).take());
+    const Recovered recovered = world.apply_and_die(
+        Freeze{schema, TablePhase::errored, frozen_at, "a value does not fit"},
+        Freeze{never, TablePhase::errored, {}, "refused"}, changes.insert({"2", "b"}).take());
+    EXPECT_EQ(recovered.position, world.last_position());
     // It stays readable as it was; the others go on.
     world.expect_rows(schema, {{"1", "a"}});
     world.expect_rows(other, {{"1", "a"}, {"2", "b"}});
-    const Recovered recovered = world.crash();
-    EXPECT_EQ(recovered.position, world.last_position());
     const RecoveredTable* frozen = find_table(recovered, schema);
     ASSERT_NE(frozen, nullptr);
     EXPECT_EQ(frozen->phase, TablePhase::errored);
@@ -126,7 +125,6 @@ void frozen_table(World& world) {
     EXPECT_EQ(find_table(recovered, never)->phase, TablePhase::errored);
     ASSERT_NE(find_table(recovered, other), nullptr);
     EXPECT_EQ(find_table(recovered, other)->phase, TablePhase::ready);
-    world.expect_rows(schema, {{"1", "a"}});
     // A new copy makes it ready again.
     world.load(schema, {{"5", "e"}}, 2);
     const Recovered again = world.reopen();
@@ -171,8 +169,7 @@ void replaced_rows(World& world) {
     // Nothing but removals, and nothing at all.
     world.apply(
         Replace{schema, rows({{"5", "10", std::nullopt}, {"9", "10", std::nullopt}}), rows({})});
-    world.apply(Replace{schema, rows({}), rows({})});
-    const Recovered recovered = world.crash();
+    const Recovered recovered = world.apply_and_die(Replace{schema, rows({}), rows({})});
     EXPECT_EQ(recovered.position, world.last_position());
     world.expect_rows(schema,
                       {{"1", "10", "a"}, {"2", "10", "B"}, {"5", "20", "f"}, {"6", "10", "g"}});

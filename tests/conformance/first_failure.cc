@@ -46,4 +46,8 @@ void run_conformance_case(std::string_view name, const MakeHarness& make) {
     }
 }
 
+bool fails_conformance_case(std::string_view name, const MakeHarness& make) {
+    return fails([&] { run_conformance_case(name, make); });
+}
+
 }  // namespace walbrook::testing

@@ -16,5 +16,7 @@ std::string first_failed_store_case(const MakeStoreHarness& make);
 
 // Runs one case as a part of the test that runs.
 void run_conformance_case(std::string_view name, const MakeHarness& make);
+// Whether it fails, which is no failure of the test that runs.
+bool fails_conformance_case(std::string_view name, const MakeHarness& make);
 
 }  // namespace walbrook::testing

@@ -244,6 +244,7 @@ class MistakenHarness final : public DestinationHarness {
     std::unique_ptr<Destination> create() override {
         return std::make_unique<Mistaken>(mistake_, lake_);
     }
+    bool can_be_killed() const override { return false; }
     std::optional<std::vector<TextRow>> read(const TableSchema& table) override {
         std::string schema = table.schema;
         std::string name = table.name;
@@ -283,6 +284,7 @@ class HangingHarness final : public DestinationHarness {
         made->add({DestinationCall::maintain, 1, Fault::Kind::hold, {}});
         return std::make_unique<Deaf>(std::move(made));
     }
+    bool can_be_killed() const override { return false; }
     std::optional<std::vector<TextRow>> read(const TableSchema& table) override {
         return MemoryDestination::create(lake_)->read(table.schema, table.name);
     }
@@ -345,6 +347,7 @@ enum class StoreMistake : std::uint8_t {
     keeps_positions_when_it_is_cleared,
     drops_quotes,
     takes_newer_formats,
+    stores_the_lineage_when_it_is_destroyed,
 };
 
 struct NamedStore {
@@ -362,18 +365,33 @@ constexpr NamedStore kStoreMistakes[] = {
     {"keeps positions when it is cleared", StoreMistake::keeps_positions_when_it_is_cleared},
     {"drops quotes", StoreMistake::drops_quotes},
     {"takes newer formats", StoreMistake::takes_newer_formats},
+    {"stores the lineage when it is destroyed",
+     StoreMistake::stores_the_lineage_when_it_is_destroyed},
 };
 
 class MistakenStore final : public StoreAround {
  public:
     MistakenStore(StoreMistake mistake, std::unique_ptr<Store> inner)
         : StoreAround(std::move(inner)), mistake_(mistake) {}
+    ~MistakenStore() override {
+        if (lineage_) StoreAround::save_lineage(*lineage_).ignore();
+    }
 
     Status open(const StoreScope& scope) override {
         Status status =
             StoreAround::open(is(StoreMistake::mixes_up_scopes) ? StoreScope{1, "one"} : scope);
         if (is(StoreMistake::takes_newer_formats) && !status) return {};
         return status;
+    }
+    Result<std::optional<Lineage>> load_lineage() override {
+        return lineage_ ? lineage_ : StoreAround::load_lineage();
+    }
+    Status save_lineage(const Lineage& lineage) override {
+        if (!is(StoreMistake::stores_the_lineage_when_it_is_destroyed)) {
+            return StoreAround::save_lineage(lineage);
+        }
+        lineage_ = lineage;
+        return {};
     }
     Result<std::vector<TableState>> load_tables() override {
         if (is(StoreMistake::stores_a_call_late)) store_waiting();
@@ -429,6 +447,7 @@ class MistakenStore final : public StoreAround {
     }
     Status clear() override {
         const auto positions = StoreAround::load_positions();
+        lineage_.reset();
         WALBROOK_RETURN_IF_ERROR(StoreAround::clear());
         if (is(StoreMistake::keeps_positions_when_it_is_cleared) && positions) {
             return StoreAround::advance(*positions).status();
@@ -445,6 +464,7 @@ class MistakenStore final : public StoreAround {
 
     const StoreMistake mistake_;
     std::vector<TableState> waiting_;
+    std::optional<Lineage> lineage_;
     std::map<std::pair<std::uint32_t, std::uint64_t>, bool> exact_;
 };
 

@@ -30,20 +30,26 @@ void a_failed_save_changes_nothing(StoreWorld& world) {
 
 void what_was_stored_is_there_after_reopening(StoreWorld& world) {
     const Lineage lineage{"7", 1, 5, "walbrook_1"};
-    EXPECT_TRUE(world.store().save_lineage(lineage));
-    world.save({full_table_state(1), full_table_state(2)});
-    EXPECT_TRUE(world.store().advance({Lsn{77}, Lsn{88}}));
-    EXPECT_TRUE(world.store().put_schema(stored_schema(1, "t"), Lsn{1}));
-    EXPECT_TRUE(world.store().put_schema(stored_schema(1, "t2"), Lsn{5}));
-    EXPECT_TRUE(world.store().remove_table({2}));
-    world.reopen();
+    world.die([&] {
+        EXPECT_TRUE(world.store().save_lineage(lineage));
+        world.save({full_table_state(1), full_table_state(2)});
+        EXPECT_TRUE(world.store().advance({Lsn{77}, Lsn{88}}));
+        EXPECT_TRUE(world.store().put_schema(stored_schema(1, "t"), Lsn{1}));
+        EXPECT_TRUE(world.store().put_schema(stored_schema(1, "t2"), Lsn{5}));
+        EXPECT_TRUE(world.store().remove_table({2}));
+    });
     EXPECT_EQ(*world.store().load_lineage(), lineage);
     world.expect_tables({full_table_state(1)});
     world.expect_positions({Lsn{77}, Lsn{88}});
     EXPECT_EQ(world.version_at(1, 4), "t");
     EXPECT_EQ(world.version_at(1, 5), "t2");
-    EXPECT_TRUE(world.store().clear());
-    world.reopen();
+    world.die([&] {
+        EXPECT_TRUE(world.store().prune_schemas({1}, Lsn{5}));
+        EXPECT_TRUE(world.store().put_schema(stored_schema(1, "t3"), Lsn{9}));
+    });
+    EXPECT_EQ(world.version_at(1, 4), "");
+    EXPECT_EQ(world.version_at(1, 9), "t3");
+    world.die([&] { EXPECT_TRUE(world.store().clear()); });
     EXPECT_EQ(*world.store().load_lineage(), std::nullopt);
     world.expect_tables({});
     world.expect_positions({});

@@ -1,5 +1,7 @@
 #include "store_world.h"
 
+#include "forked_life.h"
+
 namespace walbrook::testing {
 
 namespace {
@@ -22,6 +24,16 @@ std::unique_ptr<Store> StoreWorld::opened(const StoreScope& scope) {
 
 void StoreWorld::reopen() {
     store_.reset();
+    store_ = opened(kScope);
+}
+
+void StoreWorld::die(const std::function<void()>& live) {
+    close();
+    run_forked([&](ForkedLife& life) {
+        store_ = opened(kScope);
+        live();
+        life.end(0);
+    });
     store_ = opened(kScope);
 }
 

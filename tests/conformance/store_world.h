@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -23,6 +24,9 @@ class StoreWorld {
     // Without a word of goodbye: a store has none.
     void close() { store_.reset(); }
     void reopen();
+    // Closes the present store, and opens another one after a new one had its life: `live` makes
+    // its calls, in a forked process that is then killed.
+    void die(const std::function<void()>& live);
 
     void save(const std::vector<TableState>& tables);
     void expect_tables(const std::vector<TableState>& tables);

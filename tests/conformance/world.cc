@@ -48,9 +48,27 @@ Recovered World::reopen() {
     return open();
 }
 
-Recovered World::crash() {
-    destination_.reset();
+Recovered World::die(const std::function<void()>& live) {
+    close();
+    if (harness_->can_be_killed()) {
+        const std::uint64_t last = run_forked([&](ForkedLife& life) {
+            life_ = &life;
+            open();
+            live();
+            life.end(last_.value);
+        });
+        last_.value = std::max(last_.value, last);
+    } else {
+        open();
+        live();
+        destination_.reset();
+    }
     return open();
+}
+
+Error World::end_of_life() {
+    if (life_ != nullptr) life_->end(last_.value);
+    return {ErrorCode::cancelled, "the process is gone"};
 }
 
 SchemaChange schema_change(const TableSchemaPtr& from, const TableSchemaPtr& to,

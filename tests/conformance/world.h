@@ -1,9 +1,11 @@
 #pragma once
 
+#include "forked_life.h"
 #include "walbrook/testing/conformance.h"
 
 #include <gtest/gtest.h>
 
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -27,9 +29,23 @@ class World {
     Capabilities capabilities() const { return destination_->capabilities(); }
     static PipelineIdentity identity(const std::string& work_dir);
 
-    // Opens a new destination, after closing the present one or, in a crash, without.
+    // Opens a new destination, after closing the present one.
     Recovered reopen();
-    Recovered crash();
+    // Closes the present destination and gives a new one a life without an end: `live` makes its
+    // calls, in a forked process that is then killed; or here, and it is only destroyed, where the
+    // harness says so. Then opens another one. What `live` changes in this process is lost if it
+    // was another one, but for next_position(); and it has no readers: none of ours were forked.
+    Recovered die(const std::function<void()>& live);
+    // Of a life that is one flush of these items.
+    template <class... Items>
+    Recovered apply_and_die(Items... items) {
+        TestFlush flush(next_position());
+        (flush.add(std::move(items)), ...);
+        return die([&] { expect_applied(flush); });
+    }
+    // Within die(), by what is pulled from us in a call: the process is gone now. Where it cannot
+    // be killed the call gets this error, and nobody calls the destination again.
+    Error end_of_life();
     // For cases that open themselves.
     void close();
 
@@ -75,6 +91,7 @@ class World {
 
     std::unique_ptr<DestinationHarness> harness_;
     std::unique_ptr<Destination> destination_;
+    ForkedLife* life_ = nullptr;  // In a process that is to be killed.
     Lsn last_{0x1000000};
 };
 

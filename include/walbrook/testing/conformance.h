@@ -36,9 +36,9 @@ class DestinationHarness {
  public:
     virtual ~DestinationHarness() = default;
 
-    // A destination over the storage, not opened. Called again after the last one was
-    // closed, or destroyed without that: such a "crash" must lose nothing that was
-    // acknowledged. The case one_writer has two at the same time.
+    // A destination over the storage, not opened. Called again after the last one was closed, or
+    // died, which must lose nothing that was acknowledged; also in a forked process, whose copy of
+    // this harness is killed with it. The case one_writer has two at the same time.
     virtual std::unique_ptr<Destination> create() = 0;
 
     // What a reader sees in the table of this name: the rows, in any order, with every
@@ -47,6 +47,13 @@ class DestinationHarness {
     // are expected, of which type; a column that is not there is a failure to report.
     // Called while a destination is open, but never during one of its calls.
     virtual std::optional<std::vector<TextRow>> read(const TableSchema& table) = 0;
+
+    // Deaths are real: the destination lives in a fork of this process, which is killed (SIGKILL),
+    // and no destructor runs; none is open here at the fork. False where that cannot be, as the
+    // storage is memory of this process, or a library that the destination needs does not work in
+    // a fork. Then a death is a destructor without close(), and what a destination writes only
+    // there is taken for durable.
+    virtual bool can_be_killed() const { return true; }
 
     // A folder that exists and is private to us; handed to open().
     virtual std::string work_dir() const { return {}; }

@@ -25,8 +25,9 @@ class StoreHarness {
  public:
     virtual ~StoreHarness() = default;
 
-    // A store over the place, not opened. Called again after the last one was destroyed, in
-    // another process (fork) that is then killed, and for several at the same time.
+    // A store over the place, not opened. Called again after the last one was destroyed, for
+    // several at the same time, and in a fork of this process, which is then killed and this
+    // harness's copy with it.
     virtual std::unique_ptr<Store> create() = 0;
     // False where everything is gone with the object; the cases that open again are its limits.
     virtual bool keeps_records() const { return true; }
