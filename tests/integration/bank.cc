@@ -55,14 +55,14 @@ void Bank::start(int clients, int per_second) {
                                   "3600", "-R", std::to_string(per_second)};
     args.insert(args.end(), script_.begin(), script_.end());
     args.push_back(source_.url());
-    transactions_before_ = transactions();
+    const int before = transactions();
     load_ = std::make_unique<ChildProcess>(pgbench(), ChildOptions{.args = args});
+    // Whatever is tested beside a load that does nothing, is not.
+    EXPECT_TRUE(eventually([&] { return transactions() > before; }));
 }
 
 void Bank::stop() {
     if (!load_) return;
-    // Whatever was tested beside a load that did nothing, was not.
-    EXPECT_TRUE(eventually([&] { return transactions() > transactions_before_; }));
     load_->signal(SIGINT);
     load_->wait(std::chrono::seconds(10));
     load_.reset();

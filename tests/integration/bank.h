@@ -20,9 +20,9 @@ class Bank {
     static Bank small(Database& source) { return Bank(source, Thin{}); }
     ~Bank();
 
-    // Runs transactions beside the test, until stop(); at most `per_second` of them.
+    // Runs transactions beside the test, until stop(); at most `per_second` of them. The first has
+    // been when it returns.
     void start(int clients = 4, int per_second = 300);
-    // Fails if there was none.
     void stop();
     // Since the tables were made.
     int transactions();
@@ -52,7 +52,6 @@ class Bank {
     TempDir folder_{"bank"};
     std::vector<std::string> script_;  // Arguments of pgbench; none: its own TPC-B.
     std::unique_ptr<ChildProcess> load_;
-    int transactions_before_ = 0;  // Before load_.
 };
 
 }  // namespace walbrook::testing
