@@ -406,8 +406,9 @@ void ApplyCore::on_acked(const input::Acked& acked) {
             if (table != nullptr && table->is_errored) {
                 const bool was_new = stopped_in_flight_.contains(id) && !table->replaced;
                 const Lsn position = was_new ? Lsn{} : before;
-                out_->emplace_back(
-                    action::TableStopped{id, false, position, error, table->schema->attempt});
+                // None: it has left the publication since, and come back.
+                const std::uint32_t attempt = table->schema ? table->schema->attempt : 0;
+                out_->emplace_back(action::TableStopped{id, false, position, error, attempt});
             }
             continue;
         }

@@ -21,6 +21,7 @@ namespace {
 constexpr std::chrono::milliseconds kLockTimeout{2000};
 // A copy of the whole table is dearer than to ask again. Nothing is read from the stream meanwhile.
 constexpr std::chrono::seconds kLockPatience{5};
+constexpr std::chrono::seconds kAnswerMax{5};
 constexpr std::size_t kKeysOfStatement = 500;
 // They wait in memory until they are flushed.
 constexpr std::size_t kRepairBytesMax = 64ULL << 20;
@@ -57,6 +58,9 @@ class Reader {
         return within(std::max(left, std::chrono::milliseconds(1)), stop_);
     }
     bool is_late() const { return now() >= until_; }
+    bool answers() {
+        return catalog_->is_open() && catalog_->exec(within(kAnswerMax, stop_), "select 1").ok();
+    }
     Result<Replace> read_table(const PublishedTable& table, const RowRepair& repair);
     Status read_physical(const PublishedTable& table, const PhysicalTable& physical,
                          const std::vector<std::string>& conditions, TableRead& out);
@@ -110,7 +114,8 @@ Result<ReadRepairs> Reader::read(const std::vector<RowRepair>& repairs) {
             out.repairs.push_back(*std::move(made));
             continue;
         }
-        if (is_late() && made.error().code() != ErrorCode::cancelled) {
+        // Of the table, if the source answers to somebody else.
+        if (is_late() && made.error().code() != ErrorCode::cancelled && answers()) {
             out.refused.emplace_back(repair.table, kLate);
             continue;
         }

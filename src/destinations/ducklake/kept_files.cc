@@ -48,11 +48,10 @@ Status link_file(const std::string& from, const std::string& to) {
                  "link " + from + " to " + to + ": " + std::strerror(reason));
 }
 
-// When its names changed last, which also whoever links or unlinks another one of it does.
 bool is_younger(const std::string& path, std::chrono::hours age) {
     struct stat about{};
     if (age.count() == 0 || ::stat(path.c_str(), &about) != 0) return false;
-    return std::chrono::system_clock::from_time_t(about.st_ctime) + age >
+    return std::chrono::system_clock::from_time_t(about.st_mtime) + age >
            std::chrono::system_clock::now();
 }
 

@@ -28,6 +28,8 @@ namespace {
 constexpr int kBusyTimeoutMs = 30'000;
 // In a row.
 constexpr int kExcusedMax = 5;
+// Each stays in memory, with its sessions and what those have locked: the end of the process heals.
+constexpr std::size_t kInvalidMax = 3;
 // By then the kernel has told a client of a connection that is dead (tcp_keepalive_time: 2 hours).
 constexpr std::chrono::hours kKeptForOthers{24};
 
@@ -192,6 +194,10 @@ Status Lake::reattach() {
 }
 
 Status Lake::reopen() {
+    if (database_->is_invalid() && invalid_.size() >= kInvalidMax) {
+        return Error(ErrorCode::corrupt_state,
+                     "DuckDB has failed too often in this process; start it again");
+    }
     WALBROOK_TRY(std::shared_ptr<Database> fresh, make_database());
     is_broken_ = true;
     session_.reset();
@@ -218,7 +224,7 @@ Result<std::string> Lake::newest_extra_info() {
 }
 
 Result<std::optional<Note>> Lake::newest_note() {
-    if (is_broken_) WALBROOK_RETURN_IF_ERROR(reattach());
+    if (is_broken()) WALBROOK_RETURN_IF_ERROR(reattach());
     WALBROOK_RETURN_IF_ERROR(end_doubt());
     const Result<std::string> found = newest_extra_info();
     if (!found) return excused(found.error());
@@ -265,7 +271,7 @@ Status Lake::transact(const std::string& what, const std::function<Result<Note>(
 
 Status Lake::try_transact(const std::string& what, const std::function<Result<Note>()>& work,
                           std::stop_token stop) {
-    if (is_broken_) WALBROOK_RETURN_IF_ERROR(reattach());
+    if (is_broken()) WALBROOK_RETURN_IF_ERROR(reattach());
     if (stop.stop_requested()) return Error(ErrorCode::cancelled, "stopped");
     WALBROOK_RETURN_IF_ERROR(end_doubt());
     WALBROOK_RETURN_IF_ERROR(settle_files());

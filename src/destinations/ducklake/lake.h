@@ -80,9 +80,12 @@ class Lake {
     // What the newest snapshot of ours says; nothing if there is none.
     Result<std::optional<Note>> newest_note();
     Status reattach();
+    // What comes next begins with that. Also sessions of other threads may have made it so.
+    bool is_broken() const { return is_broken_ || database_->is_invalid(); }
     // ErrorCode::fenced if another process has called take_over() since.
     Status check_fence();
-    // Goes on with a new DuckDB. An old one grows: DuckLake keeps the statistics of each table
+    // Goes on with a new DuckDB, after one that is invalid a few times at most
+    // (ErrorCode::corrupt_state). An old one grows: DuckLake keeps the statistics of each table
     // at each snapshot that it met, and not all that DuckDB keeps counts against its limit.
     Status reopen();
 
