@@ -161,10 +161,6 @@ std::string without(const std::vector<std::string>& secrets, std::string text) {
     return text;
 }
 
-}  // namespace
-
-namespace {
-
 // Of a DuckDB that is invalid. Whoever looks for leaks finds them here.
 void keep_for_ever(void* handle) {
     static std::mutex mutex;
@@ -244,6 +240,7 @@ Result<std::uint64_t> Connection::change(std::string_view sql, ScanSource& sourc
 
 struct Database::Handle {
     duckdb_database database = nullptr;
+    // Its connections have it, too.
     std::shared_ptr<std::atomic<bool>> is_invalid = std::make_shared<std::atomic<bool>>(false);
     ~Handle() {
         if (*is_invalid) {
@@ -254,9 +251,10 @@ struct Database::Handle {
     }
 };
 
-Database::Database(std::unique_ptr<Handle> handle)
-    : handle_(std::move(handle)), is_invalid_(handle_->is_invalid) {}
+Database::Database(std::unique_ptr<Handle> handle) : handle_(std::move(handle)) {}
 Database::~Database() = default;
+
+bool Database::is_invalid() const { return *handle_->is_invalid; }
 
 Result<std::unique_ptr<Database>> Database::create(const DatabaseOptions& options) {
     ConfigHandle config;
@@ -332,7 +330,7 @@ Error too_large(const Database& database, std::uint64_t bytes) {
 Result<std::unique_ptr<Connection>> Database::connect() {
     auto handle = std::make_unique<Connection::Handle>();
     handle->secrets = secrets_;
-    handle->is_invalid = is_invalid_;
+    handle->is_invalid = handle_->is_invalid;
     if (duckdb_connect(handle_->database, &handle->connection) != DuckDBSuccess) {
         return Error(ErrorCode::internal, "duckdb refused a connection");
     }

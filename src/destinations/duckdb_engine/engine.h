@@ -88,7 +88,7 @@ class Database {
     // True once a statement has met an error of DuckDB's own making: the instance then refuses
     // whatever is asked of it, and only a new one goes on. What is left of this one stays in memory
     // until the process ends: DuckDB ends the process where its destructors fail. Thread-safe.
-    bool is_invalid() const { return *is_invalid_; }
+    bool is_invalid() const;
 
     // After is_out_of_memory(): lets it take more, for good. False when it may not. Thread-safe.
     bool give_more();
@@ -101,7 +101,6 @@ class Database {
     std::shared_ptr<const std::vector<std::string>> secrets_;
     Scans scans_;  // Outlives handle_, whose functions refer to it.
     std::unique_ptr<Handle> handle_;
-    std::shared_ptr<std::atomic<bool>> is_invalid_;  // Its connections have it, too.
     std::atomic<std::uint64_t> memory_bytes_ = 0;
     std::uint64_t memory_bytes_in_need_ = 0;
 };

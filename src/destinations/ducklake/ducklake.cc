@@ -80,6 +80,7 @@ class DuckLakeDestination final : public Destination {
     Status drop_shadow(TableId table, std::stop_token stop);
     // After an error the memory of what the lake holds is read anew before it is used.
     Status refresh();
+    Status refresh_if_stale();
     Status write_flush(Flush& flush, const std::stop_token& stop);
     // A transaction that may change tables_. `work` returns the note of the snapshot.
     Status transact(const std::string& what, std::stop_token stop,
@@ -187,9 +188,13 @@ Status DuckLakeDestination::refresh() {
     return {};
 }
 
+Status DuckLakeDestination::refresh_if_stale() {
+    return is_stale_ || lake_->is_broken() ? refresh() : Status();
+}
+
 Status DuckLakeDestination::transact(const std::string& what, std::stop_token stop,
                                      const std::function<Result<Note>(Tables&)>& work) {
-    if (is_stale_ || lake_->is_broken()) WALBROOK_RETURN_IF_ERROR(refresh());
+    WALBROOK_RETURN_IF_ERROR(refresh_if_stale());
     Tables changed = tables_;
     Note note;
     Status status = lake_->transact(
@@ -255,7 +260,7 @@ Status DuckLakeDestination::begin_copy(const CopyTargetPtr& copy, std::stop_toke
     if (const auto refusals = ducklake::table_refusals({copy->schema}); !refusals.empty()) {
         return Error(ErrorCode::schema_mismatch, refusals.front()).with_table(copy->schema->id.oid);
     }
-    if (is_stale_ || lake_->is_broken()) WALBROOK_RETURN_IF_ERROR(refresh());
+    WALBROOK_RETURN_IF_ERROR(refresh_if_stale());
     if (tables_.shadows.contains(copy->schema->id.oid)) {
         WALBROOK_RETURN_IF_ERROR(drop_shadow(copy->schema->id, stop));
     }
@@ -308,7 +313,7 @@ Result<Ack> DuckLakeDestination::apply(Flush& flush, Ack, std::stop_token stop) 
 }
 
 Status DuckLakeDestination::write_flush(Flush& flush, const std::stop_token& stop) {
-    if (is_stale_ || lake_->is_broken()) WALBROOK_RETURN_IF_ERROR(refresh());
+    WALBROOK_RETURN_IF_ERROR(refresh_if_stale());
     const Note note{std::max(note_.position, flush.position()),
                     std::max(note_.commit_time_us, flush.commit_time_us())};
     // The transaction is rolled back when there is nothing in it.
@@ -348,7 +353,7 @@ Result<Lsn> DuckLakeDestination::read_position(std::stop_token) {
 
 Status DuckLakeDestination::maintain(std::stop_token stop) {
     const std::lock_guard lock(mutex_);
-    if (is_stale_ || lake_->is_broken()) WALBROOK_RETURN_IF_ERROR(refresh());
+    WALBROOK_RETURN_IF_ERROR(refresh_if_stale());
     // The next flush would do it, but that may be long in coming.
     if (ducklake::TableChanges::has_names_to_settle(tables_)) {
         return transact("rename", stop, [&](Tables& tables) -> Result<Note> {

@@ -196,7 +196,8 @@ Status Lake::reattach() {
 Status Lake::reopen() {
     if (database_->is_invalid() && invalid_.size() >= kInvalidMax) {
         return Error(ErrorCode::corrupt_state,
-                     "DuckDB has failed too often in this process; start it again");
+                     "open the lake again: DuckDB has failed with errors of its own too often in "
+                     "this process; start walbrook again");
     }
     WALBROOK_TRY(std::shared_ptr<Database> fresh, make_database());
     is_broken_ = true;
