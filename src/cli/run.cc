@@ -72,7 +72,7 @@ class Run final : public verify::Cutter {
     }
     Result<std::map<TableId, verify::TableCopies>> copies() override {
         if (const auto running = running_status()) return copies_of(*running);
-        return Error(ErrorCode::unavailable, "the pipeline has not started yet");
+        return Error(ErrorCode::unavailable, "the pipeline has not started yet; try again");
     }
     Status keep_readable(Lsn position, std::chrono::milliseconds how_long) override {
         WALBROOK_TRY(const std::shared_ptr<Pipeline> running, started_pipeline());

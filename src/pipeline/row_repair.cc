@@ -58,6 +58,10 @@ class Reader {
         return within(std::max(left, std::chrono::milliseconds(1)), stop_);
     }
     bool is_late() const { return now() >= until_; }
+    bool has_lost_one() const {
+        return !catalog_->is_open() || !as_of_->is_open() || !contents_->is_open();
+    }
+    // By a session that has not waited for what was late.
     bool answers() {
         return catalog_->is_open() && catalog_->exec(within(kAnswerMax, stop_), "select 1").ok();
     }
@@ -94,7 +98,7 @@ Result<ReadRepairs> Reader::read(const std::vector<RowRepair>& repairs) {
         for (PublishedTable& table : tables) published.emplace(table.id, std::move(table));
     }
     ReadRepairs out;
-    constexpr const char* kLate =
+    const std::string kLate =
         "its rows could not be read in the time for which the stream may stand still";
     for (const RowRepair& repair : repairs) {
         if (is_late()) {
@@ -114,19 +118,13 @@ Result<ReadRepairs> Reader::read(const std::vector<RowRepair>& repairs) {
             out.repairs.push_back(*std::move(made));
             continue;
         }
-        // Of the table, if the source answers to somebody else.
-        if (is_late() && made.error().code() != ErrorCode::cancelled && answers()) {
-            out.refused.emplace_back(repair.table, kLate);
-            continue;
-        }
         // No fault of the table's, which would be copied as a whole: all of it is tried again.
-        const bool has_lost_one =
-            !catalog_->is_open() || !as_of_->is_open() || !contents_->is_open();
-        if (has_lost_one || made.error().code() == ErrorCode::cancelled) {
+        const bool is_of_source = is_late() ? !answers() : has_lost_one();
+        if (is_of_source || made.error().code() == ErrorCode::cancelled) {
             return std::move(made).error();
         }
-        contents_->exec(deadline(), "rollback").ignore();
-        out.refused.emplace_back(repair.table, made.error().message());
+        if (!is_late()) contents_->exec(deadline(), "rollback").ignore();
+        out.refused.emplace_back(repair.table, is_late() ? kLate : made.error().message());
     }
     return out;
 }

@@ -221,9 +221,8 @@ Status SourceSide::read_physical(const PhysicalTable& physical, const std::strin
         connection->query(
             catalog,
             "select coalesce(pg_relation_size($1::oid), 0) / current_setting('block_size')::int8, "
-            "coalesce(pg_table_size($1::oid), 0), coalesce((select ceil(reltuples / "
-            "relpages)::int8 "
-            "from pg_class where oid = $1::oid and reltuples > 0 and relpages > 0), 0)",
+            "coalesce(pg_table_size($1::oid), 0), coalesce((select ceil(reltuples / relpages)"
+            "::int8 from pg_class where oid = $1::oid and reltuples > 0 and relpages > 0), 0)",
             physical.id.oid));
     Fields fields(size, 0);
     const std::uint64_t blocks = fields.u64();

@@ -690,9 +690,8 @@ Result<Comparison> Verification::compare(SourceSide& source, Side& lake,
 std::string lake_problem(const DuckLakeConfig& lake) {
     if (ducklake::parse_catalog(lake.catalog).kind != ducklake::CatalogKind::duckdb) return {};
     return "destination.ducklake.catalog: a DuckDB file can be opened by one process alone, the "
-           "one "
-           "that writes, so nothing can compare this lake with its source; for that the catalog "
-           "must be a SQLite file or in Postgres";
+           "one that writes, so nothing can compare this lake with its source; for that the "
+           "catalog must be a SQLite file or in Postgres";
 }
 
 Result<Report> verify(const PipelineConfig& config, const DuckLakeConfig& lake, Cutter& pipeline,
