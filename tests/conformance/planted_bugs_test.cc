@@ -1,6 +1,7 @@
 // A suite that cannot fail proves nothing: destinations and stores with one mistake each, every
 // one of which must be found. They stand around our own, which pass.
 
+#include "destination_around.h"
 #include "first_failure.h"
 #include "support/temp_dir.h"
 #include "walbrook/destinations.h"
@@ -104,16 +105,11 @@ FlushItem copy_of(const FlushItem& item) {
         item);
 }
 
-class Mistaken final : public Destination {
+class Mistaken final : public DestinationAround {
  public:
     Mistaken(Mistake mistake, std::shared_ptr<MemoryLake> lake)
-        : mistake_(mistake), inner_(MemoryDestination::create(std::move(lake))) {}
+        : DestinationAround(MemoryDestination::create(std::move(lake))), mistake_(mistake) {}
 
-    std::string_view name() const override { return "mistaken"; }
-    Capabilities capabilities() const override { return inner_->capabilities(); }
-    std::vector<std::string> refusals(const std::vector<TableSchemaPtr>& tables) const override {
-        return inner_->refusals(tables);
-    }
     Result<Recovered> open(const PipelineIdentity& who, std::stop_token stop) override {
         PipelineIdentity as = who;
         if (is(Mistake::takes_over_the_data_of_another_source)) {
@@ -125,18 +121,12 @@ class Mistaken final : public Destination {
         position_ = before_ = recovered.position;
         return recovered;
     }
-    Status begin_copy(const CopyTargetPtr& copy, std::stop_token stop) override {
-        return inner_->begin_copy(copy, stop);
-    }
     Status write_copy(const CopyUnit& unit, RowReader& rows, std::stop_token stop) override {
         if (is(Mistake::takes_a_broken_unit_for_a_whole_one)) {
             Unbroken unbroken(rows);
             return inner_->write_copy(unit, unbroken, stop);
         }
         return inner_->write_copy(unit, rows, heard(stop));
-    }
-    Status finish_copy(const CopyTargetPtr& copy, std::stop_token stop) override {
-        return inner_->finish_copy(copy, stop);
     }
     Status discard_copy(const CopyTargetPtr& copy, std::stop_token stop) override {
         if (is(Mistake::ignores_a_discarded_copy)) return {};
@@ -175,7 +165,6 @@ class Mistaken final : public Destination {
         if (is(Mistake::keeps_an_old_position)) return before_;
         return inner_->read_position(stop);
     }
-    Status maintain(std::stop_token stop) override { return inner_->maintain(stop); }
     Status close() override {
         for (TestFlush& flush : waiting_) {
             WALBROOK_RETURN_IF_ERROR(inner_->apply(flush, Ack::durable, {}).status());
@@ -232,7 +221,6 @@ class Mistaken final : public Destination {
     }
 
     const Mistake mistake_;
-    const std::unique_ptr<MemoryDestination> inner_;
     std::deque<TestFlush> waiting_;
     Lsn position_;
     Lsn before_;

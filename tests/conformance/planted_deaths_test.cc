@@ -1,6 +1,7 @@
 // What a destination does when it is closed or destroyed is not done when its process is killed:
 // one that relies on it is found by deaths that are real, and by those alone.
 
+#include "destination_around.h"
 #include "first_failure.h"
 #include "forked_life.h"
 #include "journal_harness.h"
@@ -29,32 +30,15 @@ class FlushAt final : public Flush {
 };
 
 // Stores rows with their flush, but the position when it ends.
-class LatePosition final : public Destination {
+class LatePosition final : public DestinationAround {
  public:
-    explicit LatePosition(std::unique_ptr<Destination> inner) : inner_(std::move(inner)) {}
+    using DestinationAround::DestinationAround;
     ~LatePosition() override { store_position().ignore(); }
 
-    std::string_view name() const override { return "late"; }
-    Capabilities capabilities() const override { return inner_->capabilities(); }
-    std::vector<std::string> refusals(const std::vector<TableSchemaPtr>& tables) const override {
-        return inner_->refusals(tables);
-    }
     Result<Recovered> open(const PipelineIdentity& who, std::stop_token stop) override {
         WALBROOK_TRY(Recovered recovered, inner_->open(who, stop));
         position_ = stored_ = recovered.position;
         return recovered;
-    }
-    Status begin_copy(const CopyTargetPtr& copy, std::stop_token stop) override {
-        return inner_->begin_copy(copy, stop);
-    }
-    Status write_copy(const CopyUnit& unit, RowReader& rows, std::stop_token stop) override {
-        return inner_->write_copy(unit, rows, stop);
-    }
-    Status finish_copy(const CopyTargetPtr& copy, std::stop_token stop) override {
-        return inner_->finish_copy(copy, stop);
-    }
-    Status discard_copy(const CopyTargetPtr& copy, std::stop_token stop) override {
-        return inner_->discard_copy(copy, stop);
     }
     Result<Ack> apply(Flush& flush, Ack required, std::stop_token stop) override {
         FlushAt earlier(flush, stored_);
@@ -63,7 +47,6 @@ class LatePosition final : public Destination {
         return ack;
     }
     Result<Lsn> read_position(std::stop_token) override { return position_; }
-    Status maintain(std::stop_token stop) override { return inner_->maintain(stop); }
     Status close() override {
         WALBROOK_RETURN_IF_ERROR(store_position());
         return inner_->close();
@@ -77,7 +60,6 @@ class LatePosition final : public Destination {
         return inner_->apply(nothing, Ack::durable, {}).status();
     }
 
-    const std::unique_ptr<Destination> inner_;
     Lsn position_;
     Lsn stored_;
 };
