@@ -84,19 +84,43 @@ ErrorCode code_of(duckdb_error_type type, std::string_view message) {
 std::string first_line(std::string_view all) { return std::string(all.substr(0, all.find('\n'))); }
 
 // What DuckDB quotes of a statement, which may hold values, follows the first line. But its
-// Postgres extension says `Failed to execute query "STATEMENT": ERROR:  REASON`, in any number of
-// lines.
+// extensions for SQLite and Postgres say `Failed to execute query "STATEMENT": REASON`, the latter
+// in any number of lines.
 std::string without_statement(std::string_view all) {
     constexpr std::string_view kQuote = " query \"";
-    const std::size_t begin = all.substr(0, all.find('\n')).find(kQuote);
-    if (begin == std::string_view::npos) return first_line(all);
+    const std::string first = first_line(all);
+    const std::size_t begin = first.find(kQuote);
+    if (begin == std::string::npos) return first;
+    const auto reason_at = [&](std::size_t end) {
+        return fmt::format("{} a query: {}", all.substr(0, begin), first_line(all.substr(end + 3)));
+    };
     for (const std::string_view words : {"ERROR:  ", "FATAL:  ", "server closed the connection",
                                          "no connection to the server", "SSL ", "could not "}) {
         const std::size_t end = all.rfind(fmt::format("\": {}", words));
-        if (end == std::string_view::npos || end < begin + kQuote.size()) continue;
-        return fmt::format("{} a query: {}", all.substr(0, begin), first_line(all.substr(end + 3)));
+        if (end != std::string_view::npos && end >= begin + kQuote.size()) return reason_at(end);
     }
-    return first_line(all);
+    const std::size_t end = first.rfind("\": ");
+    if (first.size() == all.size() && end != std::string::npos && end >= begin + kQuote.size()) {
+        return reason_at(end);
+    }
+    return fmt::format("{} a query", all.substr(0, begin));
+}
+
+// DuckLake says why a commit failed below the first line, and below how often it was tried.
+std::string reason_of(std::string_view all) {
+    constexpr std::string_view kFailed = "Failed to commit DuckLake transaction.";
+    const std::string first = first_line(all);
+    if (!first.ends_with(kFailed)) return without_statement(all);
+    all.remove_prefix(first.size());
+    while (!all.empty()) {
+        all.remove_prefix(1);
+        const std::string line = first_line(all);
+        if (!line.empty() && !line.starts_with("Exceeded the maximum") && line.front() != '.') {
+            return fmt::format("{} {}", first, without_statement(all));
+        }
+        all.remove_prefix(line.size());
+    }
+    return first;
 }
 
 class ConfigHandle {
@@ -203,7 +227,7 @@ Result<QueryResult> Connection::query(std::string_view sql, std::stop_token stop
         const char* said = duckdb_result_error(handle.get());
         // In this order: half a secret would not be found.
         const std::string message =
-            without_statement(without(*handle_->secrets, said == nullptr ? "no message" : said));
+            reason_of(without(*handle_->secrets, said == nullptr ? "no message" : said));
         return Error(code_of(type, message),
                      fmt::format("duckdb: {}{}", message, advice_for(message)));
     }
