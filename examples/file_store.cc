@@ -85,12 +85,14 @@ class FileStore final : public Store {
         return std::optional(Lineage{json.at("system_identifier"), json.at("timeline"),
                                      json.at("database_oid"), json.at("slot")});
     }
-    Status save_lineage(const Lineage& lineage) override {
+    Status save_lineage(const Lineage& lineage, Lsn shared_until) override {
         return change([&](Json& scope) {
             scope["lineage"] = {{"system_identifier", lineage.system_identifier},
                                 {"timeline", lineage.timeline},
                                 {"database_oid", lineage.database_oid},
                                 {"slot", lineage.slot}};
+            const StoredPositions stored = positions_of(scope);
+            scope["confirm_bound"] = to_string(std::min(stored.confirm_bound, shared_until));
         });
     }
 

@@ -17,6 +17,8 @@ struct Lsn {
     explicit operator bool() const { return value != 0; }
 };
 
+inline constexpr Lsn kLsnMax{UINT64_MAX};
+
 // "16/B374D848".
 std::string to_string(Lsn lsn);
 // Nothing unless the whole text is one position.

@@ -69,7 +69,9 @@ class Store {
     virtual Status open(const StoreScope& scope) = 0;
 
     virtual Result<std::optional<Lineage>> load_lineage() = 0;
-    virtual Status save_lineage(const Lineage& lineage) = 0;
+    // `shared_until`: how far the log of the lineage before is the log of this one (kLsnMax: it is
+    // the same one). What was confirmed beyond is not there: `confirm_bound` moves back to it.
+    virtual Status save_lineage(const Lineage& lineage, Lsn shared_until) = 0;
 
     // In the order of their oids.
     virtual Result<std::vector<TableState>> load_tables() = 0;
@@ -79,7 +81,7 @@ class Store {
     virtual Status remove_table(TableId table) = 0;
 
     virtual Result<StoredPositions> load_positions() = 0;
-    // Each moves forward or not at all; returns what is now stored. `durable` comes
+    // Each moves forward or not at all; returns what is then stored. `durable` comes
     // only after the destination said durable; `confirm_bound` before Postgres hears it.
     virtual Result<StoredPositions> advance(const StoredPositions& to) = 0;
 

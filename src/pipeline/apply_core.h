@@ -155,6 +155,7 @@ struct Holding {
 // The table is visible and follows; its Publish is durable.
 struct Published {
     TableId table;
+    std::uint64_t copy = 0;  // As in Holding.
 };
 // The copy of the table cannot be finished: begin it again.
 struct CopyLost {

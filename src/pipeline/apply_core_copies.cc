@@ -70,6 +70,7 @@ void ApplyCore::begin_hold(const input::Hold& hold) {
     table.held_up_to = received_;
     table.held_schema = hold.schema;
     table.held_seen = hold.seen;
+    table.copy_number = hold.copy;
     table.held_ahead_until = hold.read_at;
     table.versions.clear();
     table.copy.reset();
@@ -323,6 +324,7 @@ void ApplyCore::publish_ready_copies() {
         release_hold(*table);
         table->applies = true;
         table->publishing = true;
+        table->publishing_number = table->copy_number;
         publishing_.push_back(table->id);
     }
 }
@@ -440,11 +442,11 @@ void ApplyCore::on_acked(const input::Acked& acked) {
     }
     stopped_in_flight_.clear();
     for (const TableId id : std::exchange(publishing_in_flight_, {})) {
-        if (Table* table = find(id)) {
-            table->publishing = false;
-            table->replaced.reset();
-        }
-        out_->emplace_back(action::Published{id});
+        Table* table = find(id);
+        if (table == nullptr) continue;
+        table->publishing = false;
+        table->replaced.reset();
+        out_->emplace_back(action::Published{id, table->publishing_number});
     }
 }
 

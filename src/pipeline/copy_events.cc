@@ -38,10 +38,10 @@ void CopyEvents::tell_holding(TableId table, std::uint64_t copy) {
     changed_.notify_all();
 }
 
-void CopyEvents::tell_published(TableId table) {
+void CopyEvents::tell_published(TableId table, std::uint64_t copy) {
     const std::lock_guard lock(mutex_);
     const auto found = places_.find(table);
-    if (found == places_.end()) return;
+    if (found == places_.end() || found->second.copy != copy) return;
     found->second.is_published = true;
     found->second.told.push_back({});
     changed_.notify_all();

@@ -22,8 +22,8 @@ class CopyEvents {
         std::optional<Error> error;  // Lost: why. Else what was asked for has happened.
     };
 
-    // Returns the number of the copy: a hold may begin after the copy that asked for it was given
-    // up, and is none of the next one's.
+    // Returns the number of the copy: a hold may begin, and a publication be durable, after the
+    // copy that asked for it was given up, and is none of the next one's.
     std::uint64_t open(TableId table);
     void close(TableId table);
     // How far the copy of a table is, as the stream knows it.
@@ -33,7 +33,7 @@ class CopyEvents {
     // The hold that this copy asked for has begun.
     void tell_holding(TableId table, std::uint64_t copy);
     // The last event of a copy.
-    void tell_published(TableId table);
+    void tell_published(TableId table, std::uint64_t copy);
     // The next event of the table; nothing when stopped.
     std::optional<Told> wait(TableId table, const std::stop_token& stop);
     // Why, if the copy is known to be lost; does not take the event.

@@ -27,5 +27,20 @@ TEST(CopyEvents, AHoldOfACopyThatWasGivenUpIsNoneOfTheNextOnes) {
     EXPECT_FALSE(has_event(events));
 }
 
+// A new copy was asked for while the Publish of the one before was on its way. It would be called
+// visible before it is, and nobody would hear that it was lost after that.
+TEST(CopyEvents, APublicationOfACopyThatWasGivenUpIsNoneOfTheNextOnes) {
+    CopyEvents events;
+    const std::uint64_t first = events.open(kTable);
+    events.close(kTable);
+    const std::uint64_t second = events.open(kTable);
+    events.tell_published(kTable, first);
+    EXPECT_FALSE(has_event(events));
+    EXPECT_EQ(events.stage(kTable), CopyEvents::Stage::copying);
+    events.tell_published(kTable, second);
+    EXPECT_TRUE(has_event(events));
+    EXPECT_EQ(events.stage(kTable), CopyEvents::Stage::published);
+}
+
 }  // namespace
 }  // namespace walbrook

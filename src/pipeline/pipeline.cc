@@ -144,6 +144,7 @@ class PipelineImpl final : public Pipeline {
     Lsn position_of(const Recovered& recovered, const StoredPositions& stored) const;
     Status check_position(const Recovered& recovered);
     Status prepare_slot(const Recovered& recovered, bool has_data);
+    Result<Lsn> shared_log(Lsn position);
     Status create_slot();
     Status match_failover(const Slot& slot);
     void find_problems(const Recovered& recovered);
@@ -249,7 +250,7 @@ Status PipelineImpl::open_store() {
     }
     // A new timeline is one to go on with only once it is known where the destination stands.
     if (known) timeline_ = present.timeline = known->timeline;
-    WALBROOK_RETURN_IF_ERROR(store_->save_lineage(present));
+    WALBROOK_RETURN_IF_ERROR(store_->save_lineage(present, kLsnMax));
     return failpoint("start.before_slot");
 }
 
@@ -404,6 +405,15 @@ Status PipelineImpl::check_position(const Recovered& recovered) {
     return {};
 }
 
+// Up to where the source's log is the one that the store knows of. ErrorCode::corrupt_state where
+// it is another one before `position`.
+Result<Lsn> PipelineImpl::shared_log(Lsn position) {
+    if (timeline_ == 0 || timeline_ == facts_.system.timeline) return kLsnMax;
+    WALBROOK_TRY(Connection walsender, connect("start", true));
+    return check_timeline(walsender, within(kStartDeadline, stop_start_.get_token()), timeline_,
+                          facts_.system, position);
+}
+
 Status PipelineImpl::prepare_slot(const Recovered& recovered, bool has_data) {
     WALBROOK_TRY(Connection connection, connect("start", false));
     const Deadline deadline = within(kStartDeadline, stop_start_.get_token());
@@ -415,7 +425,14 @@ Status PipelineImpl::prepare_slot(const Recovered& recovered, bool has_data) {
     if (!slot) {
         if (is_known) lost = why_lost(slot, {});
     } else if (stored.confirm_bound) {
-        lost = why_lost(slot, std::max(stored.confirm_bound, recovered.position));
+        // Whether it may be another log is asked once it is known what goes on.
+        Result<Lsn> shared_until = shared_log({});
+        if (!shared_until && shared_until.error().code() == ErrorCode::corrupt_state) {
+            shared_until = kLsnMax;
+        }
+        if (!shared_until) return shared_until.error();
+        lost = why_lost(
+            slot, std::max(std::min(stored.confirm_bound, *shared_until), recovered.position));
     } else {
         // Nothing lies between if it was us, who confirm what holds no changes for us.
         lost = why_lost(slot, Lsn{UINT64_MAX});
@@ -516,20 +533,20 @@ Status PipelineImpl::choose_start(const Recovered& recovered) {
     WALBROOK_TRY(const StoredPositions stored, store_->load_positions());
     const Lsn position = position_of(recovered, stored);
     if (timeline_ != 0 && timeline_ != facts_.system.timeline) {
-        WALBROOK_TRY(Connection walsender, connect("start", true));
+        Result<Lsn> shared_until = shared_log(position);
         // Where every table is copied again there is nothing to be continued.
-        if (!ready_.empty()) {
-            WALBROOK_RETURN_IF_ERROR(
-                check_timeline(walsender, deadline, timeline_, facts_.system, position));
+        if (!shared_until && ready_.empty() &&
+            shared_until.error().code() == ErrorCode::corrupt_state) {
+            shared_until = position;
         }
+        if (!shared_until) return shared_until.error();
         log_.info("the server is on a new timeline",
                   {{"timeline", facts_.system.timeline}, {"before", timeline_}});
-        WALBROOK_RETURN_IF_ERROR(store_->save_lineage(lineage()));
+        WALBROOK_RETURN_IF_ERROR(store_->save_lineage(lineage(), *shared_until));
     }
     last_commit_ = position;
     start_position_ = std::max(position, slot->confirmed_flush);
-    WALBROOK_RETURN_IF_ERROR(
-        store_->advance({position, std::max(start_position_, stored.confirm_bound)}).status());
+    WALBROOK_RETURN_IF_ERROR(store_->advance({position, start_position_}).status());
     WALBROOK_TRY(const WalPositions wal, read_wal_positions(connection, deadline));
     catch_up_target_ = before_page_header(wal.insert);
     source_end_ = wal.insert;

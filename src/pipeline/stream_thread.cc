@@ -216,9 +216,10 @@ Status StreamThread::follow_timeline(Server& server, const Deadline& deadline) {
     // A standby that was promoted under our stream, or whose primary was another one's standby,
     // has all that it sent us.
     const bool is_same = at_standby_ && server.start == server_start_;
+    Lsn shared_until = kLsnMax;
     if (!is_same) {
-        WALBROOK_RETURN_IF_ERROR(check_timeline(server.connection, deadline, lineage_.timeline,
-                                                system, core_.continues_from()));
+        WALBROOK_TRY(shared_until, check_timeline(server.connection, deadline, lineage_.timeline,
+                                                  system, core_.continues_from()));
     }
     parts_.log.info("the server is on a new timeline",
                     {{"timeline", system.timeline}, {"before", lineage_.timeline}});
@@ -226,8 +227,9 @@ Status StreamThread::follow_timeline(Server& server, const Deadline& deadline) {
     next.timeline = system.timeline;
     // Before anything of it is received: the next start asks whether its server continues it.
     WALBROOK_RETURN_IF_ERROR(
-        parts_.store.with([&](Store& store) { return store.save_lineage(next); }));
+        parts_.store.with([&](Store& store) { return store.save_lineage(next, shared_until); }));
     lineage_ = next;
+    confirm_bound_ = std::min(confirm_bound_, shared_until);
     if (is_same) return {};
     step(input::TimelineChanged{});
     confirmed_ = std::min(confirmed_, core_.received());
@@ -379,7 +381,7 @@ void StreamThread::act(CoreAction& any) {
     } else if (const auto* holding = std::get_if<action::Holding>(&any)) {
         parts_.copy_events.tell_holding(holding->table, holding->copy);
     } else if (const auto* published = std::get_if<action::Published>(&any)) {
-        parts_.copy_events.tell_published(published->table);
+        parts_.copy_events.tell_published(published->table, published->copy);
     } else if (const auto* lost = std::get_if<action::CopyLost>(&any)) {
         if (lost->in_one_snapshot) parts_.tables.lose_ranges(lost->table, true);
         parts_.copy_events.tell(lost->table, Error(ErrorCode::aborted, lost->reason));

@@ -6,21 +6,21 @@
 
 namespace walbrook {
 
-Status check_timeline(Connection& connection, const Deadline& deadline, std::uint32_t known,
-                      const SystemIdentity& server, Lsn position) {
-    if (known == 0 || known == server.timeline) return {};
+Result<Lsn> check_timeline(Connection& connection, const Deadline& deadline, std::uint32_t known,
+                           const SystemIdentity& server, Lsn position) {
+    if (known == 0 || known == server.timeline) return kLsnMax;
     WALBROOK_TRY(const std::vector<TimelineSwitch> history,
                  read_timeline_history(connection, deadline, server.timeline));
     return check_history(history, known, server.timeline, position);
 }
 
-Status check_history(const std::vector<TimelineSwitch>& history, std::uint32_t known,
-                     std::uint32_t present, Lsn position) {
-    if (known == 0 || known == present) return {};
+Result<Lsn> check_history(const std::vector<TimelineSwitch>& history, std::uint32_t known,
+                          std::uint32_t present, Lsn position) {
+    if (known == 0 || known == present) return kLsnMax;
     const auto left = std::find_if(history.begin(), history.end(), [&](const TimelineSwitch& each) {
         return each.timeline == known;
     });
-    if (left != history.end() && position <= left->switch_point) return {};
+    if (left != history.end() && position <= left->switch_point) return left->switch_point;
     const std::string how =
         left == history.end()
             ? fmt::format("its timeline {} does not come from timeline {}", present, known)

@@ -14,8 +14,9 @@ class MemoryStore final : public Store {
     Status open(const StoreScope&) override { return {}; }
 
     Result<std::optional<Lineage>> load_lineage() override { return lineage_; }
-    Status save_lineage(const Lineage& lineage) override {
+    Status save_lineage(const Lineage& lineage, Lsn shared_until) override {
         lineage_ = lineage;
+        positions_.confirm_bound = std::min(positions_.confirm_bound, shared_until);
         return {};
     }
 

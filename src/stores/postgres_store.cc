@@ -96,7 +96,7 @@ class PostgresStore final : public Store {
 
     Status open(const StoreScope& scope) override;
     Result<std::optional<Lineage>> load_lineage() override;
-    Status save_lineage(const Lineage& lineage) override;
+    Status save_lineage(const Lineage& lineage, Lsn shared_until) override;
     Result<std::vector<TableState>> load_tables() override;
     Status save_tables(std::span<const TableState> tables) override;
     Status remove_table(TableId table) override;
@@ -259,13 +259,17 @@ Result<std::optional<Lineage>> PostgresStore::load_lineage() {
     return std::optional(std::move(lineage));
 }
 
-Status PostgresStore::save_lineage(const Lineage& lineage) {
+Status PostgresStore::save_lineage(const Lineage& lineage, Lsn shared_until) {
     return run("save the lineage",
-               "insert into walbrook.lineage values ($1, $2, $3, $4, $5, $6)"
+               "with p as (update walbrook.positions set"
+               " confirm_bound = least(confirm_bound, $7)"
+               " where pipeline_id = $1 and destination = $2)"
+               " insert into walbrook.lineage values ($1, $2, $3, $4, $5, $6)"
                " on conflict (pipeline_id, destination) do update set"
                " system_identifier = excluded.system_identifier, timeline = excluded.timeline,"
                " database_oid = excluded.database_oid, slot = excluded.slot",
-               lineage.system_identifier, lineage.timeline, lineage.database_oid, lineage.slot)
+               lineage.system_identifier, lineage.timeline, lineage.database_oid, lineage.slot,
+               shared_until)
         .status();
 }
 

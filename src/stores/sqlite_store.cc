@@ -42,7 +42,7 @@ class SqliteStore final : public Store {
 
     Status open(const StoreScope& scope) override;
     Result<std::optional<Lineage>> load_lineage() override;
-    Status save_lineage(const Lineage& lineage) override;
+    Status save_lineage(const Lineage& lineage, Lsn shared_until) override;
     Result<std::vector<TableState>> load_tables() override;
     Status save_tables(std::span<const TableState> tables) override;
     Status remove_table(TableId table) override;
@@ -157,14 +157,20 @@ Result<std::optional<Lineage>> SqliteStore::load_lineage() {
                                  narrow<std::uint32_t>(statement.integer(2)), statement.text(3)});
 }
 
-Status SqliteStore::save_lineage(const Lineage& lineage) {
+Status SqliteStore::save_lineage(const Lineage& lineage, Lsn shared_until) {
     WALBROOK_RETURN_IF_ERROR(check_open());
-    return scoped("insert or replace into lineage values (?, ?, ?, ?, ?, ?)")
-        .add(std::string_view(lineage.system_identifier))
-        .add(std::int64_t{lineage.timeline})
-        .add(std::int64_t{lineage.database_oid})
-        .add(std::string_view(lineage.slot))
-        .done();
+    WALBROOK_TRY(SqliteTransaction transaction, SqliteTransaction::begin(*session_));
+    WALBROOK_RETURN_IF_ERROR(scoped("insert or replace into lineage values (?, ?, ?, ?, ?, ?)")
+                                 .add(std::string_view(lineage.system_identifier))
+                                 .add(std::int64_t{lineage.timeline})
+                                 .add(std::int64_t{lineage.database_oid})
+                                 .add(std::string_view(lineage.slot))
+                                 .done());
+    WALBROOK_RETURN_IF_ERROR(scoped("update positions set confirm_bound = min(confirm_bound, ?3)"
+                                    " where pipeline_id = ?1 and destination = ?2")
+                                 .add(shared_until)
+                                 .done());
+    return transaction.commit();
 }
 
 Result<std::vector<TableState>> SqliteStore::load_tables() {

@@ -362,7 +362,7 @@ class MistakenStore final : public StoreAround {
     MistakenStore(StoreMistake mistake, std::unique_ptr<Store> inner)
         : StoreAround(std::move(inner)), mistake_(mistake) {}
     ~MistakenStore() override {
-        if (lineage_) StoreAround::save_lineage(*lineage_).ignore();
+        if (lineage_) StoreAround::save_lineage(*lineage_, kLsnMax).ignore();
     }
 
     Status open(const StoreScope& scope) override {
@@ -374,9 +374,9 @@ class MistakenStore final : public StoreAround {
     Result<std::optional<Lineage>> load_lineage() override {
         return lineage_ ? lineage_ : StoreAround::load_lineage();
     }
-    Status save_lineage(const Lineage& lineage) override {
+    Status save_lineage(const Lineage& lineage, Lsn shared_until) override {
         if (!is(StoreMistake::stores_the_lineage_when_it_is_destroyed)) {
-            return StoreAround::save_lineage(lineage);
+            return StoreAround::save_lineage(lineage, shared_until);
         }
         lineage_ = lineage;
         return {};

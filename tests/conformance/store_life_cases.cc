@@ -31,7 +31,7 @@ void a_failed_save_changes_nothing(StoreWorld& world) {
 void what_was_stored_is_there_after_reopening(StoreWorld& world) {
     const Lineage lineage{"7", 1, 5, "walbrook_1"};
     world.die([&] {
-        EXPECT_TRUE(world.store().save_lineage(lineage));
+        EXPECT_TRUE(world.store().save_lineage(lineage, kLsnMax));
         world.save({full_table_state(1), full_table_state(2)});
         EXPECT_TRUE(world.store().advance({Lsn{77}, Lsn{88}}));
         EXPECT_TRUE(world.store().put_schema(stored_schema(1, "t"), Lsn{1}));

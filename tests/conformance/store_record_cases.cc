@@ -18,8 +18,8 @@ void begins_empty(StoreWorld& world) {
 
 void gives_back_what_it_took(StoreWorld& world) {
     const Lineage lineage{"7012345678901234567", 4'000'000'000U, 4'294'967'295U, "walbrook_1"};
-    EXPECT_TRUE(world.store().save_lineage({"other", 1, 2, "x"}));
-    EXPECT_TRUE(world.store().save_lineage(lineage));
+    EXPECT_TRUE(world.store().save_lineage({"other", 1, 2, "x"}, kLsnMax));
+    EXPECT_TRUE(world.store().save_lineage(lineage, kLsnMax));
     EXPECT_EQ(*world.store().load_lineage(), lineage);
     const std::vector<TableState> tables = {full_table_state(7), full_table_state(4'294'967'295U)};
     world.save(tables);
@@ -122,6 +122,25 @@ void positions_only_move_forward(StoreWorld& world) {
     EXPECT_EQ(advance(far.durable.value, far.confirm_bound.value), far);  // The same again.
 }
 
+void another_timeline_moves_the_bound_back(StoreWorld& world) {
+    const auto save = [&](std::uint32_t timeline, Lsn shared_until) {
+        const Lineage lineage{"id", timeline, 1, "s"};
+        EXPECT_TRUE(world.store().save_lineage(lineage, shared_until));
+        EXPECT_EQ(*world.store().load_lineage(), lineage);
+    };
+    save(1, Lsn{1});  // There are no positions yet.
+    world.expect_positions({});
+    EXPECT_TRUE(world.store().advance({Lsn{0x9'0000'0000ULL}, Lsn{0x10'0000'0000ULL}}));
+    save(1, kLsnMax);
+    world.expect_positions({Lsn{0x9'0000'0000ULL}, Lsn{0x10'0000'0000ULL}});
+    save(2, Lsn{0x9'0000'0001ULL});
+    world.expect_positions({Lsn{0x9'0000'0000ULL}, Lsn{0x9'0000'0001ULL}});
+    save(3, Lsn{0xA'0000'0000ULL});
+    world.expect_positions({Lsn{0x9'0000'0000ULL}, Lsn{0x9'0000'0001ULL}});
+    EXPECT_EQ(*world.store().advance({Lsn{0}, Lsn{0x9'0000'0002ULL}}),
+              (StoredPositions{Lsn{0x9'0000'0000ULL}, Lsn{0x9'0000'0002ULL}}));
+}
+
 void a_schema_at_or_before_a_position(StoreWorld& world) {
     EXPECT_TRUE(world.store().put_schema(stored_schema(1, "first"), Lsn{0}));
     EXPECT_TRUE(world.store().put_schema(stored_schema(1, "second"), Lsn{0x2'0000'0000ULL}));
@@ -174,7 +193,7 @@ void a_removed_table_takes_its_schemas_along(StoreWorld& world) {
 void clear_forgets_everything_of_the_scope(StoreWorld& world) {
     world.save({full_table_state(1)});
     EXPECT_TRUE(world.store().put_schema(stored_schema(1, "t"), Lsn{1}));
-    EXPECT_TRUE(world.store().save_lineage({"id", 1, 1, "s"}));
+    EXPECT_TRUE(world.store().save_lineage({"id", 1, 1, "s"}, kLsnMax));
     EXPECT_TRUE(world.store().advance({Lsn{9}, Lsn{9}}));
     EXPECT_TRUE(world.store().clear());
     EXPECT_EQ(*world.store().load_lineage(), std::nullopt);
@@ -194,7 +213,7 @@ void scopes_do_not_see_each_other(StoreWorld& world) {
         Store& other = *others.back();
         EXPECT_TRUE(other.save_tables(std::vector<TableState>{full_table_state(1)}));
         EXPECT_TRUE(other.put_schema(stored_schema(1, "theirs"), Lsn{1}));
-        EXPECT_TRUE(other.save_lineage({"theirs", 1, 1, "s"}));
+        EXPECT_TRUE(other.save_lineage({"theirs", 1, 1, "s"}, kLsnMax));
         EXPECT_TRUE(other.advance({Lsn{9}, Lsn{9}}));
     }
     world.expect_tables({});
@@ -239,6 +258,8 @@ constexpr StoreCaseEntry kStoreRecordCases[] = {
      many_tables},
     {{"positions_only_move_forward", "each position by itself, in the order of numbers"},
      positions_only_move_forward},
+    {{"another_timeline_moves_the_bound_back", "what the new log has not was not confirmed of it"},
+     another_timeline_moves_the_bound_back},
     {{"a_schema_at_or_before_a_position", "the version in force; the same position replaces"},
      a_schema_at_or_before_a_position},
     {{"pruning_keeps_what_can_be_asked_for", "the version in force at the position stays"},

@@ -63,12 +63,6 @@ TEST_P(Servers, AreRestarted) {
     bank.expect_nothing_lost(replica, ways[2].trial);
 }
 
-std::vector<int> versions_with_failover_slots() {
-    std::vector<int> versions = newest_pg_version();
-    std::erase_if(versions, [](int version) { return version < 17; });
-    return versions;
-}
-
 class FailoverSlot : public ::testing::TestWithParam<int> {
  protected:
     static std::string value(PgCluster& server, const std::string& sql) {

@@ -257,4 +257,20 @@ bool World::waits_by_policy(std::size_t table, const std::string& reason) const 
            reason.ends_with(code);
 }
 
+bool World::is_settled() const {
+    const Process& process = *process_;
+    for (std::size_t t = 0; t < kTables; ++t) {
+        if (process.tables.get(id_of(t)).phase != TablePhase::ready) return false;
+        if (process.copier.is_open(t) || view_.tables[t].phase != TablePhase::ready) return false;
+        // A copy that is older than a rewrite is made again once a look at the catalog finds it.
+        const std::string content = content_of(*source_->version_now(t));
+        if (process.tables.contents(id_of(t)).visible != content) return false;
+    }
+    const ApplyCore& core = *process.core;
+    return walsender_ && core.is_idle() && process.inbox.empty() && process.waiting.empty() &&
+           !walsender_->has_more() && core.wanted() <= core.received() &&
+           core.received() == source_->insert_position() &&
+           slot_.confirmed == source_->insert_position();
+}
+
 }  // namespace walbrook::sim

@@ -60,8 +60,8 @@ walbrook_plant(8 pipeline/schema_follow.cc
     [[if (!(BUG) && !now.other_rows.empty()) return lost(now.other_rows);]])
 # Goes on with a server that lacks transactions of the destination.
 walbrook_plant(9 source/timeline.cc
-    [[position <= left->switch_point) return {};]]
-    [[((BUG) || position <= left->switch_point)) return {};]])
+    [[position <= left->switch_point) return left->switch_point;]]
+    [[((BUG) || position <= left->switch_point)) return left->switch_point;]])
 # Makes a table errored for what passes by itself: the network, a server that is away.
 walbrook_plant(10 pipeline/error_policy.cc
     [[return Reaction::retry;]]

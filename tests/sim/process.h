@@ -28,7 +28,7 @@ struct World::Process {
                   [&world] { return world.now_ms_ + 1; }}),
           catalog(*world.source_, tables, inbox, options.copies_again_on_change),
           copier({world.random_, *world.source_, *lake, tables, events, catalog, inbox,
-                  world.options_.bug, [this] { return !flush || flush->has_landed(); }}),
+                  world.options_.bug, [this] { return !flush; }}),
           lineage(std::move(known)),
           confirm_bound(bound),
           received(options.position),

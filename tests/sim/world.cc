@@ -159,7 +159,7 @@ bool World::start_once() {
     const auto known = store_.load_lineage();
     Lineage lineage{identity().system_identifier, source_->timeline(), 5, "walbrook_1"};
     if (known && *known) lineage.timeline = (*known)->timeline;
-    expect(store_.save_lineage(lineage), "save the lineage");
+    expect(store_.save_lineage(lineage, kLsnMax), "save the lineage");
 
     auto lake = std::make_unique<FaultyLake>(random_, lake_, view_, rates_.lake);
     lake->on_refusal = [this](std::size_t t) { ++excuses_[t].refusals; };
@@ -216,16 +216,15 @@ bool World::start_once() {
     if (dies_while_starting()) return false;
 
     if (lineage.timeline != source_->timeline()) {
-        if (!ready.empty()) {
-            const Status continues =
-                check_history(source_->history(), lineage.timeline, source_->timeline(), position);
-            if (!continues) {
-                refuse(position, continues.error().message());
-                return false;
-            }
+        const Result<Lsn> shared_until =
+            check_history(source_->history(), lineage.timeline, source_->timeline(), position);
+        if (!ready.empty() && !shared_until) {
+            refuse(position, shared_until.error().message());
+            return false;
         }
         lineage.timeline = source_->timeline();
-        expect(store_.save_lineage(lineage), "save the lineage");
+        expect(store_.save_lineage(lineage, shared_until ? *shared_until : position),
+               "save the lineage");
     }
     // What only the process had that is gone is forgotten with it.
     if (lost_from_ && lost_from_ <= position) {
@@ -238,15 +237,13 @@ bool World::start_once() {
         next_commit_ = 0;
     }
     lost_from_ = {};
-    const auto positions = store_.load_positions();
     CoreOptions options = core_options_;
     options.last_commit = position;
     options.position = std::max(position, slot_.confirmed);
     if (options_.bug == Bug::forgets_position) {
         options.position = options.last_commit = slot_.confirmed;
     }
-    const Lsn bound = std::max(options.position, positions->confirm_bound);
-    while (!store_.advance({position, bound})) {
+    while (!store_.advance({position, options.position})) {
     }
     trace("start at {} (lake {}, slot {})", to_string(options.position), to_string(position),
           to_string(slot_.confirmed));
@@ -271,7 +268,11 @@ std::string World::slot_loss(Lsn recovered, bool has_data) {
     if (!slot) return has_data || recovered ? why_lost(slot, {}) : std::string();
     // Nothing was stored: it was never used.
     if (!positions->confirm_bound) return why_lost(slot, Lsn{UINT64_MAX});
-    return why_lost(slot, std::max(positions->confirm_bound, recovered));
+    const Lineage known = **store_.load_lineage();
+    const Result<Lsn> shared_until =
+        check_history(source_->history(), known.timeline, source_->timeline(), {});
+    const Lsn bound = std::min(positions->confirm_bound, shared_until ? *shared_until : kLsnMax);
+    return why_lost(slot, std::max(bound, recovered));
 }
 
 void World::make_slot() {
@@ -345,18 +346,19 @@ bool World::follow_timeline() {
     Process& process = *process_;
     if (process.lineage.timeline == source_->timeline()) return true;
     const Lsn position = process.core->continues_from();
-    const Status continues =
+    const Result<Lsn> shared_until =
         check_history(source_->history(), process.lineage.timeline, source_->timeline(), position);
-    if (!continues) {
-        refuse(position, continues.error().message());
+    if (!shared_until) {
+        refuse(position, shared_until.error().message());
         start();
         return false;
     }
     if (lost_from_) throw Violation("it goes on with transactions that the server never had");
     Lineage next = process.lineage;
     next.timeline = source_->timeline();
-    expect(store_.save_lineage(next), "save the lineage");
+    expect(store_.save_lineage(next, *shared_until), "save the lineage");
     process.lineage = next;
+    process.confirm_bound = std::min(process.confirm_bound, *shared_until);
     process.received = {};  // It may go back, this once.
     feed(input::TimelineChanged{});
     return true;
@@ -716,7 +718,7 @@ void World::act(CoreAction& any) {
     } else if (const auto* published = std::get_if<action::Published>(&any)) {
         trace("published {}", published->table.oid);
         ++coverage_.published;
-        process.events.tell_published(published->table);
+        process.events.tell_published(published->table, published->copy);
     } else if (const auto* lost = std::get_if<action::CopyLost>(&any)) {
         trace("lost {}: {}", lost->table.oid, lost->reason);
         ++coverage_.copies_lost;
@@ -836,22 +838,6 @@ void World::step() {
     }
 }
 
-bool World::is_settled() const {
-    const Process& process = *process_;
-    for (std::size_t t = 0; t < kTables; ++t) {
-        if (process.tables.get(id_of(t)).phase != TablePhase::ready) return false;
-        if (process.copier.is_open(t) || view_.tables[t].phase != TablePhase::ready) return false;
-        // A copy that is older than a rewrite is made again once a look at the catalog finds it.
-        const std::string content = content_of(*source_->version_now(t));
-        if (process.tables.contents(id_of(t)).visible != content) return false;
-    }
-    const ApplyCore& core = *process.core;
-    return walsender_ && core.is_idle() && process.inbox.empty() && process.waiting.empty() &&
-           !walsender_->has_more() && core.wanted() <= core.received() &&
-           core.received() == source_->insert_position() &&
-           slot_.confirmed == source_->insert_position();
-}
-
 // Without faults and new transactions everything must come to an end, without an operator but for
 // what may wait for him.
 void World::settle() {
@@ -883,10 +869,17 @@ void World::settle() {
         for (std::size_t t = 0; t < kTables; ++t) check_whole(t);
         return;
     }
-    std::string state;
+    const Process& process = *process_;
+    std::string state = fmt::format(" confirmed {}, wanted {}, inbox {}, waiting {}{}{};",
+                                    to_string(slot_.confirmed), to_string(process.core->wanted()),
+                                    process.inbox.size(), process.waiting.size(),
+                                    process.core->is_idle() ? "" : ", not idle",
+                                    process.core->is_at_boundary() ? "" : ", within a transaction");
     for (std::size_t t = 0; t < kTables; ++t) {
-        state += fmt::format(" table {} {}, content {} of {};", t, process_->copier.describe(t),
-                             process_->tables.contents(id_of(t)).visible,
+        const std::optional<TablePhase> phase = view_.tables[t].phase;
+        state += fmt::format(" table {} {}, in the lake {}, content {} of {};", t,
+                             process.copier.describe(t), phase ? name_of(*phase) : "nowhere",
+                             process.tables.contents(id_of(t)).visible,
                              content_of(*source_->version_now(t)));
     }
     throw Violation(fmt::format("lag does not end: received {}, durable {}, source {};{}",

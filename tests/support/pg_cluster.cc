@@ -345,4 +345,10 @@ std::vector<int> newest_pg_version() {
     return {*std::max_element(versions.begin(), versions.end())};
 }
 
+std::vector<int> versions_with_failover_slots() {
+    std::vector<int> versions = newest_pg_version();
+    std::erase_if(versions, [](int version) { return version < 17; });
+    return versions;
+}
+
 }  // namespace walbrook::testing

@@ -102,5 +102,7 @@ class PgCluster {
 std::vector<int> pg_versions();
 // The newest of them alone, for tests of what does not depend on the server's version.
 std::vector<int> newest_pg_version();
+// It, if it has slots that a standby takes over.
+std::vector<int> versions_with_failover_slots();
 
 }  // namespace walbrook::testing

@@ -29,8 +29,8 @@ class FaultyStore final : public Store {
     Result<std::optional<Lineage>> load_lineage() override {
         return around<Result<std::optional<Lineage>>>([&] { return inner_->load_lineage(); });
     }
-    Status save_lineage(const Lineage& lineage) override {
-        return around<Status>([&] { return inner_->save_lineage(lineage); });
+    Status save_lineage(const Lineage& lineage, Lsn shared_until) override {
+        return around<Status>([&] { return inner_->save_lineage(lineage, shared_until); });
     }
     Result<std::vector<TableState>> load_tables() override {
         return around<Result<std::vector<TableState>>>([&] { return inner_->load_tables(); });

@@ -20,7 +20,9 @@ class StoreAround : public Store {
 
     Status open(const StoreScope& scope) override { return inner_->open(scope); }
     Result<std::optional<Lineage>> load_lineage() override { return inner_->load_lineage(); }
-    Status save_lineage(const Lineage& lineage) override { return inner_->save_lineage(lineage); }
+    Status save_lineage(const Lineage& lineage, Lsn shared_until) override {
+        return inner_->save_lineage(lineage, shared_until);
+    }
     Result<std::vector<TableState>> load_tables() override { return inner_->load_tables(); }
     Status save_tables(std::span<const TableState> tables) override {
         return inner_->save_tables(tables);
