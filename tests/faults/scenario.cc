@@ -202,10 +202,12 @@ Scenario::Outcome Scenario::run(const Parts& parts, const std::optional<Fault>& 
         expect_equal(running);
         trial.has_recovered();  // What struck at the very end hurts the next start, of verify.
     }
-    source_.exec(
-        fmt::format("select pg_drop_replication_slot(slot_name) from "
-                    "pg_replication_slots where slot_name = 'walbrook_{}'",
-                    running.config.id));
+    // The session that had it may not have ended yet.
+    const std::string slot =
+        fmt::format("from pg_replication_slots where slot_name = 'walbrook_{}'", running.config.id);
+    EXPECT_TRUE(eventually(
+        [&] { return source_.value("select count(*) " + slot + " and active") == "0"; }));
+    source_.exec("select pg_drop_replication_slot(slot_name) " + slot);
     return running.outcome;
 }
 
