@@ -100,7 +100,8 @@ std::string without_statement(std::string_view all) {
         if (end != std::string_view::npos && end >= begin + kQuote.size()) return reason_at(end);
     }
     const std::size_t end = first.rfind("\": ");
-    if (first.size() == all.size() && end != std::string::npos && end >= begin + kQuote.size()) {
+    if (all.find_first_not_of('\n', first.size()) == std::string_view::npos &&
+        end != std::string::npos && end >= begin + kQuote.size()) {
         return reason_at(end);
     }
     return fmt::format("{} a query", all.substr(0, begin));
