@@ -26,9 +26,9 @@ namespace walbrook::testing {
 
 class TempFolder {
  public:
-    TempFolder() {
-        std::string name =
-            (std::filesystem::temp_directory_path() / "walbrook-lake-XXXXXX").string();
+    explicit TempFolder(
+        const std::filesystem::path& parent = std::filesystem::temp_directory_path()) {
+        std::string name = (parent / "walbrook-lake-XXXXXX").string();
         EXPECT_NE(mkdtemp(name.data()), nullptr);
         path_ = name;
     }

@@ -17,35 +17,36 @@ namespace {
 
 namespace fs = std::filesystem;
 
-Status make_parent(const std::string& path) {
-    std::error_code error;
-    const fs::path parent = fs::path(path).parent_path();
-    fs::create_directories(parent, error);
-    if (!error) return {};
-    return Error(ErrorCode::unavailable, "make " + parent.string() + ": " + error.message());
-}
-
 bool is_there(const std::string& path) {
     std::error_code ignored;
     return fs::exists(path, ignored);
 }
 
-// `from` gets the second name `to`.
-Status link_file(const std::string& from, const std::string& to) {
-    if (::link(from.c_str(), to.c_str()) == 0) return {};
+// `from` gets the second name `to`. Returns 0, or why it did not.
+int link_file(const std::string& from, const std::string& to) {
+    if (::link(from.c_str(), to.c_str()) == 0) return 0;
     if (errno == ENOENT && is_there(from)) {
-        WALBROOK_RETURN_IF_ERROR(make_parent(to));
-        if (::link(from.c_str(), to.c_str()) == 0) return {};
+        std::error_code error;
+        fs::create_directories(fs::path(to).parent_path(), error);
+        if (error) return error.value();
+        if (::link(from.c_str(), to.c_str()) == 0) return 0;
     }
     if (errno == EEXIST) {
         ::unlink(to.c_str());
-        if (::link(from.c_str(), to.c_str()) == 0) return {};
+        if (::link(from.c_str(), to.c_str()) == 0) return 0;
     }
-    const int reason = errno;
-    // Gone meanwhile, or a file system without hard links: then restore() tells.
-    if (reason == ENOENT || reason == EPERM || reason == ENOTSUP) return {};
-    return Error(ErrorCode::unavailable,
-                 "link " + from + " to " + to + ": " + std::strerror(reason));
+    return errno;
+}
+
+// A file system without hard links, a folder that is on another disk than data_path, a file that
+// has all the names it may have. (EOPNOTSUPP is ENOTSUP.)
+bool has_no_second_names(int reason) {
+    return reason == EPERM || reason == ENOTSUP || reason == ENOSYS || reason == EXDEV ||
+           reason == EMLINK;
+}
+
+Error not_linked(const std::string& from, const std::string& to, int reason) {
+    return {ErrorCode::unavailable, "link " + from + " to " + to + ": " + std::strerror(reason)};
 }
 
 bool is_younger(const std::string& path, std::chrono::hours age) {
@@ -68,24 +69,32 @@ Status KeptFiles::keep(const std::vector<std::string>& paths) {
     for (const std::string& path : paths) {
         if (!path.starts_with(data_path_) || !is_there(path)) continue;
         paths_.push_back(path);
-        WALBROOK_RETURN_IF_ERROR(link_file(path, kept_name(path)));
+        const int reason = link_file(path, kept_name(path));
+        // ENOENT: gone meanwhile. What is missing in the end restore() tells.
+        if (reason == 0 || reason == ENOENT || has_no_second_names(reason)) continue;
+        return not_linked(path, kept_name(path), reason);
     }
     return {};
 }
 
 Status KeptFiles::restore() {
+    std::string gone;
     for (const std::string& path : paths_) {
         if (is_there(path)) continue;
-        WALBROOK_RETURN_IF_ERROR(link_file(kept_name(path), path));
-        if (!is_there(path)) {
-            return Error(ErrorCode::corrupt_state,
-                         "the file " + path +
-                             " of a commit whose answer was lost is gone and cannot be brought "
-                             "back; move the lake away to begin anew");
+        const int reason = link_file(kept_name(path), path);
+        if (reason == ENOENT) {
+            gone += (gone.empty() ? "" : ", ") + path;
+            continue;
         }
+        if (reason != 0) return not_linked(kept_name(path), path, reason);
         WALBROOK_RETURN_IF_ERROR(sync_path(fs::path(path).parent_path().string()));
     }
-    return {};
+    if (gone.empty()) return {};
+    return Error(
+        ErrorCode::corrupt_state,
+        "files of a commit whose answer was lost are gone and cannot be brought back: " + gone +
+            "; let walbrook resync copy their tables again, and move the lake away to "
+            "begin anew if flushes need these files before that is done");
 }
 
 void KeptFiles::forget() {
@@ -107,10 +116,13 @@ Result<std::vector<std::string>> KeptFiles::list_kept(const std::string& folder)
 }
 
 Status KeptFiles::recover(std::chrono::hours age_min) {
-    WALBROOK_TRY(paths_, list_kept(folder_));
-    WALBROOK_RETURN_IF_ERROR(restore());
-    std::erase_if(paths_, [&](const auto& path) { return is_younger(kept_name(path), age_min); });
-    forget();
+    // Ours are those of a commit of this process.
+    KeptFiles earlier(data_path_);
+    WALBROOK_TRY(earlier.paths_, list_kept(folder_));
+    WALBROOK_RETURN_IF_ERROR(earlier.restore());
+    std::erase_if(earlier.paths_,
+                  [&](const auto& path) { return is_younger(kept_name(path), age_min); });
+    earlier.forget();
     return {};
 }
 
@@ -118,7 +130,7 @@ void KeptFiles::bring_back(std::string_view folder) {
     const auto kept = list_kept(folder_ + std::string(folder));
     if (!kept) return;
     for (const std::string& path : *kept) {
-        if (!is_there(path)) link_file(kept_name(path), path).ignore();
+        if (!is_there(path)) link_file(kept_name(path), path);
     }
 }
 

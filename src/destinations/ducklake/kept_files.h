@@ -20,10 +20,12 @@ class KeptFiles {
     // `data_path` ends with a slash.
     explicit KeptFiles(std::string data_path);
 
-    // Files below data_path; those that do not exist any more are left out.
+    // Files below data_path; those that do not exist any more are left out. Where the file system
+    // gives them no second names it goes on without.
     Status keep(const std::vector<std::string>& paths);
     bool empty() const { return paths_.empty(); }
-    // Brings back what is missing. ErrorCode::corrupt_state if that cannot be.
+    // The commit happened: brings back what is missing. ErrorCode::corrupt_state if something has
+    // no second name.
     Status restore();
     // The outcome is known: the second names go.
     void forget();

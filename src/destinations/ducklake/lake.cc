@@ -178,7 +178,9 @@ Status Lake::check_fence() {
 
 Status Lake::settle_files() {
     if (kept_files_.empty()) return {};
-    WALBROOK_RETURN_IF_ERROR(kept_files_.restore());
+    // The files of one that has not are gone as they should be; perhaps without second names.
+    WALBROOK_TRY(const bool has_happened, has_last_commit());
+    if (has_happened) WALBROOK_RETURN_IF_ERROR(kept_files_.restore());
     kept_files_.forget();
     return {};
 }
@@ -224,13 +226,22 @@ Result<std::string> Lake::newest_extra_info() {
     return result.rows() == 0 ? std::string() : result.text(0, 0).value_or("");
 }
 
+std::string Lake::last_commit_id() const { return fmt::format("{}-{}", commit_prefix_, commits_); }
+
+Result<bool> Lake::has_last_commit() {
+    WALBROOK_TRY(const std::string newest, newest_extra_info());
+    const nlohmann::json json = nlohmann::json::parse(newest, nullptr, false);
+    const auto commit = json.is_object() ? json.find("commit") : json.end();
+    return commit != json.end() && *commit == last_commit_id();
+}
+
 Result<std::optional<Note>> Lake::newest_note() {
     if (is_broken()) WALBROOK_RETURN_IF_ERROR(reattach());
     WALBROOK_RETURN_IF_ERROR(end_doubt());
+    if (const Status settled = settle_files(); !settled) return excused(settled.error());
     const Result<std::string> found = newest_extra_info();
     if (!found) return excused(found.error());
     const std::string& text = *found;
-    WALBROOK_RETURN_IF_ERROR(settle_files());
     if (text.empty()) return std::optional<Note>();
     if (const int format = note_format(text); format > kNoteFormat) {
         return Error(ErrorCode::corrupt_state,
@@ -292,10 +303,10 @@ Status Lake::try_transact(const std::string& what, const std::function<Result<No
 }
 
 Status Lake::commit(const std::string& what, const Note& note) {
-    const std::string id = fmt::format("{}-{}", commit_prefix_, ++commits_);
+    ++commits_;
     const std::string message = fmt::format(
         "CALL lake.set_commit_message('walbrook', {}, extra_info => {})", quote_literal(what),
-        quote_literal(extra_info(note, options_.pipeline_id, id, epoch_)));
+        quote_literal(extra_info(note, options_.pipeline_id, last_commit_id(), epoch_)));
     Status status = session_->run(message);
     if (status) status = new_files_.sync();
     if (status) status = kept_files_.keep(new_files_.files());
@@ -307,7 +318,7 @@ Status Lake::commit(const std::string& what, const Note& note) {
     }
     has_bounds_ = true;
     if (status = session_->run("COMMIT"); !status) {
-        WALBROOK_RETURN_IF_ERROR(resolve(id, status.error()));
+        WALBROOK_RETURN_IF_ERROR(resolve(status.error()));
     }
     kept_files_.forget();
     // What fails here is done before the next transaction; nobody else reads such a catalog
@@ -332,7 +343,7 @@ Status Lake::end_doubt() {
 
 // Whether a commit that answered with an error has happened all the same. Success
 // means it has.
-Status Lake::resolve(const std::string& commit_id, const Error& error) {
+Status Lake::resolve(const Error& error) {
     is_in_doubt_ = true;
     Status over = reattach();
     if (over) over = end_doubt();
@@ -346,12 +357,9 @@ Status Lake::resolve(const std::string& commit_id, const Error& error) {
         return Error(ErrorCode::unknown_outcome,
                      "commit to the lake: " + error.message() + "; and " + why + cause.message());
     };
-    const Result<std::string> newest =
-        over ? newest_extra_info() : Result<std::string>(Error(over.error()));
-    if (!newest) return left_open("it cannot be asked what it holds: ", newest.error());
-    const nlohmann::json json = nlohmann::json::parse(*newest, nullptr, false);
-    const auto commit = json.is_object() ? json.find("commit") : json.end();
-    if (commit != json.end() && *commit == commit_id) {
+    const Result<bool> has_happened = over ? has_last_commit() : Result<bool>(Error(over.error()));
+    if (!has_happened) return left_open("it cannot be asked what it holds: ", has_happened.error());
+    if (*has_happened) {
         // Never an error by which it would be written again: settle_files() tries once more.
         if (const Status whole = kept_files_.restore(); !whole) {
             return left_open("its files cannot be brought back: ", whole.error());

@@ -96,13 +96,17 @@ class Lake {
     Status try_transact(const std::string& what, const std::function<Result<Note>()>& work,
                         std::stop_token stop);
     Result<std::string> newest_extra_info();
+    std::string last_commit_id() const;
+    // Whether the last commit that this process tried, and nobody's after it, is the newest one in
+    // the catalog. It is not in doubt any more: end_doubt().
+    Result<bool> has_last_commit();
     // Of a catalog in a DuckDB file, which knows no triggers (catalog.cc, kTriggers).
     Status forget_bounds();
     Status commit(const std::string& what, const Note& note);
     // After a COMMIT that answered with an error: its server may still be at it, and what the
     // catalog says then may be over a moment later. From here on it has happened, or never will.
     Status end_doubt();
-    Status resolve(const std::string& commit_id, const Error& error);
+    Status resolve(const Error& error);
     // After a commit of unknown outcome, once the catalog answers again.
     Status settle_files();
 

@@ -11,11 +11,14 @@
 #include <filesystem>
 #include <fstream>
 #include <functional>
+#include <optional>
+#include <sys/stat.h>
 #include <thread>
 
 namespace walbrook::testing {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
@@ -45,6 +48,37 @@ class PostgresCatalog : public LakeTest {
             condition));
     }
     bool is_committing() { return waiting("wait_event = 'advisory'") == 1; }
+    // A commit that waits for a stopped_disk() and whose client is cut off. `then` comes when
+    // DuckLake has removed its files and the next session waits for its end.
+    Status cut_off(const std::function<Status()>& commit, const std::function<void()>& then) {
+        std::thread network([&] {
+            EXPECT_TRUE(eventually([&] { return is_committing(); }));
+            proxy_.half_open("", TcpProxy::Side::client);
+            EXPECT_TRUE(eventually([&] {
+                return waiting("wait_event_type = 'Lock' and wait_event <> 'advisory'") == 1;
+            }));
+            then();
+        });
+        Status status = commit();
+        network.join();
+        return status;
+    }
+    // To a disk where the files of the data cannot have second names, before there are any.
+    void move_public_to_another_disk() {
+        struct stat here{};
+        std::filesystem::create_directories(config().data_path);
+        ASSERT_EQ(::stat(config().data_path.c_str(), &here), 0);
+        for (const char* disk : {"/dev/shm", "/var/tmp", "/tmp"}) {
+            struct stat there{};
+            if (::stat(disk, &there) != 0 || there.st_dev == here.st_dev) continue;
+            other_disk_.emplace(disk);
+            std::filesystem::create_directory(*other_disk_ / "public");
+            std::filesystem::create_directory_symlink(*other_disk_ / "public",
+                                                      config().data_path + "/public");
+            return;
+        }
+        FAIL() << "no other disk than that of " << config().data_path;
+    }
     // Flushes, of each of which one answer of these kinds is lost: the 1st, the 2nd, … until there
     // are no more. Each must be there in the end. Returns how many.
     int lose_answers(const std::vector<std::string>& kinds,
@@ -91,6 +125,7 @@ class PostgresCatalog : public LakeTest {
 
     Database database_{PgCluster::shared(newest_pg_version().front())};
     TcpProxy proxy_{database_.connection().port};
+    std::optional<TempFolder> other_disk_;
     const TableSchemaPtr schema_ = TableMaker().make();
 };
 
@@ -392,18 +427,12 @@ TEST_F(PostgresCatalog, ACommitWhoseFilesComeBackLaterIsThereOnce) {
     const std::filesystem::path folder = config().data_path + "/public";
     const std::filesystem::path away = config().data_path + "/away";
     ASSERT_TRUE(std::filesystem::is_directory(folder));
-    std::thread network([&] {
-        EXPECT_TRUE(eventually([&] { return is_committing(); }));
-        proxy_.half_open("", TcpProxy::Side::client);
-        // DuckLake has removed the file by then.
-        EXPECT_TRUE(eventually(
-            [&] { return waiting("wait_event_type = 'Lock' and wait_event <> 'advisory'") == 1; }));
+    const auto flush = [&] { return apply(200, list_of(row(1))); };
+    const Status first = cut_off(flush, [&] {
         std::filesystem::rename(folder, away);
         std::ofstream(folder) << "no folder";
         must_exec(disk, "select pg_advisory_unlock(77)");
     });
-    const Status first = apply(200, list_of(row(1)));
-    network.join();
     ASSERT_FALSE(first);
     EXPECT_EQ(first.error().code(), ErrorCode::unknown_outcome) << first.error().message();
     EXPECT_THAT(first.error().message(), HasSubstr("cannot be brought back"));
@@ -416,6 +445,74 @@ TEST_F(PostgresCatalog, ACommitWhoseFilesComeBackLaterIsThereOnce) {
     ASSERT_TRUE(found) << found.error().message();
     EXPECT_EQ(*found, Lsn{200});
     expect_ok(apply(300, list_of(row(2))));
+    EXPECT_EQ(table("public.t"), "0|x|y; 1|x|y; 2|x|y");
+}
+
+TEST_F(PostgresCatalog, FlushesGoOnWhereFilesHaveNoSecondNames) {
+    ASSERT_NO_FATAL_FAILURE(move_public_to_another_disk());
+    open();
+    given(schema_, {{"0", "x", "y"}});
+    expect_ok(apply(200, list_of(row(1))));
+    EXPECT_EQ(reopen().position, Lsn{200});
+    EXPECT_EQ(table("public.t"), "0|x|y; 1|x|y");
+}
+
+// It could not be asked for at once, and its files are gone, as they should be.
+TEST_F(PostgresCatalog, ACommitThatDidNotHappenNeedsNoSecondNames) {
+    ASSERT_NO_FATAL_FAILURE(move_public_to_another_disk());
+    open();
+    given(schema_, {{"0", "x", "y"}});
+    const CopyTargetPtr copied = begin(TableMaker{.oid = 16385, .name = "u"}.make());
+    MadeRows reader = rows_of(copied->schema, {{"7", "x", "y"}});
+    expect_ok(lake_->write_copy({copied, 0}, reader, {}));
+    const std::vector<std::function<Status()>> commits = {
+        [&] { return apply(200, list_of(row(1))); },
+        [&] { return lake_->finish_copy(copied, {}); },
+    };
+    for (std::size_t i = 0; i < commits.size(); ++i) {
+        SCOPED_TRACE(i);
+        Connection disk = stopped_disk();
+        const Status first =
+            cut_off(commits[i], [&] { proxy_.half_open("", TcpProxy::Side::client); });
+        ASSERT_FALSE(first);
+        EXPECT_EQ(first.error().code(), ErrorCode::unknown_outcome) << first.error().message();
+        // It never ends.
+        database_.exec(
+            "select pg_terminate_backend(pid) from pg_stat_activity where datname = "
+            "current_database() and pid <> pg_backend_pid(); drop function wait() cascade");
+        const Result<Lsn> found = lake_->read_position({});
+        ASSERT_TRUE(found) << found.error().message();
+        EXPECT_EQ(*found, i == 0 ? Lsn{100} : Lsn{200});
+        expect_ok(commits[i]());
+    }
+    expect_ok(apply(300, list_of(row(2), Publish{copied})));
+    EXPECT_EQ(table("public.t"), "0|x|y; 1|x|y; 2|x|y");
+    EXPECT_EQ(table("public.u"), "7|x|y");
+    EXPECT_EQ(reopen().position, Lsn{300});
+    EXPECT_EQ(table("public.t"), "0|x|y; 1|x|y; 2|x|y");
+}
+
+// It happened, and there is nothing to bring them back from.
+TEST_F(PostgresCatalog, ACommitThatLostItsFilesSaysWhich) {
+    ASSERT_NO_FATAL_FAILURE(move_public_to_another_disk());
+    open();
+    given(schema_, {{"0", "x", "y"}});
+    Connection disk = stopped_disk();
+    const auto flush = [&] { return apply(200, list_of(row(1))); };
+    const Status first = cut_off(flush, [&] { must_exec(disk, "select pg_advisory_unlock(77)"); });
+    ASSERT_FALSE(first);
+    EXPECT_EQ(first.error().code(), ErrorCode::unknown_outcome) << first.error().message();
+    const Result<Lsn> found = lake_->read_position({});
+    ASSERT_FALSE(found);
+    EXPECT_EQ(found.error().code(), ErrorCode::corrupt_state);
+    EXPECT_THAT(found.error().message(),
+                AllOf(HasSubstr(config().data_path + "/public/_walbrook_copy_16384_1/ducklake-"),
+                      HasSubstr("walbrook resync")));
+    EXPECT_EQ(reopen().position, Lsn{200});
+    EXPECT_THAT(table("public.t"), HasSubstr("No such file"));
+    expect_ok(apply(300, list_of(row(2))));
+    const std::vector<Row> all = {{"0", "x", "y"}, {"1", "x", "y"}, {"2", "x", "y"}};
+    expect_ok(apply(400, list_of(Publish{copy(schema_, all, 2)})));
     EXPECT_EQ(table("public.t"), "0|x|y; 1|x|y; 2|x|y");
 }
 
