@@ -361,7 +361,8 @@ Status ApplyCore::spill_beyond(std::size_t bytes_max) {
 
 bool ApplyCore::wants_frames() const {
     if (replay_ || asked_relation_ != 0 || ends_stream()) return false;
-    if (paused_until_ || !behind_cut_.empty()) return false;
+    // A Hold before the Cut waits for the end of a transaction.
+    if ((paused_until_ && at_boundary()) || !behind_cut_.empty()) return false;
     switch (memory_) {
         case MemoryState::ample:
             return !in_flight_ || pending_.bytes() < options_.pending_bytes_max;

@@ -110,8 +110,8 @@ struct Memory {
 struct CopyAbandoned {
     TableId table;
 };
-// Somebody is about to name a position that is to be the destination's for a moment, too: nothing
-// is read until Cut names it, or until then.
+// Somebody is about to name a position that is to be the destination's for a moment, too: no
+// further transaction is begun until Cut names it, or until then.
 struct Pause {
     Instant until;
 };

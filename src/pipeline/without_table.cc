@@ -50,6 +50,12 @@ Result<const FlushItem*> WithoutTable::next() {
             if (change != nullptr && !change->copy && !was_to_be_replaced_) schema_ = change->from;
             continue;
         }
+        const auto* retire = std::get_if<Retire>(item);
+        if (retire != nullptr && retire->table == table_) {
+            // It has no record from now on, and no Freeze may bring it back.
+            schema_.reset();
+            stopped_.reset();
+        }
         const auto* truncate = std::get_if<Truncate>(item);
         if (truncate == nullptr) return item;
         Truncate rest = *truncate;
