@@ -261,7 +261,8 @@ TEST_P(LakeDiskFull, WhatIsStreamedIsNotLostWithoutRoomForACommit) {
     create();
     Replica replica(database());
     give_catalog(replica);
-    stream_to_full_disk(replica, "disk of the lake's catalog full", [] {}, 40'000);
+    const auto look = [&] { EXPECT_TRUE(complains(replica, "Failed to commit: ")); };
+    stream_to_full_disk(replica, "disk of the lake's catalog full", look, 40'000);
 }
 
 // A transaction of which a part fits: the part goes too, however often it is tried.
