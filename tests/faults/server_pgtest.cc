@@ -26,8 +26,12 @@ TEST_P(Servers, AreRestarted) {
     PgCluster own({.version = GetParam()});
     Database source(own);
     Bank bank = Bank::small(source);
+    source.exec(
+        "create table large(id int primary key, v text); insert into large select g, repeat('x', "
+        "200) from generate_series(1, 100000) g; alter publication shop add table large");
     Replica replica(source);
     replica.configure("batch: {max_fill_ms: 20}");
+    replica.configure("copy_max_bytes_per_second: 8000000");
     bank.start(2, 300);
     replica.start();
     struct Way {
@@ -42,8 +46,9 @@ TEST_P(Servers, AreRestarted) {
         // Each comes once while tables are being copied, and once while all are streamed.
         if (round % 2 == 0) {
             if (round > 0) {
-                ASSERT_EQ(replica.command({"resync", "public.pgbench_*"}).code, 0);
+                ASSERT_EQ(replica.command({"resync", "public.*"}).code, 0);
             }
+            ASSERT_TRUE(replica.reads("large"));
         } else {
             const int before = replica.snapshots();
             ASSERT_TRUE(eventually([&] { return replica.snapshots() > before + 3; }));
