@@ -81,6 +81,9 @@ ErrorCode code_of(duckdb_error_type type, std::string_view message) {
     }
 }
 
+// What all errors of statements begin with.
+constexpr std::string_view kFromDuckDb = "duckdb: ";
+
 std::string first_line(std::string_view all) { return std::string(all.substr(0, all.find('\n'))); }
 
 // What DuckDB quotes of a statement, which may hold values, follows the first line. But its
@@ -154,6 +157,10 @@ class ResultHandle {
 };
 
 }  // namespace
+
+bool is_from_duckdb(const Error& error) {
+    return error.message().find(kFromDuckDb) != std::string::npos;
+}
 
 std::string extension_folder() {
     if (const char* given = std::getenv("WALBROOK_DUCKDB_EXTENSIONS"); given && *given != '\0') {
@@ -230,7 +237,7 @@ Result<QueryResult> Connection::query(std::string_view sql, std::stop_token stop
         const std::string message =
             reason_of(without(*handle_->secrets, said == nullptr ? "no message" : said));
         return Error(code_of(type, message),
-                     fmt::format("duckdb: {}{}", message, advice_for(message)));
+                     fmt::format("{}{}{}", kFromDuckDb, message, advice_for(message)));
     }
     QueryResult result;
     result.rows_changed_ = duckdb_rows_changed(handle.get());

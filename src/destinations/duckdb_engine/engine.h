@@ -72,6 +72,9 @@ class Connection {
     std::unique_ptr<Handle> handle_;
 };
 
+// Whether DuckDB said so: of an error of Connection, with whatever context before it.
+bool is_from_duckdb(const Error& error);
+
 // An in-memory DuckDB with our table function and the extensions loaded, which
 // reaches nothing by itself: extensions are neither installed nor loaded on demand.
 class Database {

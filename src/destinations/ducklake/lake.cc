@@ -260,10 +260,10 @@ Result<std::optional<Note>> Lake::newest_note() {
 
 // A session that ends in the middle of a question leaves errors of DuckDB that tell nothing of it
 // ("Attempting to fetch from an unsuccessful query result"). Nothing has been written by then, and
-// what is no such error comes again.
+// what is no such error comes again. Errors of the flush that is being written are its own.
 bool Lake::is_excusable(const Error& error) const {
     return options_.catalog.kind == CatalogKind::postgres && error.code() == ErrorCode::internal &&
-           excused_ < kExcusedMax;
+           duckdb_engine::is_from_duckdb(error) && excused_ < kExcusedMax;
 }
 
 Error Lake::excused(Error error) {

@@ -306,6 +306,27 @@ TEST_F(PostgresCatalog, ASessionThatEndsRefusesNoColumn) {
               fmt::format("{}|{}", flushes + 1, flushes * (flushes + 1) / 2));
 }
 
+// It looks like one that a lost session leaves, and is what the flush says of itself.
+TEST_F(PostgresCatalog, AnErrorOfTheFlushComesThrough) {
+    open();
+    given(schema_, {{"0", "x", "y"}});
+    class Failing : public ListFlush {
+     public:
+        using ListFlush::ListFlush;
+        Result<const FlushItem*> next() override {
+            ++asked;
+            return Error(ErrorCode::internal, "planned by the test");
+        }
+        int asked = 0;
+    };
+    Failing flush(200, list_of(row(1)));
+    const Result<Ack> applied = lake_->apply(flush, Ack::durable, {});
+    ASSERT_FALSE(applied);
+    EXPECT_EQ(applied.error().code(), ErrorCode::internal) << applied.error().message();
+    EXPECT_EQ(flush.asked, 1);
+    EXPECT_EQ(table("public.t"), "0|x|y");
+}
+
 // Each of them stays in memory with its sessions: a process ends when it has had too many.
 TEST_F(PostgresCatalog, AProcessBearsOnlySomeInvalidDuckDBs) {
     open();
