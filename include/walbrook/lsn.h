@@ -17,6 +17,7 @@ struct Lsn {
     explicit operator bool() const { return value != 0; }
 };
 
+// Behind every position that a server names: "without a limit".
 inline constexpr Lsn kLsnMax{UINT64_MAX};
 
 // "16/B374D848".

@@ -81,7 +81,7 @@ class Store {
     virtual Status remove_table(TableId table) = 0;
 
     virtual Result<StoredPositions> load_positions() = 0;
-    // Each moves forward or not at all; returns what is then stored. `durable` comes
+    // Each moves forward or not at all; returns what is now stored. `durable` comes
     // only after the destination said durable; `confirm_bound` before Postgres hears it.
     virtual Result<StoredPositions> advance(const StoredPositions& to) = 0;
 

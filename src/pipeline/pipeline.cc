@@ -435,7 +435,7 @@ Status PipelineImpl::prepare_slot(const Recovered& recovered, bool has_data) {
             slot, std::max(std::min(stored.confirm_bound, *shared_until), recovered.position));
     } else {
         // Nothing lies between if it was us, who confirm what holds no changes for us.
-        lost = why_lost(slot, Lsn{UINT64_MAX});
+        lost = why_lost(slot, kLsnMax);
         if (lost.empty() && recovered.position && slot->confirmed_flush > recovered.position) {
             log_.warn(
                 "the store knows nothing of this pipeline: that nobody else moved its slot cannot "
@@ -532,12 +532,13 @@ Status PipelineImpl::choose_start(const Recovered& recovered) {
     if (!slot) return Error(ErrorCode::missing_slot, "the slot vanished during the start");
     WALBROOK_TRY(const StoredPositions stored, store_->load_positions());
     const Lsn position = position_of(recovered, stored);
+    start_position_ = std::max(position, slot->confirmed_flush);
     if (timeline_ != 0 && timeline_ != facts_.system.timeline) {
         Result<Lsn> shared_until = shared_log(position);
         // Where every table is copied again there is nothing to be continued.
         if (!shared_until && ready_.empty() &&
             shared_until.error().code() == ErrorCode::corrupt_state) {
-            shared_until = position;
+            shared_until = start_position_;
         }
         if (!shared_until) return shared_until.error();
         log_.info("the server is on a new timeline",
@@ -545,7 +546,6 @@ Status PipelineImpl::choose_start(const Recovered& recovered) {
         WALBROOK_RETURN_IF_ERROR(store_->save_lineage(lineage(), *shared_until));
     }
     last_commit_ = position;
-    start_position_ = std::max(position, slot->confirmed_flush);
     WALBROOK_RETURN_IF_ERROR(store_->advance({position, start_position_}).status());
     WALBROOK_TRY(const WalPositions wal, read_wal_positions(connection, deadline));
     catch_up_target_ = before_page_header(wal.insert);

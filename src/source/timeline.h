@@ -8,8 +8,9 @@ namespace walbrook {
 
 // Whether a server's log continues the one that was followed on timeline `known` up to
 // `position`: nothing before `position` may lie behind the point where the server's timeline
-// branched off (a promoted standby begins a new one, a restore from a backup too). Up to which
-// position both logs are the same: kLsnMax if it is the same timeline. On a replication connection.
+// branched off (a promoted standby begins a new one, a restore from a backup too). Returns up to
+// which position both logs are the same: kLsnMax if it is the same timeline. On a replication
+// connection.
 //
 // Errors: ErrorCode::corrupt_state when it does not.
 //

@@ -333,6 +333,7 @@ enum class StoreMistake : std::uint8_t {
     prunes_what_is_in_force,
     keeps_the_schemas_of_removed_tables,
     keeps_positions_when_it_is_cleared,
+    keeps_the_bound_of_another_log,
     drops_quotes,
     takes_newer_formats,
     stores_the_lineage_when_it_is_destroyed,
@@ -351,6 +352,7 @@ constexpr NamedStore kStoreMistakes[] = {
     {"prunes what is in force", StoreMistake::prunes_what_is_in_force},
     {"keeps the schemas of removed tables", StoreMistake::keeps_the_schemas_of_removed_tables},
     {"keeps positions when it is cleared", StoreMistake::keeps_positions_when_it_is_cleared},
+    {"keeps the bound of another log", StoreMistake::keeps_the_bound_of_another_log},
     {"drops quotes", StoreMistake::drops_quotes},
     {"takes newer formats", StoreMistake::takes_newer_formats},
     {"stores the lineage when it is destroyed",
@@ -376,7 +378,8 @@ class MistakenStore final : public StoreAround {
     }
     Status save_lineage(const Lineage& lineage, Lsn shared_until) override {
         if (!is(StoreMistake::stores_the_lineage_when_it_is_destroyed)) {
-            return StoreAround::save_lineage(lineage, shared_until);
+            const bool keeps = is(StoreMistake::keeps_the_bound_of_another_log);
+            return StoreAround::save_lineage(lineage, keeps ? kLsnMax : shared_until);
         }
         lineage_ = lineage;
         return {};

@@ -89,12 +89,7 @@ TEST_P(FailoverSlot, GoesOnAtThePromotedStandby) {
     Bank bank = Bank::small(source);
     standby = PgCluster::standby_of(primary);
     source.exec("select pg_create_physical_replication_slot('standby', true)");
-    standby->set(
-        "primary_conninfo",
-        fmt::format("host=127.0.0.1 port={} user=postgres dbname=postgres", primary.port()));
-    standby->set("primary_slot_name", "standby");
-    standby->set("sync_replication_slots", "on");
-    standby->restart();
+    standby->sync_slots_from(primary);
     // We never learn of what the standby does not have.
     primary.set("synchronized_standby_slots", "standby");
     primary.reload();

@@ -111,12 +111,7 @@ class FailoverOfASlot : public Failover {
         prepare(database_);
         other_.exec("create table noise(t text)");
         database_.exec("select pg_create_physical_replication_slot('standby', true)");
-        standby_->set(
-            "primary_conninfo",
-            fmt::format("host=127.0.0.1 port={} user=postgres dbname=postgres", primary_.port()));
-        standby_->set("primary_slot_name", "standby");
-        standby_->set("sync_replication_slots", "on");
-        standby_->restart();
+        standby_->sync_slots_from(primary_);
         // Passes nothing before the new primary is as the test wants it.
         proxy_.emplace(standby_->port()).stall("");
         replica_.connect_with(

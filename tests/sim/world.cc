@@ -223,7 +223,8 @@ bool World::start_once() {
             return false;
         }
         lineage.timeline = source_->timeline();
-        expect(store_.save_lineage(lineage, shared_until ? *shared_until : position),
+        const Lsn begin = std::max(position, slot_.confirmed);
+        expect(store_.save_lineage(lineage, shared_until ? *shared_until : begin),
                "save the lineage");
     }
     // What only the process had that is gone is forgotten with it.
@@ -267,7 +268,7 @@ std::string World::slot_loss(Lsn recovered, bool has_data) {
     }
     if (!slot) return has_data || recovered ? why_lost(slot, {}) : std::string();
     // Nothing was stored: it was never used.
-    if (!positions->confirm_bound) return why_lost(slot, Lsn{UINT64_MAX});
+    if (!positions->confirm_bound) return why_lost(slot, kLsnMax);
     const Lineage known = **store_.load_lineage();
     const Result<Lsn> shared_until =
         check_history(source_->history(), known.timeline, source_->timeline(), {});

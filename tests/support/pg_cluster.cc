@@ -198,6 +198,14 @@ std::unique_ptr<PgCluster> PgCluster::standby_of(PgCluster& primary) {
     return standby;
 }
 
+void PgCluster::sync_slots_from(const PgCluster& primary) {
+    set("primary_conninfo",
+        fmt::format("host=127.0.0.1 port={} user=postgres dbname=postgres", primary.port()));
+    set("primary_slot_name", "standby");
+    set("sync_replication_slots", "on");
+    restart();
+}
+
 ChildOptions PgCluster::as_server_user(const std::string& name,
                                        std::vector<std::string> args) const {
     return as_user(user_, name, args);

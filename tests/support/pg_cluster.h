@@ -45,6 +45,8 @@ class PgCluster {
     // A hot standby that streams from `primary` (which restarts for it), with the same
     // settings and users. Slots are not copied.
     static std::unique_ptr<PgCluster> standby_of(PgCluster& primary);
+    // This standby takes over the slots of its primary, which has a physical one for it, "standby".
+    void sync_slots_from(const PgCluster& primary);
 
     int version() const { return options_.version; }
     std::uint16_t port() const { return port_; }
