@@ -97,6 +97,7 @@ function(walbrook_folder name)
             GTest::gmock GTest::gtest_main walbrook_test_flags)
         walbrook_release_tests(${name}_pgtest)
         add_test(NAME pg.${name} COMMAND ${name}_pgtest)
-        set_tests_properties(pg.${name} PROPERTIES LABELS pg TIMEOUT 900)
+        # Longer than unit tests: begun before them, or the last one runs alone.
+        set_tests_properties(pg.${name} PROPERTIES LABELS pg TIMEOUT 900 COST 500)
     endif()
 endfunction()

@@ -7,7 +7,6 @@
 #include "destinations/duckdb_engine/sql.h"
 #include "support/database.h"
 #include "support/pg_cluster.h"
-#include "support/run_form.h"
 #include "support/temp_dir.h"
 #include "walbrook/destinations.h"
 #include "walbrook/testing/conformance.h"
@@ -240,12 +239,12 @@ class PostgresCatalogHarness final : public DuckLakeHarness {
     testing::Database database_{testing::PgCluster::shared(testing::newest_pg_version().front())};
 };
 
-// With a catalog in Postgres each case takes twice as long: in `make soak`.
+// With a catalog in Postgres each case takes twice as long: CMakeLists.txt says which ones run
+// when.
 [[maybe_unused]] const bool registered =
     testing::register_conformance("ducklake", [] { return std::make_unique<DuckLakeHarness>(); }) &&
-    (!testing::is_long_form() || testing::register_conformance("ducklake_postgres", [] {
-        return std::make_unique<PostgresCatalogHarness>();
-    }));
+    testing::register_conformance("ducklake_postgres",
+                                  [] { return std::make_unique<PostgresCatalogHarness>(); });
 
 }  // namespace
 }  // namespace walbrook
