@@ -19,6 +19,10 @@ using Json = nlohmann::json;
 
 constexpr int kFormat = 1;
 
+Lsn lsn_of(const Json& json, const char* name) {
+    return parse_lsn(json.value(name, "0/0")).value_or(Lsn{});
+}
+
 Json json_of(const TableState& table) {
     return {{"oid", table.table.oid},
             {"schema", table.schema},
@@ -83,14 +87,16 @@ class FileStore final : public Store {
         const Json& json = mine()["lineage"];
         if (json.is_null()) return std::optional<Lineage>();
         return std::optional(Lineage{json.at("system_identifier"), json.at("timeline"),
-                                     json.at("database_oid"), json.at("slot")});
+                                     json.at("database_oid"), json.at("slot"),
+                                     lsn_of(json, "timeline_begin")});
     }
     Status save_lineage(const Lineage& lineage, Lsn shared_until) override {
         return change([&](Json& scope) {
             scope["lineage"] = {{"system_identifier", lineage.system_identifier},
                                 {"timeline", lineage.timeline},
                                 {"database_oid", lineage.database_oid},
-                                {"slot", lineage.slot}};
+                                {"slot", lineage.slot},
+                                {"timeline_begin", to_string(lineage.timeline_begin)}};
             const StoredPositions stored = positions_of(scope);
             scope["confirm_bound"] = to_string(std::min(stored.confirm_bound, shared_until));
         });
@@ -151,10 +157,7 @@ class FileStore final : public Store {
         return text;
     }
     static StoredPositions positions_of(const Json& json) {
-        const auto lsn = [&](const char* name) {
-            return parse_lsn(json.value(name, "0/0")).value_or(Lsn{});
-        };
-        return {lsn("durable"), lsn("confirm_bound")};
+        return {lsn_of(json, "durable"), lsn_of(json, "confirm_bound")};
     }
     // What is stored of this pipeline and destination; empty in the beginning.
     Json& scope_of(Json& all) const {

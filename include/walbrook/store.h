@@ -46,11 +46,16 @@ struct Lineage {
     std::uint32_t timeline = 0;
     std::uint32_t database_oid = 0;
     std::string slot;
+    // Where the timeline left the one before it; 0: not known, or it is the first. Two servers may
+    // each have begun a timeline of the same number.
+    Lsn timeline_begin = {};
     bool operator==(const Lineage&) const = default;
 };
 
 struct StoredPositions {
-    Lsn durable;        // All up to here is durable in the destination.
+    // Of the newest flush that the destination called durable. One that is found before it was put
+    // back to an older state.
+    Lsn durable;
     Lsn confirm_bound;  // Nothing beyond was ever confirmed to Postgres by us.
     bool operator==(const StoredPositions&) const = default;
 };

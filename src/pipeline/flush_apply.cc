@@ -70,6 +70,7 @@ FlushApply::FlushApply(Destination& destination, StoreGate& store, Logger& log,
       applied_(applied) {}
 
 Status FlushApply::store_position() {
+    if (kind_ == FlushKind::slice) return {};  // It moves none.
     const Lsn position = flush_->position();
     return store_.with([&](Store& store) { return store.advance({position, position}); }).status();
 }

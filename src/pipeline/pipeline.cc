@@ -132,8 +132,8 @@ class PipelineImpl final : public Pipeline {
     Result<RowRepairs> ask_for_cut(input::Cut cut, milliseconds at_most);
     Status command_table(TableCommand what, const TableState& table);
     Lineage lineage() const {
-        return {facts_.system.system_identifier, facts_.system.timeline, facts_.system.database_oid,
-                config_.slot_name()};
+        return {facts_.system.system_identifier, facts_.timeline.number, facts_.system.database_oid,
+                config_.slot_name(), facts_.timeline.begin};
     }
     Status open_store();
     Result<Recovered> open_destination();
@@ -182,7 +182,7 @@ class PipelineImpl final : public Pipeline {
     bool destination_open_ = false;
     std::stop_source stop_start_;
 
-    std::uint32_t timeline_ = 0;  // That the store knew; 0: none.
+    Timeline timeline_;  // That the store knew; its number is 0: none.
     Lsn start_position_;
     Lsn last_commit_;  // That the destination holds.
     Lsn catch_up_target_;
@@ -249,7 +249,13 @@ Status PipelineImpl::open_store() {
                                  present.system_identifier, present.database_oid));
     }
     // A new timeline is one to go on with only once it is known where the destination stands.
-    if (known) timeline_ = present.timeline = known->timeline;
+    if (known) {
+        timeline_ = timeline_of(*known);
+        // Where it began was not stored once.
+        if (is_same(timeline_, facts_.timeline)) timeline_ = facts_.timeline;
+        present.timeline = timeline_.number;
+        present.timeline_begin = timeline_.begin;
+    }
     WALBROOK_RETURN_IF_ERROR(store_->save_lineage(present, kLsnMax));
     return failpoint("start.before_slot");
 }
@@ -408,10 +414,10 @@ Status PipelineImpl::check_position(const Recovered& recovered) {
 // Up to where the source's log is the one that the store knows of. ErrorCode::corrupt_state where
 // it is another one before `position`.
 Result<Lsn> PipelineImpl::shared_log(Lsn position) {
-    if (timeline_ == 0 || timeline_ == facts_.system.timeline) return kLsnMax;
+    if (timeline_.number == 0 || is_same(timeline_, facts_.timeline)) return kLsnMax;
     WALBROOK_TRY(Connection walsender, connect("start", true));
     return check_timeline(walsender, within(kStartDeadline, stop_start_.get_token()), timeline_,
-                          facts_.system, position);
+                          facts_.timeline, position);
 }
 
 Status PipelineImpl::prepare_slot(const Recovered& recovered, bool has_data) {
@@ -424,7 +430,7 @@ Status PipelineImpl::prepare_slot(const Recovered& recovered, bool has_data) {
     const bool is_known = has_data || recovered.position;
     if (!slot) {
         if (is_known) lost = why_lost(slot, {});
-    } else if (stored.confirm_bound) {
+    } else if (is_known && stored.confirm_bound) {
         // Whether it may be another log is asked once it is known what goes on.
         Result<Lsn> shared_until = shared_log({});
         if (!shared_until && shared_until.error().code() == ErrorCode::corrupt_state) {
@@ -434,7 +440,8 @@ Status PipelineImpl::prepare_slot(const Recovered& recovered, bool has_data) {
         lost = why_lost(
             slot, std::max(std::min(stored.confirm_bound, *shared_until), recovered.position));
     } else {
-        // Nothing lies between if it was us, who confirm what holds no changes for us.
+        // Nothing is there to go on with, or nothing lies between if it was us, who confirm what
+        // holds no changes for us.
         lost = why_lost(slot, kLsnMax);
         if (lost.empty() && recovered.position && slot->confirmed_flush > recovered.position) {
             log_.warn(
@@ -444,6 +451,13 @@ Status PipelineImpl::prepare_slot(const Recovered& recovered, bool has_data) {
                  {"slot_position", slot->confirmed_flush},
                  {"destination_position", recovered.position}});
         }
+    }
+    if (slot && lost.empty() && has_data && destination_->capabilities().exactly_once &&
+        recovered.position < stored.durable && recovered.position < slot->confirmed_flush) {
+        lost = fmt::format(
+            "the destination stands at {}, but stood at {} before: an older state of it was put "
+            "back, and the slot has passed what came after that",
+            to_string(recovered.position), to_string(stored.durable));
     }
     if (lost.empty()) {
         if (slot) return match_failover(*slot);
@@ -533,7 +547,7 @@ Status PipelineImpl::choose_start(const Recovered& recovered) {
     WALBROOK_TRY(const StoredPositions stored, store_->load_positions());
     const Lsn position = position_of(recovered, stored);
     start_position_ = std::max(position, slot->confirmed_flush);
-    if (timeline_ != 0 && timeline_ != facts_.system.timeline) {
+    if (timeline_.number != 0 && !is_same(timeline_, facts_.timeline)) {
         Result<Lsn> shared_until = shared_log(position);
         // Where every table is copied again there is nothing to be continued.
         if (!shared_until && ready_.empty() &&
@@ -542,7 +556,7 @@ Status PipelineImpl::choose_start(const Recovered& recovered) {
         }
         if (!shared_until) return shared_until.error();
         log_.info("the server is on a new timeline",
-                  {{"timeline", facts_.system.timeline}, {"before", timeline_}});
+                  {{"timeline", facts_.timeline.number}, {"before", timeline_.number}});
         WALBROOK_RETURN_IF_ERROR(store_->save_lineage(lineage(), *shared_until));
     }
     last_commit_ = position;

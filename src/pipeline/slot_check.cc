@@ -25,7 +25,7 @@ std::string why_lost(const std::optional<Slot>& slot, Lsn confirm_bound) {
     }
     if (slot->confirmed_flush > confirm_bound) {
         return fmt::format(
-            "it stands at {}, but this pipeline never confirmed more than {}: "
+            "it stands at {}, but this pipeline confirmed nothing of this log beyond {}: "
             "somebody else moved it or made it anew",
             to_string(slot->confirmed_flush), to_string(confirm_bound));
     }

@@ -75,6 +75,9 @@ Result<SourceFacts> check_source(const PipelineConfig& config) {
     WALBROOK_RETURN_IF_ERROR(check_server(config, facts.server));
     WALBROOK_TRY(Connection walsender, connect(config, true));
     WALBROOK_TRY(facts.system, identify_system(walsender, deadline));
+    facts.timeline.number = facts.system.timeline;
+    WALBROOK_TRY(facts.timeline.begin,
+                 read_timeline_begin(walsender, deadline, facts.system.timeline));
     WALBROOK_RETURN_IF_ERROR(read_tables(connection, config.publication_name, facts));
     if (!facts.look.publication) {
         return Error(ErrorCode::config,

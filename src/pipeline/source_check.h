@@ -2,6 +2,7 @@
 
 #include "pipeline/catalog_look.h"
 #include "postgres/slots.h"
+#include "source/timeline.h"
 #include "walbrook/config.h"
 
 #include <string>
@@ -13,6 +14,7 @@ namespace walbrook {
 struct SourceFacts {
     ServerState server;
     SystemIdentity system;
+    Timeline timeline;
     CatalogLook look;         // With the publication, and all of its tables.
     bool all_binary = false;  // Every column has an exact binary decoder.
 };

@@ -161,7 +161,11 @@ Result<StreamThread::Server> StreamThread::open(const Deadline& deadline) const 
                                                    "select pg_postmaster_start_time(),"
                                                    " pg_is_in_recovery()"));
     WALBROOK_TRY(const SystemIdentity system, identify_system(connection, deadline));
-    return Server{std::move(connection), system, std::string(rows.text(0, 0)),
+    WALBROOK_TRY(const Lsn begin, read_timeline_begin(connection, deadline, system.timeline));
+    return Server{std::move(connection),
+                  system,
+                  {system.timeline, begin},
+                  std::string(rows.text(0, 0)),
                   rows.text(0, 1) == "t"};
 }
 
@@ -176,8 +180,11 @@ Status StreamThread::connect() {
                                  "instead of {}); point pg_connection at the right one",
                                  system.system_identifier, lineage_.system_identifier));
     }
-    if (system.timeline != lineage_.timeline) {
-        WALBROOK_RETURN_IF_ERROR(follow_timeline(server, deadline));
+    WALBROOK_TRY(const Lsn shared_until, shared_log(server, deadline));
+    const bool is_new = !is_same(timeline_of(lineage_), server.timeline);
+    if (is_new && !was_promoted_under_us(server)) {
+        step(input::TimelineChanged{});
+        confirmed_ = std::min(confirmed_, core_.received());
     }
     if (core_.received() > system.position && server.is_standby) {
         return Error(ErrorCode::unavailable,
@@ -199,9 +206,12 @@ Status StreamThread::connect() {
     options.binary = settings_.binary;
     auto started = ReplicationStream::start(std::move(server.connection), options, deadline);
     // It says best why the server refuses a slot, and once that is ours nobody can change it.
-    const Status slot = check_slot(parts_.config, confirm_bound_, deadline);
+    const Status slot = check_slot(parts_.config, std::min(confirm_bound_, shared_until), deadline);
     if (!slot && (started || slot.error().code() == ErrorCode::missing_slot)) return slot;
     if (!started) return std::move(started).error();
+    // Before anything of it is received: the next start asks whether its server continues it. And
+    // only now: the server before may be the one to go on with.
+    if (is_new) WALBROOK_RETURN_IF_ERROR(save_timeline(server.timeline, shared_until));
     stream_ = *std::move(started);
     server_start_ = server.start;
     at_standby_ = server.is_standby;
@@ -211,28 +221,28 @@ Status StreamThread::connect() {
     return send_status(false);
 }
 
-Status StreamThread::follow_timeline(Server& server, const Deadline& deadline) {
-    const SystemIdentity& system = server.system;
-    // A standby that was promoted under our stream, or whose primary was another one's standby,
-    // has all that it sent us.
-    const bool is_same = at_standby_ && server.start == server_start_;
-    Lsn shared_until = kLsnMax;
-    if (!is_same) {
-        WALBROOK_TRY(shared_until, check_timeline(server.connection, deadline, lineage_.timeline,
-                                                  system, core_.continues_from()));
-    }
+// A standby that was promoted under our stream, or whose primary was another one's standby, has all
+// that it sent us.
+bool StreamThread::was_promoted_under_us(const Server& server) const {
+    return at_standby_ && server.start == server_start_;
+}
+
+Result<Lsn> StreamThread::shared_log(Server& server, const Deadline& deadline) const {
+    if (was_promoted_under_us(server)) return kLsnMax;
+    return check_timeline(server.connection, deadline, timeline_of(lineage_), server.timeline,
+                          core_.continues_from());
+}
+
+Status StreamThread::save_timeline(const Timeline& timeline, Lsn shared_until) {
     parts_.log.info("the server is on a new timeline",
-                    {{"timeline", system.timeline}, {"before", lineage_.timeline}});
+                    {{"timeline", timeline.number}, {"before", lineage_.timeline}});
     Lineage next = lineage_;
-    next.timeline = system.timeline;
-    // Before anything of it is received: the next start asks whether its server continues it.
+    next.timeline = timeline.number;
+    next.timeline_begin = timeline.begin;
     WALBROOK_RETURN_IF_ERROR(
         parts_.store.with([&](Store& store) { return store.save_lineage(next, shared_until); }));
     lineage_ = next;
     confirm_bound_ = std::min(confirm_bound_, shared_until);
-    if (is_same) return {};
-    step(input::TimelineChanged{});
-    confirmed_ = std::min(confirmed_, core_.received());
     return {};
 }
 
@@ -243,10 +253,10 @@ void StreamThread::note_promotion() {
     const Deadline deadline = within(kLastLookDeadline);
     auto server = open(deadline);
     if (!server || server->system.system_identifier != lineage_.system_identifier ||
-        server->system.timeline == lineage_.timeline || server->start != server_start_) {
+        is_same(timeline_of(lineage_), server->timeline) || !was_promoted_under_us(*server)) {
         return;
     }
-    if (Status status = follow_timeline(*server, deadline); !status) {
+    if (Status status = save_timeline(server->timeline, kLsnMax); !status) {
         parts_.log.failed(LogLevel::warn, "the server's new timeline could not be stored",
                           status.error());
     }
@@ -479,8 +489,8 @@ Status StreamThread::confirm() {
             confirm_bound_ = target;  // The writer has stored it.
         } else if (at - last_idle_bound_ >= kIdleConfirmInterval) {
             last_idle_bound_ = at;
-            const auto stored = parts_.store.with(
-                [&](Store& store) { return store.advance({core_.durable(), target}); });
+            const auto stored =
+                parts_.store.with([&](Store& store) { return store.advance({Lsn{}, target}); });
             if (!stored) {
                 parts_.log.failed(LogLevel::warn, "the store cannot be written", stored.error());
             } else {

@@ -4,6 +4,7 @@
 #include "pipeline/parts.h"
 #include "postgres/slots.h"
 #include "source/replication_stream.h"
+#include "source/timeline.h"
 
 #include <atomic>
 #include <memory>
@@ -65,6 +66,7 @@ class StreamThread {
     struct Server {
         Connection connection;  // For replication.
         SystemIdentity system;
+        Timeline timeline;
         std::string start;  // Of its postmaster: tells servers apart that have the same data.
         bool is_standby = false;
     };
@@ -72,7 +74,10 @@ class StreamThread {
     void work();
     Result<Server> open(const Deadline& deadline) const;
     Status connect();
-    Status follow_timeline(Server& server, const Deadline& deadline);
+    bool was_promoted_under_us(const Server& server) const;
+    // ErrorCode::corrupt_state where its log is another one than was followed.
+    Result<Lsn> shared_log(Server& server, const Deadline& deadline) const;
+    Status save_timeline(const Timeline& timeline, Lsn shared_until);
     void note_promotion();
     void set_trouble(std::string text);
     Status stream(End& end);
@@ -116,7 +121,7 @@ class StreamThread {
     std::string trouble_;
 
     Lsn confirmed_;      // What the server heard, since the start of the process.
-    Lsn confirm_bound_;  // What the store holds.
+    Lsn confirm_bound_;  // What the store holds, or less.
     Lineage lineage_;    // Of the server at the last connection.
     Lsn server_end_;     // Of the last keepalive.
     // Of the server at the last connection: when it was started, and whether it was a standby.

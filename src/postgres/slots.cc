@@ -231,6 +231,15 @@ Result<std::vector<TimelineSwitch>> read_timeline_history(Connection& connection
     return switches;
 }
 
+Result<Lsn> read_timeline_begin(Connection& connection, const Deadline& deadline,
+                                std::uint32_t timeline) {
+    const auto history = read_timeline_history(connection, deadline, timeline);
+    // The file is gone (undefined_file): nobody keeps one from removing it.
+    if (!history && history.error().sqlstate() == "58P01") return Lsn{};
+    if (!history) return history.error();
+    return history->empty() ? Lsn{} : history->back().switch_point;
+}
+
 Result<bool> is_in_recovery(Connection& connection, const Deadline& deadline) {
     WALBROOK_TRY(const Rows rows, connection.query(deadline, "select pg_is_in_recovery()"));
     return rows.text(0, 0) == "t";

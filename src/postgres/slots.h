@@ -124,6 +124,10 @@ struct TimelineSwitch {
 Result<std::vector<TimelineSwitch>> read_timeline_history(Connection& connection,
                                                           const Deadline& deadline,
                                                           std::uint32_t timeline);
+// Where a timeline left the one before it; 0 on timeline 1, and where the server has no history
+// of it (any more). On a replication connection.
+Result<Lsn> read_timeline_begin(Connection& connection, const Deadline& deadline,
+                                std::uint32_t timeline);
 
 struct ServerState {
     int version = 0;  // 170010

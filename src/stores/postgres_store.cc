@@ -33,6 +33,10 @@ constexpr auto kPostgresMigrations = std::to_array<const char*>({
     " primary key (pipeline_id, destination, table_oid, from_lsn));",
     "alter table walbrook.tables add column membership text not null default '';",
     "alter table walbrook.tables add column content text not null default '';",
+    // Until here `durable` could be a position that was only confirmed; a lake has its own. What
+    // forgets has none, and goes by this one.
+    "alter table walbrook.lineage add column timeline_begin pg_lsn not null default '0/0';"
+    "update walbrook.positions set durable = '0/0' where destination = 'ducklake';",
 });
 
 constexpr auto kKnownVersion = static_cast<std::int64_t>(kPostgresMigrations.size());
@@ -246,8 +250,8 @@ Error PostgresStore::with_grants(Error error) {
 Result<std::optional<Lineage>> PostgresStore::load_lineage() {
     WALBROOK_TRY(const Rows rows,
                  run("load the lineage",
-                     "select system_identifier, timeline, database_oid, slot from walbrook.lineage"
-                     " where pipeline_id = $1 and destination = $2"));
+                     "select system_identifier, timeline, database_oid, slot, timeline_begin"
+                     " from walbrook.lineage where pipeline_id = $1 and destination = $2"));
     if (rows.empty()) return std::optional<Lineage>();
     Fields fields(rows, 0);
     Lineage lineage;
@@ -255,6 +259,7 @@ Result<std::optional<Lineage>> PostgresStore::load_lineage() {
     lineage.timeline = fields.u32();
     lineage.database_oid = fields.u32();
     lineage.slot = fields.text();
+    lineage.timeline_begin = fields.lsn();
     WALBROOK_RETURN_IF_ERROR(fields.finish("load the lineage"));
     return std::optional(std::move(lineage));
 }
@@ -262,14 +267,15 @@ Result<std::optional<Lineage>> PostgresStore::load_lineage() {
 Status PostgresStore::save_lineage(const Lineage& lineage, Lsn shared_until) {
     return run("save the lineage",
                "with p as (update walbrook.positions set"
-               " confirm_bound = least(confirm_bound, $7)"
+               " confirm_bound = least(confirm_bound, $8)"
                " where pipeline_id = $1 and destination = $2)"
-               " insert into walbrook.lineage values ($1, $2, $3, $4, $5, $6)"
+               " insert into walbrook.lineage values ($1, $2, $3, $4, $5, $6, $7)"
                " on conflict (pipeline_id, destination) do update set"
                " system_identifier = excluded.system_identifier, timeline = excluded.timeline,"
-               " database_oid = excluded.database_oid, slot = excluded.slot",
+               " database_oid = excluded.database_oid, slot = excluded.slot,"
+               " timeline_begin = excluded.timeline_begin",
                lineage.system_identifier, lineage.timeline, lineage.database_oid, lineage.slot,
-               shared_until)
+               lineage.timeline_begin, shared_until)
         .status();
 }
 

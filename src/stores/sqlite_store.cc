@@ -32,6 +32,10 @@ constexpr auto kSqliteMigrations = std::to_array<const char*>({
     " primary key (pipeline_id, destination, table_oid, from_lsn)) without rowid;",
     "alter table tables add column membership text not null default ''",
     "alter table tables add column content text not null default ''",
+    // Until here `durable` could be a position that was only confirmed; a lake has its own. What
+    // forgets has none, and goes by this one.
+    "alter table lineage add column timeline_begin text not null default '00000000/00000000';"
+    "update positions set durable = '00000000/00000000' where destination = 'ducklake'",
 });
 
 constexpr std::int64_t kApplicationId = 0x57'4c'42'4b;  // "WLBK": tells a file of ours.
@@ -149,22 +153,24 @@ SqliteStatement SqliteStore::scoped(const char* sql) {
 Result<std::optional<Lineage>> SqliteStore::load_lineage() {
     WALBROOK_RETURN_IF_ERROR(check_open());
     auto statement = scoped(
-        "select system_identifier, timeline, database_oid, slot from lineage"
+        "select system_identifier, timeline, database_oid, slot, timeline_begin from lineage"
         " where pipeline_id = ? and destination = ?");
     WALBROOK_TRY(const bool row, statement.next());
     if (!row) return std::optional<Lineage>();
     return std::optional(Lineage{statement.text(0), narrow<std::uint32_t>(statement.integer(1)),
-                                 narrow<std::uint32_t>(statement.integer(2)), statement.text(3)});
+                                 narrow<std::uint32_t>(statement.integer(2)), statement.text(3),
+                                 statement.lsn(4)});
 }
 
 Status SqliteStore::save_lineage(const Lineage& lineage, Lsn shared_until) {
     WALBROOK_RETURN_IF_ERROR(check_open());
     WALBROOK_TRY(SqliteTransaction transaction, SqliteTransaction::begin(*session_));
-    WALBROOK_RETURN_IF_ERROR(scoped("insert or replace into lineage values (?, ?, ?, ?, ?, ?)")
+    WALBROOK_RETURN_IF_ERROR(scoped("insert or replace into lineage values (?, ?, ?, ?, ?, ?, ?)")
                                  .add(std::string_view(lineage.system_identifier))
                                  .add(std::int64_t{lineage.timeline})
                                  .add(std::int64_t{lineage.database_oid})
                                  .add(std::string_view(lineage.slot))
+                                 .add(lineage.timeline_begin)
                                  .done());
     WALBROOK_RETURN_IF_ERROR(scoped("update positions set confirm_bound = min(confirm_bound, ?3)"
                                     " where pipeline_id = ?1 and destination = ?2")

@@ -17,7 +17,8 @@ void begins_empty(StoreWorld& world) {
 }
 
 void gives_back_what_it_took(StoreWorld& world) {
-    const Lineage lineage{"7012345678901234567", 4'000'000'000U, 4'294'967'295U, "walbrook_1"};
+    const Lineage lineage{"7012345678901234567", 4'000'000'000U, 4'294'967'295U, "walbrook_1",
+                          Lsn{0x10'0000'0001ULL}};
     EXPECT_TRUE(world.store().save_lineage({"other", 1, 2, "x"}, kLsnMax));
     EXPECT_TRUE(world.store().save_lineage(lineage, kLsnMax));
     EXPECT_EQ(*world.store().load_lineage(), lineage);

@@ -200,5 +200,59 @@ TEST_P(FailoverOfASlot, ASlotThatIsMadeOrMovedThereIsNotOurs) {
     EXPECT_EQ(replica_.count_in_log(why), 2);
 }
 
+// What was promoted by mistake leaves nothing behind: the old server is the one to go on with.
+TEST_P(FailoverOfASlot, AServerThatCannotBeUsedIsForgotten) {
+    start();
+    take_over();
+    if (HasFatalFailure()) return;
+    must_exec(*there_, fmt::format("select pg_drop_replication_slot('{}')", replica_.slot()));
+    proxy_->resume();
+    EXPECT_TRUE(eventually([&] { return !replica_.is_running(); }));
+    EXPECT_EQ(replica_.stop().code, 70);
+    there_.reset();
+    standby_->kill();
+    primary_.start();
+    database_.exec("insert into item values (103, 'here again')");
+    EXPECT_EQ(replica_.run_until_caught_up().code, 0);
+    EXPECT_EQ(replica_.difference_of("item"), "");
+    EXPECT_THAT(replica_.log(), Not(HasSubstr("on a new timeline")));
+}
+
+// Another standby, which did not know of the first one's promotion, gave its timeline the same
+// number.
+TEST_P(FailoverOfASlot, ATimelineOfTheSameNumberIsAnotherWhereItBeganElsewhere) {
+    start();
+    if (HasFatalFailure()) return;
+    const auto second = PgCluster::standby_of(*standby_);
+    second->stop();
+    other_.exec("insert into noise select repeat('x', 1000) from generate_series(1, 100)");
+    ASSERT_TRUE(eventually([&] {
+        return value(*standby_, fmt::format("select pg_last_wal_replay_lsn() >= '{}'",
+                                            to_string(database_.lsn()))) == "t";
+    }));
+    primary_.kill();
+    promote(*standby_);
+    there_.emplace(session(*standby_, database_.name()));
+    must_exec(*there_,
+              "insert into public.item select g, 'only there' from generate_series(1000, 9000) g");
+    proxy_->resume();
+    ASSERT_TRUE(eventually([&] { return is_equal(); }));
+    EXPECT_EQ(replica_.stop().code, 0);
+    there_.reset();
+    standby_->kill();
+
+    second->start();
+    promote(*second);
+    Connection elsewhere = session(*second, database_.name());
+    must_exec(elsewhere, fmt::format("select pg_create_logical_replication_slot('{}', 'pgoutput')",
+                                     replica_.slot()));
+    must_exec(elsewhere,
+              "insert into public.item select g, 'elsewhere' from generate_series(1000, 30000) g");
+    replica_.connect_with(fmt::format("{{url: \"postgres://postgres@127.0.0.1:{}/{}\"}}",
+                                      second->port(), database_.name()));
+    EXPECT_EQ(replica_.run_until_caught_up().code, 70);
+    EXPECT_THAT(replica_.log(), HasSubstr("its timeline 2 began elsewhere"));
+}
+
 }  // namespace
 }  // namespace walbrook::testing

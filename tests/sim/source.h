@@ -139,7 +139,9 @@ class Source {
     // A standby that has replayed up to `replayed`, or the end of the record there, takes over on
     // a timeline of its own.
     void promote(Lsn replayed);
-    std::uint32_t timeline() const { return timeline_; }
+    Timeline timeline() const {
+        return {timeline_, history_.empty() ? Lsn{} : history_.back().switch_point};
+    }
     const std::vector<TimelineSwitch>& history() const { return history_; }
     // Counts servers: sessions with an earlier one are gone.
     std::uint64_t incarnation() const { return incarnation_; }

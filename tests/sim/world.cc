@@ -157,8 +157,9 @@ bool World::start_once() {
     process_.reset();
     walsender_.reset();
     const auto known = store_.load_lineage();
-    Lineage lineage{identity().system_identifier, source_->timeline(), 5, "walbrook_1"};
-    if (known && *known) lineage.timeline = (*known)->timeline;
+    const Timeline present = source_->timeline();
+    Lineage lineage{identity().system_identifier, present.number, 5, "walbrook_1", present.begin};
+    if (known && *known) lineage = **known;
     expect(store_.save_lineage(lineage, kLsnMax), "save the lineage");
 
     auto lake = std::make_unique<FaultyLake>(random_, lake_, view_, rates_.lake);
@@ -215,14 +216,15 @@ bool World::start_once() {
     if (!slot_.exists) make_slot();
     if (dies_while_starting()) return false;
 
-    if (lineage.timeline != source_->timeline()) {
+    if (!is_same(timeline_of(lineage), present)) {
         const Result<Lsn> shared_until =
-            check_history(source_->history(), lineage.timeline, source_->timeline(), position);
+            check_history(source_->history(), timeline_of(lineage), present, position);
         if (!ready.empty() && !shared_until) {
             refuse(position, shared_until.error().message());
             return false;
         }
-        lineage.timeline = source_->timeline();
+        lineage.timeline = present.number;
+        lineage.timeline_begin = present.begin;
         const Lsn begin = std::max(position, slot_.confirmed);
         expect(store_.save_lineage(lineage, shared_until ? *shared_until : begin),
                "save the lineage");
@@ -267,11 +269,14 @@ std::string World::slot_loss(Lsn recovered, bool has_data) {
         if (slot_.is_lost) slot->wal_status = "lost";
     }
     if (!slot) return has_data || recovered ? why_lost(slot, {}) : std::string();
-    // Nothing was stored: it was never used.
-    if (!positions->confirm_bound) return why_lost(slot, kLsnMax);
+    // Nothing was stored, or nothing is there.
+    if (!positions->confirm_bound || (!has_data && !recovered)) return why_lost(slot, kLsnMax);
+    if (has_data && recovered < positions->durable) {
+        throw Violation("the lake seems to have been put back, which nobody did");
+    }
     const Lineage known = **store_.load_lineage();
     const Result<Lsn> shared_until =
-        check_history(source_->history(), known.timeline, source_->timeline(), {});
+        check_history(source_->history(), timeline_of(known), source_->timeline(), {});
     const Lsn bound = std::min(positions->confirm_bound, shared_until ? *shared_until : kLsnMax);
     return why_lost(slot, std::max(bound, recovered));
 }
@@ -345,10 +350,11 @@ void World::connect() {
 // StreamThread::follow_timeline(). False if the process has ended.
 bool World::follow_timeline() {
     Process& process = *process_;
-    if (process.lineage.timeline == source_->timeline()) return true;
+    const Timeline present = source_->timeline();
+    if (is_same(timeline_of(process.lineage), present)) return true;
     const Lsn position = process.core->continues_from();
     const Result<Lsn> shared_until =
-        check_history(source_->history(), process.lineage.timeline, source_->timeline(), position);
+        check_history(source_->history(), timeline_of(process.lineage), present, position);
     if (!shared_until) {
         refuse(position, shared_until.error().message());
         start();
@@ -356,7 +362,8 @@ bool World::follow_timeline() {
     }
     if (lost_from_) throw Violation("it goes on with transactions that the server never had");
     Lineage next = process.lineage;
-    next.timeline = source_->timeline();
+    next.timeline = present.number;
+    next.timeline_begin = present.begin;
     expect(store_.save_lineage(next, *shared_until), "save the lineage");
     process.lineage = next;
     process.confirm_bound = std::min(process.confirm_bound, *shared_until);
@@ -618,7 +625,7 @@ void World::confirm() {
     Lsn target = process.core->confirmable();
     if (options_.bug == Bug::confirms_too_early) target = process.core->received();
     if (target > process.confirm_bound) {
-        const auto stored = store_.advance({process.core->durable(), target});
+        const auto stored = store_.advance({Lsn{}, target});
         if (!stored) return;
         process.confirm_bound = stored->confirm_bound;
     }
