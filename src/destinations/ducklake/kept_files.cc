@@ -77,7 +77,7 @@ Status KeptFiles::keep(const std::vector<std::string>& paths) {
     return {};
 }
 
-Status KeptFiles::restore() {
+Result<std::string> KeptFiles::bring_back_all() {
     std::string gone;
     for (const std::string& path : paths_) {
         if (is_there(path)) continue;
@@ -89,6 +89,11 @@ Status KeptFiles::restore() {
         if (reason != 0) return not_linked(kept_name(path), path, reason);
         WALBROOK_RETURN_IF_ERROR(sync_path(fs::path(path).parent_path().string()));
     }
+    return gone;
+}
+
+Status KeptFiles::restore() {
+    WALBROOK_TRY(const std::string gone, bring_back_all());
     if (gone.empty()) return {};
     return Error(
         ErrorCode::corrupt_state,
@@ -119,7 +124,11 @@ Status KeptFiles::recover(std::chrono::hours age_min) {
     // Ours are those of a commit of this process.
     KeptFiles earlier(data_path_);
     WALBROOK_TRY(earlier.paths_, list_kept(folder_));
-    WALBROOK_RETURN_IF_ERROR(earlier.restore());
+    // A name that has vanished since it was listed is no loss: its process, which was only cut off,
+    // has settled its commit meanwhile. One that happened has its files again before the second
+    // names go, and those of one that did not nobody needs. Whether the catalog needs a file is not
+    // known here anyway: one that is missing all the same is met by whoever reads its table.
+    WALBROOK_RETURN_IF_ERROR(earlier.bring_back_all().status());
     std::erase_if(earlier.paths_,
                   [&](const auto& path) { return is_younger(kept_name(path), age_min); });
     earlier.forget();

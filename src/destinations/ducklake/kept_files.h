@@ -39,6 +39,8 @@ class KeptFiles {
 
  private:
     std::string kept_name(const std::string& path) const;
+    // Returns those that have no second name, in words.
+    Result<std::string> bring_back_all();
     // Those that have a second name below this folder.
     Result<std::vector<std::string>> list_kept(const std::string& folder) const;
 
