@@ -103,7 +103,8 @@ class Destination {
     virtual Result<Lsn> read_position(std::stop_token stop) = 0;
 
     // A chance for upkeep when nothing else is to be done; returns soon when stopped.
-    // Comes between applies, from their thread.
+    // Comes between applies, from their thread. An error is a warning, and there is another chance;
+    // but one that must stop the pipeline (corrupt_state, fenced …) and is of no one table does.
     virtual Status maintain(std::stop_token stop) = 0;
 
     // Whoever reads it back in time is to find what it shows at this position for so long from

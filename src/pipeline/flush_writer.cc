@@ -3,6 +3,7 @@
 #include "base/backoff.h"
 #include "base/check.h"
 #include "base/clock.h"
+#include "pipeline/error_policy.h"
 
 #include <utility>
 
@@ -68,9 +69,17 @@ void FlushWriter::work() {
 }
 
 void FlushWriter::maintain(const std::stop_token& stop) {
-    if (stop.stop_requested()) return;
+    if (has_failed_ || stop.stop_requested()) return;
     const Status status = destination_.maintain(stop);
     if (status || status.error().code() == ErrorCode::cancelled) return;
+    // A flush would end the pipeline with it, but that may be long in coming. About one table
+    // there is nothing to stop: its changes are not at stake.
+    if (reaction_to(status.error().code()) == Reaction::stop && status.error().table_oid() == 0) {
+        has_failed_ = true;
+        FlushOutcome outcome;
+        outcome.status = Error(status.error()).with_context("upkeep of the destination");
+        return done_(std::move(outcome));
+    }
     log_.warn("destination upkeep failed; it is tried again",
               {{"error", status.error().message()}});
 }

@@ -18,7 +18,8 @@ namespace walbrook {
 class FlushWriter {
  public:
     // `done` is called on the writer thread after each flush, once it is durable and
-    // its position is stored, or cannot be applied.
+    // its position is stored, or cannot be applied. Also, with an error alone, once upkeep has
+    // met what must end the pipeline.
     FlushWriter(Destination& destination, StoreGate& store, Logger& log,
                 std::function<void(FlushOutcome)> done);
     ~FlushWriter();
@@ -58,6 +59,7 @@ class FlushWriter {
     StoreGate& store_;
     Logger& log_;
     std::function<void(FlushOutcome)> done_;
+    bool has_failed_ = false;  // Upkeep; the writer thread's.
     // One flush, and a call of each copy worker: there are at most 64 of them.
     BoundedQueue<Job> jobs_{128};
     void set_trouble(std::string text);

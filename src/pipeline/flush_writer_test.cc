@@ -8,7 +8,9 @@
 
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <future>
+#include <optional>
 
 namespace walbrook {
 namespace {
@@ -23,7 +25,9 @@ using testing::TestFlush;
 // A table without a key: what lands twice stays twice.
 class FlushWriterTest : public ::testing::Test {
  protected:
-    FlushWriterTest() {
+    // `upkeep`: what the first call of maintain() answers with.
+    explicit FlushWriterTest(std::optional<ErrorCode> upkeep = {}) {
+        if (upkeep) fail(DestinationCall::maintain, 1, Fault::Kind::before, *upkeep);
         PipelineIdentity who;
         who.pipeline_id = 1;
         who.slot = "walbrook_1";
@@ -54,9 +58,7 @@ class FlushWriterTest : public ::testing::Test {
         destination_.add({call, destination_.calls(call) + more, kind, code});
     }
     std::size_t rows() { return memory().rows("public", "t").size(); }
-    MemoryDestination& memory() {
-        return dynamic_cast<MemoryDestination&>(destination_.inner());
-    }
+    MemoryDestination& memory() { return dynamic_cast<MemoryDestination&>(destination_.inner()); }
 
     const TableSchemaPtr schema_ =
         TableMaker(1, "t").column("a").column("b").identity(ReplicaIdentity::full).make();
@@ -65,7 +67,7 @@ class FlushWriterTest : public ::testing::Test {
     std::unique_ptr<Store> store_ = make_memory_store();
     StoreGate gate_{*store_};
     Logger log_;
-    std::promise<FlushOutcome> done_;
+    std::promise<FlushOutcome> done_;  // Of a flush, or of the end without one.
     FlushWriter writer_{destination_, gate_, log_,
                         [this](FlushOutcome outcome) { done_.set_value(std::move(outcome)); }};
 };
@@ -101,6 +103,35 @@ TEST_F(FlushWriterTest, ASliceOfUnknownOutcomeCostsItsCopy) {
     EXPECT_TRUE(outcome.status);
     ASSERT_EQ(outcome.refused.size(), 1U);
     EXPECT_EQ(outcome.refused[0].first, schema_->id);
+}
+
+class UpkeepThatMustStop : public FlushWriterTest {
+ protected:
+    UpkeepThatMustStop() : FlushWriterTest(ErrorCode::corrupt_state) {}
+};
+
+// The source is idle: no flush would tell.
+TEST_F(UpkeepThatMustStop, EndsThePipeline) {
+    std::future<FlushOutcome> told = done_.get_future();
+    ASSERT_EQ(told.wait_for(std::chrono::seconds(30)), std::future_status::ready);
+    const FlushOutcome outcome = told.get();
+    ASSERT_FALSE(outcome.status);
+    EXPECT_EQ(outcome.status.error().code(), ErrorCode::corrupt_state);
+}
+
+class UpkeepThatMayPass : public FlushWriterTest {
+ protected:
+    UpkeepThatMayPass() : FlushWriterTest(ErrorCode::unavailable) {
+        fail(DestinationCall::maintain, 2, Fault::Kind::hold, {});
+    }
+};
+
+TEST_F(UpkeepThatMayPass, IsTriedAgain) {
+    std::future<FlushOutcome> told = done_.get_future();
+    ASSERT_TRUE(destination_.wait_until_held());
+    EXPECT_EQ(told.wait_for(std::chrono::seconds(0)), std::future_status::timeout);
+    destination_.release();
+    publish();
 }
 
 }  // namespace

@@ -362,9 +362,10 @@ Status DuckLakeDestination::maintain(std::stop_token stop) {
             return note_;
         });
     }
-    Status status = upkeep_->step(tables_, note_, stop);
-    if (!status) is_stale_ = true;
-    return status;
+    const Status status = upkeep_->step(tables_, note_, stop);
+    if (status) return {};
+    is_stale_ = true;
+    return lake_->excused(status.error());
 }
 
 Status DuckLakeDestination::close() {

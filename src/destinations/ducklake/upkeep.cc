@@ -178,7 +178,8 @@ Status Upkeep::write_again(const TableRecord& record, const std::vector<DataFile
                          fmt::format("merge files of {}.{}: {} rows in the catalog, {} written, {} "
                                      "removed",
                                      record.lake_schema, record.lake_table, expected,
-                                     written.rows_changed(), removed.rows_changed()));
+                                     written.rows_changed(), removed.rows_changed()))
+                .with_table(record.schema->id.oid);
         }
         if (live == 0) {
             remove_file(path);
