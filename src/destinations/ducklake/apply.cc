@@ -2,6 +2,7 @@
 
 #include "base/check.h"
 #include "destinations/duckdb_engine/sql.h"
+#include "destinations/ducklake/data_folder.h"
 #include "destinations/ducklake/floats.h"
 #include "destinations/ducklake/own_files.h"
 #include "destinations/ducklake/table_ddl.h"
@@ -57,7 +58,8 @@ Error in_table(const Lake& lake, const Error& error, const Target& target,
             .with_context("write to " + target.schema->display_name())
             .with_table(target.schema->id.oid);
     }
-    Error result = Error(error).with_context("write to " + target.schema->display_name());
+    Error result = of_lost_file(lake, error, *target.schema)
+                       .with_context("write to " + target.schema->display_name());
     // Values that do not fit are the table's own trouble.
     if (error.code() == ErrorCode::unsupported_value ||
         error.code() == ErrorCode::schema_mismatch) {

@@ -1,5 +1,6 @@
 #include "destinations/ducklake/data_folder.h"
 
+#include "base/network_file_system.h"
 #include "destinations/ducklake/new_files.h"
 
 #include <fmt/format.h>
@@ -9,10 +10,15 @@
 #include <fcntl.h>
 #include <fstream>
 #include <string>
+#include <string_view>
+#include <sys/stat.h>
 #include <system_error>
 #include <unistd.h>
+#include <utility>
 
 namespace walbrook::ducklake {
+
+namespace fs = std::filesystem;
 
 namespace {
 
@@ -65,9 +71,61 @@ Status claim_data_folder(Lake& lake) {
                              folder, path));
 }
 
-bool is_data_folder(const std::filesystem::path& folder) {
+namespace {
+
+// As DuckDB says it (1.5.5): `Cannot open file "PATH": No such file or directory`.
+std::string missing_file(const std::string& error) {
+    constexpr std::string_view kBefore = "Cannot open file \"";
+    const std::size_t found = error.find(kBefore);
+    if (found == std::string::npos) return {};
+    const std::size_t begin = found + kBefore.size();
+    const std::size_t end = error.find("\": " + std::string(std::strerror(ENOENT)), begin);
+    return end == std::string::npos ? std::string() : error.substr(begin, end - begin);
+}
+
+}  // namespace
+
+bool is_gone(const fs::path& file, const fs::path& data_path) {
+    // Without it the disk of the whole folder is away.
+    if (!is_data_folder(data_path)) return false;
+    struct stat about{};
+    if (::stat(file.c_str(), &about) == 0 || errno != ENOENT) return false;
+    const fs::path own = file.parent_path();
+    fs::path folder = own;
+    while (::lstat(folder.c_str(), &about) != 0) {
+        if (errno != ENOENT || folder == data_path) return false;
+        folder = folder.parent_path();
+    }
+    // A link that leads nowhere, or an empty folder in the place of whole tables: another disk
+    // belongs there. But a table's own folder is empty without its only file.
+    std::error_code error;
+    const bool is_empty = fs::is_empty(folder, error);
+    if (error || (is_empty && folder != own)) return false;
+    // What another machine says may be of before or after.
+    const auto network = network_file_system_of(folder.string());
+    return network && !*network;
+}
+
+Error of_lost_file(const Lake& lake, Error error, const TableSchema& table) {
+    if (error.code() != ErrorCode::unavailable || !duckdb_engine::is_from_duckdb(error)) {
+        return error;
+    }
+    const std::string path = missing_file(error.message());
+    const std::string& data_path = lake.options().data_path;
+    // The second name first: whoever takes that away has given the file its own before.
+    if (!path.starts_with(data_path) || lake.bring_back_file(path)) return error;
+    if (!is_gone(path, data_path.substr(0, data_path.size() - 1))) return error;
+    const std::string name = table.display_name();
+    return Error(ErrorCode::corrupt_state,
+                 fmt::format("the file {} of {} is gone, and changes of its rows need it; copy the "
+                             "table again: walbrook resync {}",
+                             path, name, name))
+        .with_table(table.id.oid);
+}
+
+bool is_data_folder(const fs::path& folder) {
     std::error_code ignored;
-    return std::filesystem::exists(folder / kOwnerFile, ignored);
+    return fs::exists(folder / kOwnerFile, ignored);
 }
 
 }  // namespace walbrook::ducklake

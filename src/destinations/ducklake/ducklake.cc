@@ -304,7 +304,12 @@ Result<Ack> DuckLakeDestination::apply(Flush& flush, Ack, std::stop_token stop) 
         Status status = write_flush(flush, stop);
         if (status) return Ack::durable;
         const ErrorCode code = status.error().code();
-        const bool may_pass = code == ErrorCode::aborted || code == ErrorCode::unavailable;
+        // Another program's upkeep may replace files while they are about to be read, and a table
+        // would stop for that.
+        const bool may_be_late =
+            attempt == 1 && code == ErrorCode::corrupt_state && status.error().table_oid() != 0;
+        const bool may_pass =
+            code == ErrorCode::aborted || code == ErrorCode::unavailable || may_be_late;
         if (!may_pass || attempt == kApplyAttempts || !sleep_for(backoff.next(), stop)) {
             return std::move(status).error();
         }

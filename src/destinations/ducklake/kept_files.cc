@@ -98,8 +98,7 @@ Status KeptFiles::restore() {
     return Error(
         ErrorCode::corrupt_state,
         "files of a commit whose answer was lost are gone and cannot be brought back: " + gone +
-            "; let walbrook resync copy their tables again, and move the lake away to "
-            "begin anew if flushes need these files before that is done");
+            "; start walbrook again and let walbrook resync copy their tables again");
 }
 
 void KeptFiles::forget() {
@@ -133,6 +132,11 @@ Status KeptFiles::recover(std::chrono::hours age_min) {
                   [&](const auto& path) { return is_younger(kept_name(path), age_min); });
     earlier.forget();
     return {};
+}
+
+bool KeptFiles::bring_back_file(const std::string& path) const {
+    if (!path.starts_with(data_path_)) return false;
+    return is_there(path) || link_file(kept_name(path), path) != ENOENT;
 }
 
 void KeptFiles::bring_back(std::string_view folder) {

@@ -36,6 +36,9 @@ class KeptFiles {
     // The same for those below a folder of data_path, so that they can be read; but their second
     // names stay, for whoever goes on with the lake. What cannot be brought back is not there.
     void bring_back(std::string_view folder);
+    // The same for a file that the catalog names: its commit has happened, and whoever kept it may
+    // have died since. False: it is not there and has no second name.
+    bool bring_back_file(const std::string& path) const;
 
  private:
     std::string kept_name(const std::string& path) const;

@@ -77,6 +77,11 @@ class Lake {
     // Folders into which the present transaction may write must be watched before.
     NewFiles& new_files() { return new_files_; }
 
+    // A file that the catalog names: see KeptFiles.
+    bool bring_back_file(const std::string& path) const {
+        return kept_files_.bring_back_file(path);
+    }
+
     // What the newest snapshot of ours says; nothing if there is none.
     Result<std::optional<Note>> newest_note();
     Status reattach();

@@ -532,9 +532,14 @@ TEST_F(PostgresCatalog, ACommitThatLostItsFilesSaysWhich) {
     EXPECT_EQ(reopen().position, Lsn{200});
     EXPECT_THAT(table("public.t"), HasSubstr("No such file"));
     expect_ok(apply(300, list_of(row(2))));
-    const std::vector<Row> all = {{"0", "x", "y"}, {"1", "x", "y"}, {"2", "x", "y"}};
+    ChangeBatch needs_it(schema_);
+    add_delete(needs_it, {"1", std::nullopt, std::nullopt});
+    const Status refused = apply(400, list_of(std::move(needs_it)));
+    ASSERT_FALSE(refused);
+    EXPECT_EQ(refused.error().table_oid(), schema_->id.oid) << refused.error().message();
+    const std::vector<Row> all = {{"0", "x", "y"}, {"2", "x", "y"}};
     expect_ok(apply(400, list_of(Publish{copy(schema_, all, 2)})));
-    EXPECT_EQ(table("public.t"), "0|x|y; 1|x|y; 2|x|y");
+    EXPECT_EQ(table("public.t"), "0|x|y; 2|x|y");
 }
 
 // The successor finds all files in their places, and only then the other one hears of the end of

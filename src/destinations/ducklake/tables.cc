@@ -1,6 +1,7 @@
 #include "destinations/ducklake/tables.h"
 
 #include "destinations/duckdb_engine/sql.h"
+#include "destinations/ducklake/data_folder.h"
 #include "destinations/ducklake/table_ddl.h"
 
 #include <fmt/format.h>
@@ -64,10 +65,10 @@ Status TableChanges::change_columns_of(const Key& key, const LakePlace& place,
             return !to.columns[i].nullable && !defaults.contains(to.columns[i].attnum);
         });
     if (would_be_null) {
-        WALBROOK_TRY(const QueryResult row,
-                     session_.query(fmt::format("SELECT 1 FROM {} LIMIT 1",
-                                                lake_name(place.schema, place.table))));
-        if (row.rows() != 0) {
+        const Result<QueryResult> row = session_.query(
+            fmt::format("SELECT 1 FROM {} LIMIT 1", lake_name(place.schema, place.table)));
+        if (!row) return of_lost_file(lake_, row.error(), to);
+        if (row->rows() != 0) {
             return not_here(to, "its rows would hold null in a new column that is NOT NULL");
         }
     }
