@@ -2,26 +2,26 @@
 
 #ifdef WALBROOK_FAILPOINTS
 
-#include <signal.h>
-#include <unistd.h>
+#include "base/check.h"
 
 #include <algorithm>
 #include <array>
 #include <atomic>
 #include <charconv>
 #include <cstdlib>
+#include <signal.h>
 #include <string>
-
-#include "base/check.h"
+#include <unistd.h>
 
 namespace walbrook {
 namespace {
 
-enum class Action { none, kill, error };
+enum class Action { none, kill, error, wait };
 
 struct Place {
     Action action = Action::none;
     unsigned only = 0;  // 0: every time.
+    std::string file;   // That is waited for.
     std::atomic<unsigned> hits{0};
 };
 
@@ -54,6 +54,11 @@ struct Places {
             std::from_chars(digits.data(), digits.data() + digits.size(), place.only);
             action = action.substr(0, at);
         }
+        if (constexpr std::string_view kWait = "wait:"; action.starts_with(kWait)) {
+            place.action = Action::wait;
+            place.file = action.substr(kWait.size());
+            return;
+        }
         WALBROOK_CHECK(action == "kill" || action == "error");
         place.action = action == "kill" ? Action::kill : Action::error;
     }
@@ -67,6 +72,10 @@ Status failpoint(std::string_view name) {
     if (place.action == Action::none) return {};
     const unsigned hit = place.hits.fetch_add(1) + 1;
     if (place.only != 0 && place.only != hit) return {};
+    if (place.action == Action::wait) {
+        while (access(place.file.c_str(), F_OK) != 0) usleep(1000);
+        return {};
+    }
     if (place.action == Action::kill) {
         kill(getpid(), SIGKILL);
         pause();

@@ -8,13 +8,14 @@
 
 namespace walbrook {
 
-// Places where a test can make the process die or a call fail. All of them stand
+// Places where a test can make the process die, a call fail or a thread wait. All of them stand
 // here, so that the fault tests can prove that each was reached.
 //
 // Set by the environment, read once:
 //   WALBROOK_FAILPOINTS="flush.before_apply=kill;copy.after_unit=error@3"
-// where the action is `kill` (SIGKILL to ourselves) or `error` (the call fails with
-// ErrorCode::unavailable), and @n means: the n-th time only.
+// where the action is `kill` (SIGKILL to ourselves), `error` (the call fails with
+// ErrorCode::unavailable) or `wait:FILE` (until there is such a file; the other threads go on),
+// and @n means: the n-th time only.
 inline constexpr std::array kFailpoints = std::to_array<std::string_view>({
     "start.before_slot",       // lineage is stored, the slot is not made
     "start.after_slot",        // the slot is made, nothing has been streamed
