@@ -129,7 +129,10 @@ void ApplyCore::release_hold(Table& table) {
 void ApplyCore::on_copy_abandoned(TableId id) {
     std::erase_if(holds_for_new_stream_, [&](const auto& hold) { return hold.schema->id == id; });
     Table* table = find(id);
-    if (table != nullptr && table->held) release_hold(*table);
+    if (table == nullptr) return;
+    if (table->held) release_hold(*table);
+    // It may have been forgotten before the hold: its leaves are tables of their own then.
+    if (!table->applies) set_partitions(*table, {});
 }
 
 void ApplyCore::lose_copy(Table& table, std::string reason, bool in_one_snapshot) {

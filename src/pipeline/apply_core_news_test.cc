@@ -225,6 +225,24 @@ TEST_F(ApplyCoreNews, ALeafThatIsAnotherTablesStopsTheTableBefore) {
     EXPECT_EQ(flushed(), std::vector<std::string>{"freeze t1 at 1000"});
 }
 
+// The table was forgotten before its copy asked for the hold.
+TEST_F(ApplyCoreNews, ALeafOfACopyThatWasGivenUpMayBeATableOfItsOwn) {
+    start({});
+    feed(input::Forget{TableId{1}, Lsn{1000}});
+    tick();
+    ack();
+    hold_with({11});
+    feed(input::CopyAbandoned{TableId{1}});
+    feed(input::Hold{table(11)});
+    begin(1100);
+    relation(11);
+    insert(11, "1");
+    commit(1100);
+    feed(input::CopyDone{copy_of(table(11), 1000), *SnapshotXids::parse("1000:1000:")});
+    tick();
+    EXPECT_EQ(flushed(), (std::vector<std::string>{"t11' 1", "publish t11"}));
+}
+
 TEST_F(ApplyCoreNews, RowsOfACopyThatIsUnderWaySayNothingOfTheVisibleOnes) {
     answers_ = false;
     start({as_attempt(1)});
