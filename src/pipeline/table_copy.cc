@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/failpoints.h"
 #include "decode/type_table.h"
+#include "pipeline/catalog_look.h"
 #include "pipeline/error_policy.h"
 #include "pipeline/flush_wait.h"
 #include "pipeline/remedies.h"
@@ -119,9 +120,8 @@ Result<TableSchemaPtr> TableCopy::read_schema(Connection& connection,
         read_table_schema(connection, within(kQueryDeadline, stop),
                           {id_, published_.attnums, published_.identity, published_.is_partly}));
     for (ColumnSchema& column : schema.columns) WALBROOK_RETURN_IF_ERROR(resolve_type(column));
-    const TableState state = parts_.tables.get(id_);
-    schema.membership = state.membership;
-    schema.attempt = state.attempt;
+    schema.membership = membership_;  // Of what is copied: the store may know of a later one.
+    schema.attempt = parts_.tables.get(id_).attempt;
     schema.content = content_;
     return std::make_shared<const TableSchema>(std::move(schema));
 }
@@ -147,6 +147,7 @@ Status TableCopy::read_table(const std::stop_token& stop) {
                                  parts_.config.publication_name));
     }
     published_ = *found;
+    membership_ = membership_of(*publication, published_);
     if (!published_.problem.empty()) {
         return Error(ErrorCode::schema_mismatch, published_.problem);
     }
@@ -213,7 +214,11 @@ Status TableCopy::hold(const std::stop_token& stop) {
     const auto told = parts_.copy_events.wait(id_, stop);
     if (!told) return Error(ErrorCode::cancelled, "stopped before its changes were held");
     if (told->error) return *told->error;
-    return {};
+    // Since read_table() the stream knew of no copy that it could have stopped. From now on it
+    // does: whoever changes one of these notes it first and tells the stream then.
+    const Status wanted = parts_.tables.check_wanted(id_, membership_);
+    if (!wanted) parts_.watch.look_soon();  // It may be the watch that is behind.
+    return wanted;
 }
 
 // Or has partitions, or may have been one.

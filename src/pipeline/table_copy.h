@@ -66,6 +66,7 @@ class TableCopy {
     const std::string display_name_;
     std::optional<Connection> catalog_;
     PublishedTable published_;
+    std::string membership_;                 // As TableState::membership, of published_.
     TableSchemaPtr schema_now_;              // At the last look at the catalog,
     Lsn read_at_;                            // which was before this insert position,
     std::uint64_t seen_ = 0;                 // and has this number among looks.

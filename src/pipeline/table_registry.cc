@@ -92,6 +92,19 @@ bool TableRegistry::rejoin(TableId table, const std::string& membership,
     return store_entry(*entry, std::move(next)).ok() && is_active;
 }
 
+Status TableRegistry::check_wanted(TableId table, const std::string& membership) const {
+    const std::lock_guard lock(mutex_);
+    const Entry* entry = find(table);
+    if (entry == nullptr || entry->is_leaving) {
+        return Error(ErrorCode::aborted, "the table is no longer published");
+    }
+    if (entry->state.paused) return Error(ErrorCode::aborted, "paused by the operator");
+    if (entry->state.membership != membership) {
+        return Error(ErrorCode::aborted, "its place in the publication has changed");
+    }
+    return {};
+}
+
 Status TableRegistry::request_copy(TableId table, const std::string& reason) {
     const std::lock_guard lock(mutex_);
     Entry* entry = find(table);

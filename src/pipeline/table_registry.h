@@ -72,6 +72,10 @@ class TableRegistry {
     // Its place in the publication has changed. True if whoever follows or copies it must be
     // told; else it is queued, or the store could not be written: then the next look tries again.
     bool rejoin(TableId table, const std::string& membership, const std::string& reason);
+    // Whether a copy of the table as it is published so is still wanted; else ErrorCode::aborted
+    // with why. For a copy that whoever changed this may not have found yet: see rejoin(),
+    // begin_removal() and set_paused(), after which the stream is told.
+    Status check_wanted(TableId table, const std::string& membership) const;
     // A new copy beside what is visible, which goes on meanwhile. Nothing where one is due or
     // under way already.
     Status request_copy(TableId table, const std::string& reason);

@@ -218,6 +218,33 @@ TEST_F(TableRegistryTest, PausedTablesAndThoseThatRestAreNotTaken) {
     EXPECT_EQ(next->table, TableId{3});
 }
 
+// Whoever pauses a table, removes it or finds it published in another way may come before the copy
+// can be told.
+TEST_F(TableRegistryTest, ACopyIsWantedAsTheTableIsPublishedNow) {
+    TableRegistry tables(gate_, {});
+    TableState first = state(1);
+    first.membership = "first";
+    ASSERT_TRUE(tables.begin_with({first}));
+    EXPECT_EQ(tables.check_wanted({2}, "").error().code(), ErrorCode::aborted);
+    ASSERT_TRUE(tables.take_due());
+    EXPECT_TRUE(tables.check_wanted({1}, "first"));
+    // It has not begun: nobody is told.
+    EXPECT_FALSE(tables.rejoin({1}, "second", "its place has changed"));
+    EXPECT_EQ(tables.check_wanted({1}, "first").error().code(), ErrorCode::aborted);
+    EXPECT_TRUE(tables.check_wanted({1}, "second"));
+    ASSERT_TRUE(tables.move({1}, PhaseEvent::copy_started));
+    EXPECT_TRUE(tables.rejoin({1}, "third", "its place has changed"));
+    EXPECT_FALSE(tables.check_wanted({1}, "second"));
+    ASSERT_TRUE(tables.set_paused({1}, true));
+    EXPECT_EQ(tables.check_wanted({1}, "third").error().code(), ErrorCode::aborted);
+    ASSERT_TRUE(tables.set_paused({1}, false));
+    EXPECT_TRUE(tables.check_wanted({1}, "third"));
+    tables.begin_removal({1});
+    EXPECT_EQ(tables.check_wanted({1}, "third").error().code(), ErrorCode::aborted);
+    ASSERT_TRUE(tables.remove({1}));
+    EXPECT_EQ(tables.check_wanted({1}, "third").error().code(), ErrorCode::aborted);
+}
+
 TEST_F(TableRegistryTest, ProgressBeginsAnewWithEveryCopy) {
     TableRegistry tables(gate_, {});
     ASSERT_TRUE(tables.begin_with({state(1)}));

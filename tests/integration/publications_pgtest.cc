@@ -1,6 +1,7 @@
 #include "replica.h"
 #include "support/eventually.h"
 #include "support/pg_test.h"
+#include "support/temp_dir.h"
 
 #include <fmt/format.h>
 #include <gtest/gtest.h>
@@ -291,6 +292,128 @@ TEST_P(Publications, LeavesThatComeAreFollowedWithoutACopy) {
     stop();
 }
 
+// The publication, or the operator's wish, changes between a copy's look at the catalog and its
+// hold: nobody who tells the stream of that finds the copy there.
+class CopiesThatBegin : public Publications {
+ protected:
+    // Follows `other`; the copy of `t`, which has come into the publication since, waits.
+    void start_waiting(const std::string& table, const std::string& published_as) {
+        database().exec(
+            "create table other (id int primary key); insert into other values (1);"
+            "create publication shop for table other");
+        replica_.emplace(database());
+        replica_->configure("batch: {max_fill_ms: 50}");
+        replica_->set_environment("WALBROOK_FAILPOINTS", "copy.before_hold=wait:" + go() + "@2");
+        replica_->start();
+        ASSERT_TRUE(replica_->catches_up()) << replica_->log();
+        database().exec(table + "; alter publication shop add table " + published_as);
+        ASSERT_TRUE(eventually([&] {
+            const auto now = replica_->table("t");
+            return now && now->phase == TablePhase::copying;
+        })) << replica_->log();
+    }
+    void go_on() { write_file(go(), ""); }
+    bool is_in_lake() {
+        return replica_->reader().value(
+                   "select count(*) from information_schema.tables where table_catalog = 'lake' "
+                   "and table_schema = 'public' and table_name = 't'") != "0";
+    }
+    // The copy that waited has come to its end, and `other` is followed.
+    void end_of_copy() {
+        EXPECT_TRUE(eventually([&] {
+            return replica_->count_in_log("a copy is repeated") > 0 || is_in_lake();
+        })) << replica_->log();
+        database().exec("insert into other values (2)");
+        EXPECT_TRUE(becomes_equal("other")) << replica_->log();
+    }
+
+ private:
+    std::string go() const { return folder_.file("go"); }
+    TempDir folder_{"copies"};
+};
+INSTANTIATE_TEST_SUITE_P(Pg, CopiesThatBegin, ::testing::ValuesIn(pg_versions()), version_name);
+
+class FiltersOfCopiesThatBegin : public CopiesThatBegin {
+ protected:
+    // Row filters begin with 15.
+    void change_to(int limit) {
+        if (GetParam() < 15) return;
+        start_waiting(
+            "create table t (id int primary key, v int);"
+            "insert into t select g, g from generate_series(1, 100) g",
+            "t where (id <= 80)");
+        if (HasFatalFailure()) return;
+        database().exec(
+            fmt::format("alter publication shop set table other, t where (id <= {})", limit));
+        ASSERT_TRUE(eventually([&] {
+            return replica_->count_in_log("a table is published in another way") == 1;
+        })) << replica_->log();
+        go_on();
+        end_of_copy();
+        ASSERT_TRUE(becomes("select count(*) from lake.public.t", std::to_string(limit)))
+            << replica_->log();
+        database().exec("insert into t values (-1, 1), (500, 1); delete from t where id = 1");
+        ASSERT_TRUE(becomes("select min(id) || ' ' || max(id) from lake.public.t",
+                            fmt::format("-1 {}", limit)))
+            << replica_->log();
+        ASSERT_TRUE(replica_->catches_up()) << replica_->log();
+        EXPECT_EQ(replica_->lake().value("select count(*) from lake.public.t"),
+                  std::to_string(limit));
+        stop();
+    }
+};
+INSTANTIATE_TEST_SUITE_P(Pg, FiltersOfCopiesThatBegin, ::testing::ValuesIn(pg_versions()),
+                         version_name);
+
+TEST_P(FiltersOfCopiesThatBegin, ANarrowerOneIsTheCopys) { change_to(50); }
+
+TEST_P(FiltersOfCopiesThatBegin, AWiderOneIsTheCopys) { change_to(90); }
+
+// Of a partitioned table: before 15 its hold waits for a new stream besides.
+constexpr std::string_view kPartitioned =
+    "create table t (id int primary key, v int) partition by range (id);"
+    "create table t1 partition of t for values from (0) to (1000);"
+    "insert into t select g, g from generate_series(1, 100) g";
+
+TEST_P(CopiesThatBegin, OfATableThatLeavesComeToNothing) {
+    start_waiting(std::string(kPartitioned), "t");
+    if (HasFatalFailure()) return;
+    database().exec("alter publication shop drop table t");
+    ASSERT_TRUE(eventually([&] { return is_gone("t"); })) << replica_->log();
+    go_on();
+    end_of_copy();
+    EXPECT_FALSE(is_in_lake());
+    EXPECT_TRUE(is_gone("t"));
+    // A leaf is a table of its own now.
+    database().exec("alter publication shop add table t1; insert into t values (201, 1)");
+    ASSERT_TRUE(becomes_equal("t1")) << replica_->log();
+    database().exec("insert into t values (202, 2); delete from t where id = 1");
+    ASSERT_TRUE(becomes_equal("t1")) << replica_->log();
+    EXPECT_FALSE(is_in_lake());
+    // And the whole once more.
+    database().exec("alter publication shop set table other, t");
+    ASSERT_TRUE(becomes_equal("t")) << replica_->log();
+    stop();
+}
+
+TEST_P(CopiesThatBegin, OfATableThatIsPausedWait) {
+    start_waiting(std::string(kPartitioned), "t");
+    if (HasFatalFailure()) return;
+    ASSERT_EQ(replica_->command({"pause", "public.t"}).code, 0);
+    go_on();
+    end_of_copy();
+    EXPECT_FALSE(is_in_lake());
+    const auto paused = replica_->table("t");
+    ASSERT_TRUE(paused);
+    EXPECT_TRUE(paused->paused);
+    EXPECT_EQ(paused->phase, TablePhase::queued) << paused->reason;
+    ASSERT_EQ(replica_->command({"resume", "public.t"}).code, 0);
+    ASSERT_TRUE(becomes_equal("t")) << replica_->log();
+    database().exec("update t set v = 0 where id < 10");
+    ASSERT_TRUE(becomes_equal("t")) << replica_->log();
+    stop();
+}
+
 class RowFilters : public Publications {};
 INSTANTIATE_TEST_SUITE_P(Pg, RowFilters, ::testing::ValuesIn(newest_pg_version()), version_name);
 
@@ -320,6 +443,25 @@ TEST_P(RowFilters, OfRootsAndLeavesCountInTheCopy) {
                       "select string_agg(id, ' ' order by id) from lake.public.p where v = 77"),
                   via_root ? "50 102 198" : "50 51 102");
     }
+}
+
+// The watch of the catalog looks now and then: such a copy is repeated until it has looked, too.
+TEST_P(RowFilters, ACopyMayBeTheFirstToSeeAChange) {
+    start(
+        "create table a (id int primary key, v int);"
+        "insert into a select g, g from generate_series(1, 100) g;"
+        "create publication shop for table a where (id <= 80)");
+    for (const int limit : {50, 90, 60}) {
+        database().exec(fmt::format("alter publication shop set table a where (id <= {})", limit));
+        ASSERT_EQ(replica_->command({"resync", "public.a"}).code, 0);
+        ASSERT_TRUE(becomes("select count(*) from lake.public.a", std::to_string(limit)))
+            << replica_->log();
+        ASSERT_TRUE(eventually([&] { return follows("a"); })) << replica_->log();
+    }
+    database().exec("insert into a values (-1, 1), (500, 1); delete from a where id = 60");
+    ASSERT_TRUE(becomes("select min(id) || ' ' || max(id) from lake.public.a", "-1 59"))
+        << replica_->log();
+    stop();
 }
 
 // Without a key over all leaves each tells old rows apart by all of their columns.
