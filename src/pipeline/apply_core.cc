@@ -31,10 +31,11 @@ std::uint32_t xid_of(const PgoutputMessage& message) {
 ApplyCore::ApplyCore(CoreOptions options, std::vector<ReadyTable> ready)
     : options_(std::move(options)),
       received_(options_.position),
-      last_commit_(options_.last_commit.value != 0 ? options_.last_commit : options_.position),
-      submitted_(options_.position),
-      durable_(options_.position),
+      last_commit_(options_.last_commit.value_or(options_.position)),
+      submitted_(last_commit_),
+      durable_(last_commit_),
       start_(options_.position),
+      begin_(options_.position),
       pending_(options_.spill) {
     binary_ = options_.binary;
     for (ReadyTable& ready_table : ready) {
@@ -376,7 +377,8 @@ bool ApplyCore::wants_frames() const {
 }
 
 Lsn ApplyCore::confirmable() const {
-    return pending_.empty() && !in_flight_ && at_boundary() ? received_ : durable_;
+    return pending_.empty() && !in_flight_ && at_boundary() ? received_
+                                                            : std::max(durable_, begin_);
 }
 
 bool ApplyCore::is_idle() const { return pending_.empty() && !in_flight_ && at_boundary(); }

@@ -220,8 +220,8 @@ using CoreAction =
 
 struct CoreOptions {
     Lsn position;  // Everything up to here is in the destination already.
-    // Its newest transaction ends here: behind it nothing of ours was, up to `position`. 0: there.
-    Lsn last_commit{};
+    // Where the destination stands: behind it nothing of ours was, up to `position`. None: there.
+    std::optional<Lsn> last_commit{};
 
     std::chrono::milliseconds max_fill{500};
     std::size_t flush_bytes = 8ULL << 20;         // A flush is due at this size.
@@ -268,7 +268,8 @@ class ApplyCore {
 
     Lsn received() const { return received_; }
     // What a server must have in common with the one before to be one that goes on: the
-    // transactions that came from it. Records behind them are of no table of ours.
+    // transactions that came from it, and where the destination stands. Records behind them are of
+    // no table of ours.
     Lsn continues_from() const { return std::max(last_commit_, submitted_); }
     Lsn durable() const { return durable_; }
     // What Postgres may forget: durable, or received when nothing waits. Changes that
@@ -401,10 +402,11 @@ class ApplyCore {
     const CoreOptions options_;
     bool is_receiving_ = false;  // Something has come on this connection.
     Lsn received_;     // End of the last whole transaction, or of what the server passed idly.
-    Lsn last_commit_;  // End of the last whole transaction.
+    Lsn last_commit_;  // End of the last whole transaction, or where the destination stood.
     Lsn submitted_;    // Of the newest flush.
     Lsn durable_;
     Lsn start_;  // Transactions before are in the destination, or here, already.
+    Lsn begin_;  // The source may forget what is before, whatever waits now.
 
     std::unordered_map<std::uint32_t, std::unique_ptr<Table>> tables_;        // By oid.
     std::unordered_map<std::uint32_t, Table*> by_partition_;                  // By its oid.

@@ -375,7 +375,8 @@ void ApplyCore::advance() {
     const FlushKind kind = publishing_.empty() ? FlushKind::common : FlushKind::publish;
     publishing_in_flight_ = std::exchange(publishing_, {});
     // A failover may take away what keepalives told of behind the last transaction: the
-    // destination then still stands where the new server goes on.
+    // destination then still stands where the new server goes on. Without a transaction there is
+    // no such position that is new, and only a new one tells whether the flush landed.
     submit(pending_, last_commit_ > submitted_ ? last_commit_ : received_, kind);
 }
 
@@ -499,6 +500,7 @@ void ApplyCore::on_timeline_changed() {
     lose_cut("another server took over");
     received_ = continues_from();
     start_ = received_;
+    begin_ = std::min(begin_, received_);
     for (Table* table : std::vector<Table*>(holding_)) {
         lose_copy(*table, "another server took over while it was copied");
     }

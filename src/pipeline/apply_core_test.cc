@@ -569,6 +569,64 @@ TEST_F(ApplyCoreTest, ANewTimelineGoesOnBehindTheLastTransaction) {
     EXPECT_THAT(flushed(), ElementsAre("t1 8"));
 }
 
+TEST_F(ApplyCoreTest, ANewTimelineConfirmsNothingThatWaits) {
+    start({table(1)});
+    relation(1);
+    insert_alone(2000, 1, "7");
+    feed(input::Keepalive{{9000}});
+    feed(input::Disconnected{});
+    feed(input::TimelineChanged{});
+    EXPECT_EQ(core_->received(), Lsn{2005});
+    EXPECT_EQ(core_->confirmable(), Lsn{1000});
+}
+
+// The source has been told that it may forget what holds nothing for us, and the destination stands
+// before that: a standby may take over that has all of its transactions and not the rest.
+TEST_F(ApplyCoreTest, WhoStartsOnAnIdleSourceGoesOnFromWhereTheDestinationStands) {
+    options_.position = {5000};
+    options_.last_commit = Lsn{1000};
+    start({table(1)});
+    EXPECT_EQ(core_->received(), Lsn{5000});
+    EXPECT_EQ(core_->confirmable(), Lsn{5000});
+    EXPECT_EQ(core_->durable(), Lsn{1000});
+    EXPECT_EQ(core_->continues_from(), Lsn{1000});
+    feed(input::Disconnected{});
+    feed(input::TimelineChanged{});
+    EXPECT_EQ(core_->received(), Lsn{1000});
+    relation(1);
+    insert_alone(3000, 1, "7");
+    EXPECT_EQ(core_->confirmable(), Lsn{1000});
+    tick();
+    ASSERT_TRUE(flush_);
+    EXPECT_EQ(flush_->position(), Lsn{3005});
+    EXPECT_THAT(flushed(), ElementsAre("t1 7"));
+    ack();
+    EXPECT_EQ(core_->durable(), Lsn{3005});
+}
+
+// What was confirmed stays so, and a slice moves no position.
+TEST_F(ApplyCoreTest, WhoStartsWithAnEmptyDestinationContinuesNothing) {
+    options_.position = {5000};
+    options_.last_commit = Lsn{};
+    options_.slice_bytes = 1;
+    start({});
+    EXPECT_EQ(core_->continues_from(), Lsn{});
+    feed(input::Hold{table(1)});
+    relation(1);
+    insert_alone(6000, 1, "7");
+    insert_alone(6100, 1, "8");
+    feed(input::CopyDone{copy_of(table(1), 5500), *SnapshotXids::parse("5500:5500:")});
+    tick();
+    ASSERT_TRUE(flush_);
+    EXPECT_THAT(flushed(), ElementsAre("t1' 7", "t1' 8"));
+    EXPECT_EQ(flush_->position(), Lsn{});
+    EXPECT_EQ(core_->confirmable(), Lsn{5000});
+    ack();
+    tick();
+    EXPECT_THAT(flushed(), ElementsAre("publish t1"));
+    EXPECT_EQ(flush_->position(), Lsn{6105});
+}
+
 // Before 15 pgoutput goes by what a table was when it saw its first change.
 TEST_F(ApplyCoreTest, AHoldThatNeedsANewStreamBeginsWithOneBehindItsLook) {
     start({table(1)});

@@ -132,6 +132,10 @@ class FailoverOfASlot : public Failover {
     // What the standby has not received is only what others wrote: no transaction of ours is
     // missing, however far keepalives have told us of.
     void take_over() {
+        write_what_is_lost();
+        hand_over();
+    }
+    void write_what_is_lost() {
         standby_->stop();
         other_.exec("insert into noise select repeat('x', 1000) from generate_series(1, 20000)");
         const Lsn unseen = database_.lsn();
@@ -139,6 +143,8 @@ class FailoverOfASlot : public Failover {
             const auto now = replica_.status();
             return now && now->confirmed >= unseen;
         }));
+    }
+    void hand_over() {
         primary_.kill();
         standby_->start();
         promote(*standby_);
@@ -177,6 +183,23 @@ TEST_P(FailoverOfASlot, AStandbyThatLacksOnlyWhatIsNotOursIsFollowed) {
     must_exec(*there_, "update public.item set note = 'again' where id < 10");
     replica_.start();
     EXPECT_TRUE(eventually([&] { return is_equal(); }));
+    EXPECT_EQ(replica_.stop().code, 0);
+}
+
+// Who starts meanwhile begins at the slot's position, which the destination has not got to.
+TEST_P(FailoverOfASlot, AStandbyThatLacksOnlyWhatIsNotOursIsFollowedByWhoHasJustStarted) {
+    start();
+    write_what_is_lost();
+    if (HasFatalFailure()) return;
+    EXPECT_EQ(replica_.stop().code, 0);
+    replica_.start();
+    ASSERT_TRUE(eventually([&] { return replica_.count_in_log("\"streaming\"") == 2; }));
+    hand_over();
+    if (HasFatalFailure()) return;
+    proxy_->resume();
+    EXPECT_TRUE(eventually([&] { return is_equal(); }));
+    EXPECT_THAT(replica_.log(), HasSubstr("on a new timeline"));
+    EXPECT_THAT(replica_.log(), Not(HasSubstr("copied again")));
     EXPECT_EQ(replica_.stop().code, 0);
 }
 

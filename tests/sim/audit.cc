@@ -176,6 +176,15 @@ void World::check_confirmed() {
     }
 }
 
+Lsn World::has() const {
+    Lsn end = view_.position;
+    if (process_ == nullptr) return end;
+    end = std::max(end, process_->last_transaction);
+    if (process_->flush) end = std::max(end, process_->flush->position());
+    for (const auto& waiting : process_->flushes) end = std::max(end, waiting.flush->position());
+    return end;
+}
+
 void World::check_positions() {
     Process& process = *process_;
     if (process.core->received() < process.received || process.core->durable() < process.durable) {

@@ -28,8 +28,8 @@ endfunction()
 
 # Tells the server that what was received may be forgotten.
 walbrook_plant(1 pipeline/apply_core.cc
-    [[return pending_.empty() && !in_flight_ && at_boundary() ? received_ : durable_;]]
-    [[return (BUG) || (pending_.empty() && !in_flight_ && at_boundary()) ? received_ : durable_;]])
+    [[return pending_.empty() && !in_flight_ && at_boundary() ? received_]]
+    [[return (BUG) || (pending_.empty() && !in_flight_ && at_boundary()) ? received_]])
 # Publishes a copy before the stream has passed what its snapshot shows.
 walbrook_plant(2 pipeline/apply_core_copies.cc
     [[if (table->copy && received_ >= table->copy->position &&]]

@@ -32,8 +32,8 @@ struct World::Process {
           lineage(std::move(known)),
           confirm_bound(bound),
           received(options.position),
-          durable(options.position),
-          applied(options.position) {
+          durable(options.last_commit.value_or(options.position)),
+          applied(durable) {
         core = std::make_unique<ApplyCore>(std::move(options), std::move(ready));
     }
     const std::unique_ptr<FaultyLake> lake;
@@ -53,6 +53,7 @@ struct World::Process {
     Lineage lineage;
     Lsn confirm_bound;
     Lsn received;
+    Lsn last_transaction;  // The end of the last one that came.
     Lsn durable;
     Lsn applied;
 };

@@ -169,7 +169,7 @@ bool World::start_once() {
     if (recovered->position != view_.position) throw Violation("the lake lost its position");
     const Lsn position = recovered->position;
     if (position > source_->flushed()) {
-        refuse(position, "the log ends before");
+        refuse("the log ends before");
         return false;
     }
 
@@ -220,7 +220,7 @@ bool World::start_once() {
         const Result<Lsn> shared_until =
             check_history(source_->history(), timeline_of(lineage), present, position);
         if (!ready.empty() && !shared_until) {
-            refuse(position, shared_until.error().message());
+            refuse(shared_until.error().message());
             return false;
         }
         lineage.timeline = present.number;
@@ -244,7 +244,8 @@ bool World::start_once() {
     options.last_commit = position;
     options.position = std::max(position, slot_.confirmed);
     if (options_.bug == Bug::forgets_position) {
-        options.position = options.last_commit = slot_.confirmed;
+        options.position = slot_.confirmed;
+        options.last_commit.reset();
     }
     while (!store_.advance({position, options.position})) {
     }
@@ -300,14 +301,13 @@ void World::freeze(FaultyLake& lake, const std::vector<ReadyTable>& tables, Lsn 
 }
 
 // What the destination or the process has is not in this server, or the product says so.
-void World::refuse(Lsn position, const std::string& why) {
+void World::refuse(const std::string& why) {
     trace("refused: {}", why);
     ++coverage_.failovers_refused;
     const auto known = store_.load_lineage();
     bool is_behind = false;
     for (const TimelineSwitch& each : source_->history()) {
-        is_behind =
-            is_behind || (each.timeline >= (*known)->timeline && position > each.switch_point);
+        is_behind = is_behind || (each.timeline >= (*known)->timeline && has() > each.switch_point);
     }
     if (!is_behind) throw Violation("a server is refused that has everything: " + why);
     begin_anew();
@@ -328,7 +328,7 @@ void World::connect() {
     if (!follow_timeline()) return;
     ApplyCore& core = *process_->core;
     if (core.received() > source_->flushed()) {
-        return refuse(core.received(), "the log ends before what was received"), start();
+        return refuse("the log ends before what was received"), start();
     }
     Slot slot;
     slot.confirmed_flush = slot_.confirmed;
@@ -356,7 +356,7 @@ bool World::follow_timeline() {
     const Result<Lsn> shared_until =
         check_history(source_->history(), timeline_of(process.lineage), present, position);
     if (!shared_until) {
-        refuse(position, shared_until.error().message());
+        refuse(shared_until.error().message());
         start();
         return false;
     }
@@ -393,12 +393,12 @@ void World::harm_server() {
     }
     ++coverage_.failovers;
     // Keepalives may tell of more: of transactions that say nothing of our tables.
-    const Lsn has = std::max(process_->core->continues_from(), view_.position);
+    const Lsn has_up_to = has();
     std::vector<Lsn> ends;
     for (const std::size_t tx : source_->commits()) ends.push_back(source_->txs()[tx].end_lsn);
     source_->promote(standby_);
     const std::size_t left = source_->commits().size();
-    if (ends.size() > left && ends[left] <= has) {
+    if (ends.size() > left && ends[left] <= has_up_to) {
         lost_from_ = lost_from_ ? std::min(lost_from_, ends[left]) : ends[left];
     }
     const Lsn confirmed = std::min(standby_synced_, slot_.confirmed);
@@ -682,7 +682,12 @@ std::vector<Replace> World::some_repairs(Lsn cut) {
 void World::feed(const CoreInput& input) {
     trace_news(input);
     std::vector<CoreAction> actions;
+    const Lsn before = process_->core->received();
     process_->core->step(input, actions);
+    const Lsn received = process_->core->received();
+    if (!std::holds_alternative<input::Keepalive>(input) && received > before) {
+        process_->last_transaction = received;
+    }
     note(input.index() * 1000 + actions.size());
     for (CoreAction& action : actions) act(action);
     check_positions();

@@ -118,7 +118,7 @@ class World {
     std::string slot_loss(Lsn recovered, bool has_data);
     void make_slot();
     void freeze(FaultyLake& lake, const std::vector<ReadyTable>& tables, Lsn position);
-    void refuse(Lsn position, const std::string& why);
+    void refuse(const std::string& why);
     void begin_anew();
     void crash();
     void step();
@@ -128,6 +128,9 @@ class World {
     void connect();
     bool follow_timeline();
     void disconnect();
+    // What the destination and the process have ends here: where the lake stands, or is to stand
+    // soon, or the last transaction that came. Not what only keepalives told of.
+    Lsn has() const;
     void harm_server();
     void harm_slot();
     void command();
