@@ -101,6 +101,9 @@ class TableSchema {
     // that the source has no more, and others missing. What is applied to such a table
     // (ChangeBatch) finds less than it names, and replaces what stands in its way.
     bool partly_published = false;
+    // A column of the key is not published, and the others of it tell no two rows apart: it is as
+    // if there were no key.
+    bool partial_key = false;
     // How the source had the table when it was copied. Destinations keep it with the table, so
     // that a start can tell what happened to the source meanwhile though the store is lost.
     std::string membership;     // As TableState::membership; empty: not known.
@@ -110,7 +113,8 @@ class TableSchema {
     // schema.name as people write it, for messages.
     std::string display_name() const { return schema + "." + name; }
     // Indexes into columns of what identifies a row for updates and deletes: the
-    // replica identity if it is a proper key, else empty (FULL and NOTHING).
+    // replica identity if it is a proper key that is published as a whole, the primary key under
+    // FULL, else empty.
     std::vector<std::size_t> key_columns() const;
     // Whether both are the same version of the same table, however they came here: `membership`,
     // `content`, `attempt`, `attnum_max` and `partly_published` do not count.

@@ -39,8 +39,9 @@ struct NetChange {
 // only the key it is unique after every single change: update 1 -> 2, update 2 -> 1
 // is one row that went there and back. Under FULL the primary key may be deferrable,
 // and the same two messages may be two rows that changed places; there the whole old
-// row tells which of them is meant. So FULL tables must be fed whole transactions
-// between one finish() and the next; others may be cut anywhere.
+// row tells which of them is meant. So FULL tables with such a key would have to be fed whole
+// transactions between one finish() and the next, which may be too large: read_table_schemas
+// gives them none, and they are multisets. All others may be cut anywhere.
 //
 // Tables that are partly published (TableSchema) may lack rows that changes name, and have rows
 // that are gone at the source. There a row that comes to a key takes the place of whatever is

@@ -58,11 +58,12 @@ std::string to_string(const ColumnType& type) {
 bool TableSchema::operator==(const TableSchema& other) const {
     return id == other.id && schema == other.schema && name == other.name &&
            comment == other.comment && replica_identity == other.replica_identity &&
-           columns == other.columns;
+           partial_key == other.partial_key && columns == other.columns;
 }
 
 std::vector<std::size_t> TableSchema::key_columns() const {
     std::vector<std::size_t> key;
+    if (partial_key) return key;
     const bool by_identity = replica_identity == ReplicaIdentity::default_key ||
                              replica_identity == ReplicaIdentity::index;
     for (std::size_t i = 0; i < columns.size(); ++i) {
@@ -154,6 +155,7 @@ std::string to_json(const TableSchema& schema) {
     if (schema.attempt != 0) out["attempt"] = schema.attempt;
     if (schema.attnum_max != 0) out["attnum_max"] = schema.attnum_max;
     if (schema.partly_published) out["partly_published"] = true;
+    if (schema.partial_key) out["partial_key"] = true;
     return out.dump(-1, ' ', false, json::error_handler_t::replace);
 }
 
@@ -176,6 +178,7 @@ Result<TableSchema> table_schema_from_json(std::string_view text) {
         schema.attempt = number_of<std::uint32_t>(in.value("attempt", json(0)));
         schema.attnum_max = number_of<std::int16_t>(in.value("attnum_max", json(0)));
         schema.partly_published = in.value("partly_published", false);
+        schema.partial_key = in.value("partial_key", false);
         const char identity = letter_of(in.at("replica_identity"));
         if (std::string_view("difn").find(identity) == std::string_view::npos) {
             throw std::invalid_argument("unknown replica identity");

@@ -225,7 +225,7 @@ Status PipelineImpl::start() {
     watch_.start(facts_.look);
     if (options_.until_caught_up) stream_->want(catch_up_target_);
     memory_.start();
-    writer_.start(start_position_);
+    writer_.start(last_commit_);
     stream_->start();
     copies_.emplace(parts_);
     copies_->start();

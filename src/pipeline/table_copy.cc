@@ -238,8 +238,8 @@ std::vector<std::uint32_t> TableCopy::partitions() const {
 // rows, if both sides order its values alike, and every change of a row tells them.
 Status TableCopy::find_range_key(const std::stop_token& stop) {
     if (parts_.config.max_snapshot_age_secs == 0 || published_.is_partly ||
-        published_.relkind != 'r' || published_.root != id_ || published_.physical.size() != 1 ||
-        published_.physical.front().id != id_ ||
+        schema_now_->partial_key || published_.relkind != 'r' || published_.root != id_ ||
+        published_.physical.size() != 1 || published_.physical.front().id != id_ ||
         !is_copied(parts_.config.table_sync_copy, published_.schema, published_.name)) {
         return {};
     }

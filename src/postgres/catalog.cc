@@ -170,6 +170,47 @@ Status add_physical_tables(Connection& connection, const Deadline& deadline,
     return {};
 }
 
+// Before 18 old keys come without their generated columns, and the server does not mind (from 18
+// on it refuses such updates and deletes): nobody can tell which row is meant.
+Status refuse_generated_identities(Connection& connection, const Deadline& deadline,
+                                   std::vector<PublishedTable>& tables) {
+    // Whose identity is that of the rows that are sent.
+    std::map<std::uint32_t, PublishedTable*> senders;
+    std::vector<std::uint32_t> oids;
+    for (PublishedTable& table : tables) {
+        if (table.via_root) senders[table.id.oid] = &table;
+        for (const PhysicalTable& physical : table.physical) {
+            if (!table.via_root) senders[physical.id.oid] = &table;
+        }
+    }
+    for (const auto& [oid, table] : senders) oids.push_back(oid);
+    WALBROOK_TRY(
+        const Rows rows,
+        connection.query(deadline,
+                         "select c.oid, a.attname from pg_class c"
+                         " join pg_index i on i.indrelid = c.oid and case c.relreplident"
+                         "   when 'd' then i.indisprimary and i.indimmediate"
+                         "   when 'i' then i.indisreplident else false end"
+                         " cross join lateral unnest(i.indkey::int2[]) with ordinality k(attnum, n)"
+                         " join pg_attribute a on a.attrelid = c.oid and a.attnum = k.attnum"
+                         " where c.oid = any($1::oid[]) and k.n <= i.indnkeyatts"
+                         " and a.attgenerated <> ''",
+                         oid_array(oids)));
+    for (std::size_t i = 0; i < rows.size(); ++i) {
+        Fields fields(rows, i);
+        const auto sender = senders.find(fields.u32());
+        const std::string column = fields.text();
+        WALBROOK_RETURN_IF_ERROR(fields.finish("read generated columns of identities"));
+        if (sender == senders.end() || !sender->second->problem.empty()) continue;
+        sender->second->problem = fmt::format(
+            "its replica identity has the generated column {}, which Postgres sends from 18 on "
+            "only, so updates and deletes do not tell which row they mean; alter table … replica "
+            "identity full, or using an index without it",
+            column);
+    }
+    return {};
+}
+
 // What the three queries of read_table_schemas bring together.
 struct ResolvedType {
     std::uint32_t base_oid = 0;
@@ -339,6 +380,17 @@ Status add_columns(const Rows& rows, const std::map<std::uint32_t, ResolvedType>
     return {};
 }
 
+// All columns of what would tell its rows apart are published.
+bool has_whole_key(const TableKeys& table) {
+    const bool is_full = table.schema.replica_identity == ReplicaIdentity::full;
+    const auto& key = is_full ? table.primary_key : table.identity;
+    return std::all_of(key.begin(), key.end(), [&](std::int16_t attnum) {
+        const auto& columns = table.schema.columns;
+        return std::any_of(columns.begin(), columns.end(),
+                           [&](const ColumnSchema& column) { return column.attnum == attnum; });
+    });
+}
+
 TableShape::Column shape_column(const PGresult* result, int index) {
     return {static_cast<std::int16_t>(PQftablecol(result, index)), PQfname(result, index),
             PQftype(result, index), PQfmod(result, index)};
@@ -397,6 +449,10 @@ Result<std::vector<PublishedTable>> read_published_tables(Connection& connection
     if (!publication.via_root) {
         WALBROOK_RETURN_IF_ERROR(merge_partitions(connection, deadline, tables));
     }
+    if (connection.major_version() < 18 &&
+        (publication.publish_update || publication.publish_delete)) {
+        WALBROOK_RETURN_IF_ERROR(refuse_generated_identities(connection, deadline, tables));
+    }
     return tables;
 }
 
@@ -412,16 +468,22 @@ Result<std::map<TableId, TableSchema>> read_table_schemas(Connection& connection
         if (found == keys.end()) continue;
         found->second.attnums = table.attnums;
         found->second.schema.partly_published = table.is_partly;
-        // Two rows may share such a key for a moment: nobody could tell one that is to be replaced.
-        if (table.is_partly && found->second.has_late_key) found->second.primary_key.clear();
         if (!table.identity) continue;
         found->second.schema.replica_identity = table.identity->kind;
         found->second.identity = table.identity->attnums;
+    }
+    // Two rows may share such a key until a transaction ends, and a flush may end before that.
+    for (auto& [oid, table] : keys) {
+        const bool is_full = table.schema.replica_identity == ReplicaIdentity::full;
+        if (table.has_late_key && (is_full || table.schema.partly_published)) {
+            table.primary_key.clear();
+        }
     }
     WALBROOK_TRY(const Rows columns,
                  connection.query(deadline, columns_sql(connection.major_version()), array));
     WALBROOK_TRY(const auto types, read_types(connection, deadline, array));
     WALBROOK_RETURN_IF_ERROR(add_columns(columns, types, keys));
+    for (auto& [oid, table] : keys) table.schema.partial_key = !has_whole_key(table);
     std::map<TableId, TableSchema> schemas;
     for (auto& [oid, table] : keys) schemas.emplace(TableId{oid}, std::move(table.schema));
     return schemas;

@@ -242,8 +242,12 @@ Result<std::string> UnitReader::copy_statement(const TableShape& now) {
                                      column.name, range_.table.name));
         }
         if (!columns.empty()) columns += ", ";
-        columns += quote_identifier(found->name);
-        if (is_sent_as_text(column)) columns += "::text";
+        const std::string name = quote_identifier(found->name);
+        // As its output function prints it, and the stream sends it: for a cast to text somebody
+        // may have made another function. A composite of nulls alone is no null.
+        columns += is_sent_as_text(column)
+                       ? fmt::format("case when num_nulls({0}) = 0 then concat({0}) end", name)
+                       : name;
     }
     range_end_ = next_block_ + step_;
     if (!range_.ranges || *range_end_ >= range_.end_block.value_or(range_.size_blocks)) {

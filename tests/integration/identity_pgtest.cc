@@ -175,6 +175,10 @@ TEST_P(Identity, DeferredKeysChangePlaces) {
         "where v = 'v22'; update full_deferred set id = 24 where v = 'v23'; update full_deferred "
         "set v = 'changed' where v = 'v24'; update full_deferred set id = 23 where v = 'changed'; "
         "commit");
+    // More than is folded at once.
+    database().exec(
+        "insert into full_deferred select g, repeat(g || ' ', 200) from generate_series(10001, "
+        "30000) g; update full_deferred set id = id + 1 where id > 10000");
     expect_same(tables);
     stop();
 }

@@ -185,6 +185,19 @@ Lsn World::has() const {
     return end;
 }
 
+// What the destination or the process has is not in this server, or the product says so.
+void World::refuse(const std::string& why) {
+    trace("refused: {}", why);
+    ++coverage_.failovers_refused;
+    const auto known = store_.load_lineage();
+    bool is_behind = false;
+    for (const TimelineSwitch& each : source_->history()) {
+        is_behind = is_behind || (each.timeline >= (*known)->timeline && has() > each.switch_point);
+    }
+    if (!is_behind) throw Violation("a server is refused that has everything: " + why);
+    begin_anew();
+}
+
 void World::check_positions() {
     Process& process = *process_;
     if (process.core->received() < process.received || process.core->durable() < process.durable) {

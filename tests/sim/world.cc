@@ -300,19 +300,6 @@ void World::freeze(FaultyLake& lake, const std::vector<ReadyTable>& tables, Lsn 
     }
 }
 
-// What the destination or the process has is not in this server, or the product says so.
-void World::refuse(const std::string& why) {
-    trace("refused: {}", why);
-    ++coverage_.failovers_refused;
-    const auto known = store_.load_lineage();
-    bool is_behind = false;
-    for (const TimelineSwitch& each : source_->history()) {
-        is_behind = is_behind || (each.timeline >= (*known)->timeline && has() > each.switch_point);
-    }
-    if (!is_behind) throw Violation("a server is refused that has everything: " + why);
-    begin_anew();
-}
-
 // ---------------------------------------------------------------- the process
 
 void World::crash() {
