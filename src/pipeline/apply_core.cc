@@ -304,7 +304,8 @@ void ApplyCore::commit() {
     undo_.clear();
     if (std::exchange(has_news_, false)) out_->emplace_back(action::Look{});
     received_ = std::max(received_, transaction_.end_lsn);
-    last_commit_ = std::max(last_commit_, transaction_.end_lsn);
+    // What comes again and is left out is nothing that we have of this server.
+    if (!skipping_) last_commit_ = std::max(last_commit_, transaction_.end_lsn);
     enforce_held_limit();
 }
 
