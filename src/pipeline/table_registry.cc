@@ -86,10 +86,11 @@ bool TableRegistry::rejoin(TableId table, const std::string& membership,
     if (!is_active) {
         next.phase = *next_phase(next.phase, PhaseEvent::resync);
         next.reason = reason;
+        next.remedy.clear();
         next.next_retry_unix_ms = 0;
     }
     entry->is_late_member = true;
-    return store_entry(*entry, std::move(next)).ok() && is_active;
+    return store_entry(*entry, std::move(next)).ok();
 }
 
 Status TableRegistry::check_wanted(TableId table, const std::string& membership) const {

@@ -69,8 +69,9 @@ class TableRegistry {
     bool has_place(TableId table) const;
     // The slot is made anew, after all of them have entered.
     void forget_late_members();
-    // Its place in the publication has changed. True if whoever follows or copies it must be
-    // told; else it is queued, or the store could not be written: then the next look tries again.
+    // Its place in the publication has changed. True: whoever follows or copies it must be told;
+    // it may be followed although it is queued or errored, if that is for a copy beside what is
+    // visible. False: the store could not be written; the next look tries again.
     bool rejoin(TableId table, const std::string& membership, const std::string& reason);
     // Whether a copy of the table as it is published so is still wanted; else ErrorCode::aborted
     // with why. For a copy that whoever changed this may not have found yet: see rejoin(),

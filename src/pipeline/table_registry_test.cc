@@ -104,6 +104,36 @@ TEST_F(TableRegistryTest, ATableThatIsErroredKeepsItsReason) {
     EXPECT_EQ(tables.get({1}), expected);
 }
 
+// A resync that waits, and a copy that has failed, leave what is visible followed: whoever follows
+// it is told in every phase, and what it answers changes nothing that an operator is to read.
+TEST_F(TableRegistryTest, WhoeverFollowsATableIsToldOfItsNewPlaceInEveryPhase) {
+    TableRegistry tables(gate_, {std::chrono::hours(1), 1});
+    ASSERT_TRUE(tables.begin_with(
+        {state(1), state(2, TablePhase::ready), state(3, TablePhase::ready), state(4)}));
+    const Error broken(ErrorCode::malformed, "no");
+    ASSERT_TRUE(tables.fail({2}, broken, Lsn{}));
+    ASSERT_TRUE(tables.set_paused({4}, true));
+    const std::string why = "its place has changed";
+    for (const std::uint32_t oid : {1U, 2U, 3U, 4U}) {
+        SCOPED_TRACE(oid);
+        EXPECT_TRUE(tables.rejoin({oid}, "second", why));
+        const TableState before = tables.get({oid});
+        CopyEvents copies;
+        ASSERT_TRUE(settle_stopped({TableId{oid}, true, Lsn{1000}, Error(ErrorCode::aborted, why)},
+                                   SchemaChangePolicy::stop, copies, tables));
+        const TableState now = tables.get({oid});
+        if (before.phase == TablePhase::queued) {
+            EXPECT_EQ(now, before);
+        }
+        EXPECT_EQ(now.phase, TablePhase::queued);
+        EXPECT_EQ(now.reason, why);
+        EXPECT_EQ(now.remedy, "");
+        EXPECT_EQ(now.next_retry_unix_ms, 0);
+        EXPECT_EQ(now.retries, oid == 2 ? 1U : 0U);
+        EXPECT_EQ(now.paused, oid == 4);
+    }
+}
+
 // An operator who asks for a new copy while the one before is on its way, or while its rows turn
 // out to be wrong, has asked for the remedy.
 TEST_F(TableRegistryTest, WhatStopsAnOlderCopyIsNoErrorOfTheOneUnderWay) {
@@ -228,8 +258,7 @@ TEST_F(TableRegistryTest, ACopyIsWantedAsTheTableIsPublishedNow) {
     EXPECT_EQ(tables.check_wanted({2}, "").error().code(), ErrorCode::aborted);
     ASSERT_TRUE(tables.take_due());
     EXPECT_TRUE(tables.check_wanted({1}, "first"));
-    // It has not begun: nobody is told.
-    EXPECT_FALSE(tables.rejoin({1}, "second", "its place has changed"));
+    EXPECT_TRUE(tables.rejoin({1}, "second", "its place has changed"));
     EXPECT_EQ(tables.check_wanted({1}, "first").error().code(), ErrorCode::aborted);
     EXPECT_TRUE(tables.check_wanted({1}, "second"));
     ASSERT_TRUE(tables.move({1}, PhaseEvent::copy_started));

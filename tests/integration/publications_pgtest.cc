@@ -412,6 +412,53 @@ TEST_P(CopiesThatBegin, OfATableThatIsPausedWait) {
     stop();
 }
 
+// A resync waits its turn, and what is visible is followed meanwhile.
+class QueuedTables : public Publications {};
+INSTANTIATE_TEST_SUITE_P(Pg, QueuedTables, ::testing::ValuesIn(newest_pg_version()), version_name);
+
+TEST_P(QueuedTables, AreNotFollowedUnderAnotherColumnList) {
+    const TempDir folder("queued");
+    database().exec(
+        "create table busy (id int primary key); create table other (id int primary key);"
+        "create table t (id int primary key, a int, b int);"
+        "insert into t select g, g, g from generate_series(1, 100) g;"
+        "create publication shop for table busy, other, t (id, a)");
+    replica_.emplace(database());
+    replica_->configure("batch: {max_fill_ms: 50}");
+    replica_->configure("max_table_sync_workers: 1");
+    // After the three copies of the start.
+    replica_->set_environment("WALBROOK_FAILPOINTS",
+                              "copy.before_hold=wait:" + folder.file("go") + "@4");
+    replica_->start();
+    ASSERT_TRUE(replica_->catches_up()) << replica_->log();
+    ASSERT_EQ(replica_->command({"resync", "public.busy"}).code, 0);
+    ASSERT_TRUE(eventually([&] {
+        const auto busy = replica_->table("busy");
+        return busy && busy->phase == TablePhase::copying;
+    })) << replica_->log();
+    ASSERT_EQ(replica_->command({"resync", "public.t"}).code, 0);
+    database().exec("insert into t values (101, 101, 101)");
+    ASSERT_TRUE(becomes("select count(*) from lake.public.t", "101")) << replica_->log();
+    database().exec("alter publication shop set table busy, other, t (id, a, b)");
+    const auto stands = [&] {
+        const auto t = replica_->table("t");
+        return t && t->phase == TablePhase::queued &&
+               t->reason == "its place in the publication has changed";
+    };
+    ASSERT_TRUE(eventually(stands)) << replica_->log();
+    database().exec("insert into t values (102, 102, 102); insert into other values (1)");
+    ASSERT_TRUE(becomes_equal("other")) << replica_->log();
+    LakeReader reader = replica_->reader();
+    EXPECT_EQ(reader.value("select count(*) from lake.public.t"), "101");
+    EXPECT_EQ(reader.value("select count(*) from information_schema.columns where table_catalog = "
+                           "'lake' and table_schema = 'public' and table_name = 't'"),
+              "2");
+    EXPECT_TRUE(stands());
+    write_file(folder.file("go"), "");
+    ASSERT_TRUE(becomes_equal("t")) << replica_->log();
+    stop();
+}
+
 class RowFilters : public Publications {};
 INSTANTIATE_TEST_SUITE_P(Pg, RowFilters, ::testing::ValuesIn(newest_pg_version()), version_name);
 
