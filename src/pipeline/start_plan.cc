@@ -1,5 +1,7 @@
 #include "pipeline/start_plan.h"
 
+#include <algorithm>
+
 namespace walbrook {
 namespace {
 
@@ -50,6 +52,8 @@ TablePlan plan_table(const CatalogLook::Table& table, const TableState* known,
     TableState& state = plan.state;
     if (known != nullptr) state = *known;
     plan.is_late = known == nullptr;
+    // No copy gets the number of the visible one, though the store may be new.
+    if (visible != nullptr) state.attempt = std::max(state.attempt, visible->attempt);
     state.table = table.published.id;
     state.schema = table.published.schema;
     state.name = table.published.name;

@@ -90,5 +90,16 @@ TEST_F(StartPlanTest, AnotherPlaceInThePublicationMayLackChanges) {
     EXPECT_TRUE(plan().stands_still && plan().is_late);
 }
 
+// The store is new: the copies before have taken their numbers in the destination.
+TEST_F(StartPlanTest, ACopyGetsANumberThatTheVisibleOneDoesNotHave) {
+    known_ = plan_table(look_, nullptr, visible_, true).state;
+    EXPECT_EQ(known_.attempt, 3U);
+    known_.phase = TablePhase::copying;
+    ++known_.attempt;
+    EXPECT_EQ(plan().state.phase, TablePhase::queued);
+    known_.attempt = 7;
+    EXPECT_EQ(plan().state.attempt, 7U);
+}
+
 }  // namespace
 }  // namespace walbrook
