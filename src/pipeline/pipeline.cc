@@ -138,7 +138,7 @@ class PipelineImpl final : public Pipeline {
     Status open_store();
     Result<Recovered> open_destination();
     Status prepare_tables(const Recovered& recovered);
-    Status prepare_table(const CatalogLook::Table& table, const TableState* known,
+    Status prepare_table(Connection& connection, CatalogLook::Table& table, const TableState* known,
                          const RecoveredTable* held, StartPlan& plan);
     Status retire_others(const Recovered& recovered, const std::vector<TableState>& stored);
     Lsn position_of(const Recovered& recovered, const StoredPositions& stored) const;
@@ -284,18 +284,11 @@ Status PipelineImpl::prepare_tables(const Recovered& recovered) {
         if (!table.source.schema && table.problem.empty()) continue;  // Dropped a moment ago.
         const auto known = std::find_if(stored.begin(), stored.end(),
                                         [&](const auto& s) { return s.table == id; });
-        const auto before =
-            parse_table_content(known == stored.end() ? std::string() : known->content);
-        if (before) {
-            WALBROOK_RETURN_IF_ERROR(
-                check_new_partitions(connection, within(kStartDeadline, stop_start_.get_token()),
-                                     table.published, *before, table.look));
-        }
         const auto held = std::find_if(recovered.tables.begin(), recovered.tables.end(),
                                        [&](const auto& t) { return t.table == id; });
-        WALBROOK_RETURN_IF_ERROR(prepare_table(table, known == stored.end() ? nullptr : &*known,
-                                               held == recovered.tables.end() ? nullptr : &*held,
-                                               plan));
+        WALBROOK_RETURN_IF_ERROR(
+            prepare_table(connection, table, known == stored.end() ? nullptr : &*known,
+                          held == recovered.tables.end() ? nullptr : &*held, plan));
     }
     WALBROOK_RETURN_IF_ERROR(
         freeze(plan.returned, recovered.position,
@@ -333,8 +326,9 @@ void PipelineImpl::find_problems(const Recovered& recovered) {
     }
 }
 
-Status PipelineImpl::prepare_table(const CatalogLook::Table& table, const TableState* known,
-                                   const RecoveredTable* held, StartPlan& plan) {
+Status PipelineImpl::prepare_table(Connection& connection, CatalogLook::Table& table,
+                                   const TableState* known, const RecoveredTable* held,
+                                   StartPlan& plan) {
     const TableId id = table.published.id;
     if (held != nullptr) parts_.visible.insert(id);
     const bool is_held = held != nullptr && held->phase == TablePhase::ready;
@@ -346,6 +340,11 @@ Status PipelineImpl::prepare_table(const CatalogLook::Table& table, const TableS
         WALBROOK_TRY(const StoredPositions positions, store_->load_positions());
         WALBROOK_TRY(visible, store_->get_schema(id, positions.durable));
         if (visible == nullptr) visible = table.source.schema;
+    }
+    if (const auto before = parse_table_content(content_before(known, visible.get()))) {
+        WALBROOK_RETURN_IF_ERROR(
+            check_new_partitions(connection, within(kStartDeadline, stop_start_.get_token()),
+                                 table.published, *before, table.look));
     }
     TablePlan planned = plan_table(table, known, visible, is_held);
     if (!planned.warning.empty()) {

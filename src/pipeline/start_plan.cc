@@ -12,11 +12,7 @@ void plan_visible(const CatalogLook::Table& table, const TableState* known,
     // The destination's word counts, where it has one: a store may be new.
     const std::string before = known != nullptr ? known->membership : std::string();
     const std::string& member = schema.membership.empty() ? before : schema.membership;
-    // A copy of which the store has not heard that it is visible now.
-    const bool is_news =
-        known != nullptr && known->attempt == schema.attempt &&
-        (known->phase == TablePhase::copying || known->phase == TablePhase::catching_up);
-    if (state.content.empty() || is_news) state.content = schema.content;
+    state.content = content_before(known, &schema);
     const auto then = parse_table_content(state.content);
     const std::string other_rows =
         then ? compare_contents(*then, table.look, truncates_are_sent(table.published)) : "";
@@ -45,6 +41,16 @@ void plan_visible(const CatalogLook::Table& table, const TableState* known,
 }
 
 }  // namespace
+
+std::string content_before(const TableState* known, const TableSchema* visible) {
+    if (visible == nullptr) return known != nullptr ? known->content : std::string();
+    if (known == nullptr || known->content.empty()) return visible->content;
+    // A copy of which the store has not heard that it is visible now.
+    const bool is_news =
+        known->attempt == visible->attempt &&
+        (known->phase == TablePhase::copying || known->phase == TablePhase::catching_up);
+    return is_news ? visible->content : known->content;
+}
 
 TablePlan plan_table(const CatalogLook::Table& table, const TableState* known,
                      const TableSchemaPtr& visible, bool is_held) {

@@ -20,6 +20,10 @@ struct TablePlan {
     std::string warning;        // Why it is copied again.
 };
 
+// As TableState::content: what the rows are to be compared with that the table has now. `known` and
+// `visible` as below.
+std::string content_before(const TableState* known, const TableSchema* visible);
+
 // `known`: what the store says, or nullptr. `visible`: the version that is ready, or nullptr;
 // `is_held`: the destination itself says so. It is right about what is visible; the store remembers
 // why a table stands where it stands. Whatever is not ready is copied again.

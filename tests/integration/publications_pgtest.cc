@@ -292,6 +292,27 @@ TEST_P(Publications, LeavesThatComeAreFollowedWithoutACopy) {
     stop();
 }
 
+// The store has not heard what the copy had that the lake has: that of the lake counts.
+TEST_P(Publications, ALeafThatCameWithRowsBeforeTheStoreKnewTheCopyIsCopied) {
+    database().exec(
+        "create table m (id int primary key, v int) partition by range (id);"
+        "create table m1 partition of m for values from (0) to (100);"
+        "insert into m values (1, 1); create publication shop for table m");
+    replica_.emplace(database());
+    replica_->configure("batch: {max_fill_ms: 50}");
+    replica_->set_environment("WALBROOK_FAILPOINTS", "publish.after_apply=kill");
+    replica_->start();
+    ASSERT_TRUE(replica_->process().wait(std::chrono::seconds(60))) << replica_->log();
+    database().exec(
+        "begin; create table m2 (like m including all); insert into m2 values (101, 1);"
+        "alter table m attach partition m2 for values from (100) to (200); commit");
+    replica_->clear_environment();
+    replica_->start();
+    database().exec("insert into m values (2, 2), (102, 2)");
+    ASSERT_TRUE(becomes_equal("m")) << replica_->log();
+    stop();
+}
+
 // The publication, or the operator's wish, changes between a copy's look at the catalog and its
 // hold: nobody who tells the stream of that finds the copy there.
 class CopiesThatBegin : public Publications {
