@@ -5,13 +5,19 @@
 namespace walbrook {
 namespace {
 
+// By what the visible rows belong to the publication; empty: none are visible, or it is not known.
+std::string visible_membership(const TableState* known, const TableSchema* visible) {
+    if (visible == nullptr) return {};
+    // The destination's word counts, where it has one: a store may be new.
+    if (!visible->membership.empty()) return visible->membership;
+    return known != nullptr ? known->membership : std::string();
+}
+
 // Fills in what becomes of a table that is visible and may be followed.
 void plan_visible(const CatalogLook::Table& table, const TableState* known,
                   const TableSchema& schema, bool is_held, TablePlan& plan) {
     TableState& state = plan.state;
-    // The destination's word counts, where it has one: a store may be new.
-    const std::string before = known != nullptr ? known->membership : std::string();
-    const std::string& member = schema.membership.empty() ? before : schema.membership;
+    const std::string member = visible_membership(known, &schema);
     state.content = content_before(known, &schema);
     const auto then = parse_table_content(state.content);
     const std::string other_rows =
@@ -27,7 +33,6 @@ void plan_visible(const CatalogLook::Table& table, const TableState* known,
             "a table was removed from the publication and added again, or it is "
             "published in another way: it is copied again";
         plan.stands_still = true;
-        plan.is_late = true;
         state.reason = "its place in the publication has changed";
     } else if (!other_rows.empty()) {
         plan.warning = "rows changed without changes in the stream: the table is copied again";
@@ -57,7 +62,10 @@ TablePlan plan_table(const CatalogLook::Table& table, const TableState* known,
     TablePlan plan;
     TableState& state = plan.state;
     if (known != nullptr) state = *known;
-    plan.is_late = known == nullptr;
+    // A copy that has become visible has waited for whatever was prepared before its table had
+    // this place. Nothing else shows that: a copy that waits has told the store of the place.
+    const std::string member = visible_membership(known, visible.get());
+    plan.is_late = member.empty() || member != table.membership;
     // No copy gets the number of the visible one, though the store may be new.
     if (visible != nullptr) state.attempt = std::max(state.attempt, visible->attempt);
     state.table = table.published.id;

@@ -90,6 +90,26 @@ TEST_F(StartPlanTest, AnotherPlaceInThePublicationMayLackChanges) {
     EXPECT_TRUE(plan().stands_still && plan().is_late);
 }
 
+// The store may have been told of the place by a process whose copy still waited.
+TEST_F(StartPlanTest, OnlyWhatIsVisibleShowsThatNothingFromBeforeItsPlaceIsMissing) {
+    EXPECT_FALSE(plan().is_late);
+    known_.phase = TablePhase::queued;
+    EXPECT_FALSE(plan().is_late);
+    EXPECT_TRUE(plan_table(look_, &known_, nullptr, false).is_late);
+    EXPECT_TRUE(plan_table(look_, nullptr, nullptr, false).is_late);
+    auto schema = std::make_shared<TableSchema>(*visible_);
+    schema->membership = "all";
+    visible_ = schema;
+    EXPECT_FALSE(plan_table(look_, nullptr, visible_, true).is_late);
+    look_.membership = "another";
+    known_.membership = "another";
+    known_.paused = true;
+    EXPECT_TRUE(plan().is_late);
+    known_.paused = false;
+    look_.problem = "its leaves contradict each other";
+    EXPECT_TRUE(plan().is_late);
+}
+
 // The store is new: the copies before have taken their numbers in the destination.
 TEST_F(StartPlanTest, ACopyGetsANumberThatTheVisibleOneDoesNotHave) {
     known_ = plan_table(look_, nullptr, visible_, true).state;

@@ -292,6 +292,30 @@ TEST_P(Publications, LeavesThatComeAreFollowedWithoutACopy) {
     stop();
 }
 
+// Rows from before its membership are never sent, however late they are committed: its copy waits
+// for them, and so does that of the next process.
+TEST_P(Publications, WhatWasPreparedBeforeATableCameIsNotLostByARestart) {
+    start(
+        "create table a (id int primary key); create publication shop for table a;"
+        "create table late (id int primary key, v text); insert into late values (1, 'copied')");
+    const std::string gid = database().name();
+    database().exec("begin; insert into late values (2, 'prepared'); prepare transaction '" + gid +
+                    "'");
+    database().exec("alter publication shop add table late");
+    const auto waits = [&] {
+        const auto late = replica_->table("late");
+        return late && late->reason.find("prepared transaction") != std::string::npos;
+    };
+    ASSERT_TRUE(eventually(waits)) << replica_->log();
+    stop();
+    replica_->start();
+    ASSERT_TRUE(eventually([&] { return waits() || follows("late"); })) << replica_->log();
+    database().exec("commit prepared '" + gid + "'");
+    database().exec("insert into late values (3, 'streamed')");
+    ASSERT_TRUE(becomes_equal("late")) << replica_->log();
+    stop();
+}
+
 // The store has not heard what the copy had that the lake has: that of the lake counts.
 TEST_P(Publications, ALeafThatCameWithRowsBeforeTheStoreKnewTheCopyIsCopied) {
     database().exec(
