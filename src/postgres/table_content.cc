@@ -54,6 +54,23 @@ constexpr const char* kBornSql =
     "   from up u join pg_inherits i on i.inhrelid = u.oid)"
     " select leaf from up group by leaf having bool_and(born)";
 
+// From each physical table up to the one by which it is published: what was detached, and attached
+// again, has another row in pg_inherits, and what went to another schema, and came back, another
+// one in pg_depend. Neither is touched by anything else; those of pg_class are, all the time.
+constexpr const char* kPlacesSql =
+    "with recursive up(leaf, id, top, by_schema, oid, depth) as ("
+    " select l.leaf, l.id, l.top, l.by_schema, l.leaf, 0"
+    "  from unnest($1::oid[], $2::oid[], $3::oid[], $4::bool[]) l(leaf, id, top, by_schema)"
+    " union all select u.leaf, u.id, u.top, u.by_schema, i.inhparent, u.depth + 1"
+    "  from up u join pg_inherits i on i.inhrelid = u.oid where u.oid <> u.top)"
+    " select s.id, s.leaf, string_agg(s.xmin, '.' order by s.depth, s.kind) from ("
+    "  select u.id, u.leaf, u.depth, 1 as kind, i.xmin::text as xmin"
+    "   from up u join pg_inherits i on i.inhrelid = u.oid where u.oid <> u.top"
+    "  union all select u.id, u.leaf, u.depth, 0, d.xmin::text from up u"
+    "   join pg_depend d on d.classid = 'pg_class'::regclass and d.objid = u.oid"
+    "    and d.objsubid = 0 and d.refclassid = 'pg_namespace'::regclass"
+    "   where u.by_schema and (u.oid = u.top or u.leaf = u.id)) s group by s.id, s.leaf";
+
 template <class Number>
 bool read_number(std::string_view text, Number& into) {
     const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), into);
@@ -78,14 +95,20 @@ bool read_pair(std::string_view text, std::uint32_t& first, std::string_view& se
     return read_number(text.substr(0, colon), first);
 }
 
-Result<std::vector<std::pair<std::uint32_t, std::string>>> labels_from(std::string_view text) {
-    std::vector<std::pair<std::uint32_t, std::string>> labels;
+// What of the texts below is a list of "12:34,".
+bool read_pairs(std::string_view text, std::vector<std::pair<std::uint32_t, std::string>>& into) {
     for (const std::string_view part : split(text, ',')) {
         std::uint32_t oid = 0;
-        std::string_view xmin;
-        if (!read_pair(part, oid, xmin)) return Error(ErrorCode::internal, "read enum labels");
-        labels.emplace_back(oid, xmin);
+        std::string_view rest;
+        if (!read_pair(part, oid, rest)) return false;
+        into.emplace_back(oid, rest);
     }
+    return true;
+}
+
+Result<std::vector<std::pair<std::uint32_t, std::string>>> labels_from(std::string_view text) {
+    std::vector<std::pair<std::uint32_t, std::string>> labels;
+    if (!read_pairs(text, labels)) return Error(ErrorCode::internal, "read enum labels");
     std::sort(labels.begin(), labels.end());
     return labels;
 }
@@ -107,6 +130,43 @@ Status read_columns(std::string_view text, TableLook& look) {
     return {};
 }
 
+Status read_places(Connection& connection, const Deadline& deadline,
+                   std::span<const PublishedTable> tables, std::map<TableId, TableLook>& looks) {
+    std::vector<std::uint32_t> leaves;
+    std::vector<std::uint32_t> ids;
+    std::vector<std::uint32_t> tops;
+    std::string by_schema;
+    for (const PublishedTable& table : tables) {
+        const bool by_a_schema = table.membership.find("ns:") != std::string::npos;
+        for (const PhysicalTable& physical : table.physical) {
+            // A leaf that stands alone may be published by a table above it.
+            const TableId top = physical.id == table.id ? table.root : table.id;
+            if (physical.id == top && !by_a_schema) continue;
+            leaves.push_back(physical.id.oid);
+            ids.push_back(table.id.oid);
+            tops.push_back(top.oid);
+            by_schema += by_schema.empty() ? "{" : ",";
+            by_schema += by_a_schema ? 't' : 'f';
+        }
+    }
+    if (leaves.empty()) return {};
+    WALBROOK_TRY(const Rows rows,
+                 connection.query(deadline, kPlacesSql, oid_array(leaves), oid_array(ids),
+                                  oid_array(tops), by_schema + "}"));
+    for (std::size_t i = 0; i < rows.size(); ++i) {
+        Fields fields(rows, i);
+        const auto look = looks.find({fields.u32()});
+        const std::uint32_t leaf = fields.u32();
+        const std::string place = fields.text();
+        WALBROOK_RETURN_IF_ERROR(fields.finish("look at places"));
+        if (look != looks.end()) look->second.content.places.emplace_back(leaf, place);
+    }
+    for (auto& [id, look] : looks) {
+        std::sort(look.content.places.begin(), look.content.places.end());
+    }
+    return {};
+}
+
 }  // namespace
 
 std::string to_string(const TableContent& content) {
@@ -116,8 +176,10 @@ std::string to_string(const TableContent& content) {
     for (const auto& [oid, file] : content.files) out += fmt::format("{}:{},", oid, file);
     out += ';';
     for (const auto& [oid, xmin] : content.labels) out += fmt::format("{}:{},", oid, xmin);
-    if (!content.generated.empty()) out += ';';
+    if (!content.generated.empty() || !content.places.empty()) out += ';';
     for (const std::int16_t attnum : content.generated) out += fmt::format("{},", attnum);
+    if (!content.places.empty()) out += ';';
+    for (const auto& [oid, place] : content.places) out += fmt::format("{}:{},", oid, place);
     return out;
 }
 
@@ -141,19 +203,19 @@ std::optional<TableContent> parse_table_content(std::string_view text) {
         if (!read_pair(part, oid, rest) || !read_number(rest, file)) return std::nullopt;
         content.files.emplace_back(oid, file);
     }
-    const std::size_t labels_end = std::min(text.find(';'), text.size());
-    for (const std::string_view part : split(text.substr(0, labels_end), ',')) {
-        std::uint32_t oid = 0;
-        std::string_view xmin;
-        if (!read_pair(part, oid, xmin)) return std::nullopt;
-        content.labels.emplace_back(oid, xmin);
-    }
-    text.remove_prefix(std::min(labels_end + 1, text.size()));
-    for (const std::string_view part : split(text, ',')) {
+    // Parts that came later are missing in what older programs wrote.
+    const auto next_part = [&text] {
+        const std::string_view part = text.substr(0, std::min(text.find(';'), text.size()));
+        text.remove_prefix(std::min(part.size() + 1, text.size()));
+        return part;
+    };
+    if (!read_pairs(next_part(), content.labels)) return std::nullopt;
+    for (const std::string_view part : split(next_part(), ',')) {
         std::int16_t attnum = 0;
         if (!read_number(part, attnum)) return std::nullopt;
         content.generated.push_back(attnum);
     }
+    if (!read_pairs(next_part(), content.places) || !text.empty()) return std::nullopt;
     return content;
 }
 
@@ -199,6 +261,7 @@ Result<std::map<TableId, TableLook>> look_at_tables(Connection& connection,
             if (born.contains(physical.id.oid)) look->second.born_here.insert(physical.id.oid);
         }
     }
+    WALBROOK_RETURN_IF_ERROR(read_places(connection, deadline, tables, looks));
     return looks;
 }
 
@@ -244,6 +307,13 @@ std::string compare_contents(const TableContent& before, const TableLook& look,
     for (const auto& [oid, file] : files) {
         if (!then.contains(oid) && !look.born_here.contains(oid)) {
             return "a partition was attached";
+        }
+    }
+    const std::map<std::uint32_t, std::string> places(now.places.begin(), now.places.end());
+    for (const auto& [oid, place] : before.places) {
+        const auto found = places.find(oid);
+        if (found != places.end() && found->second != place) {
+            return "it, or a partition of it, left the publication for a while";
         }
     }
     for (const std::int16_t attnum : before.generated) {

@@ -27,6 +27,10 @@ struct TableContent {
     std::vector<std::pair<std::uint32_t, std::string>> labels;
     // attnums of generated columns: without its expression one is sent from then on.
     std::vector<std::int16_t> generated;
+    // (oid, xmins of its place) of physical tables: of the rows that say whose partition each is,
+    // and in which schema a table is that is published by that. They are made anew where it was
+    // elsewhere for a while, and nothing else changes them. Missing: not known, or nothing to say.
+    std::vector<std::pair<std::uint32_t, std::string>> places;
     bool operator==(const TableContent&) const = default;
 };
 
@@ -48,8 +52,8 @@ struct TableLook {
     std::set<std::int16_t> common{};
 };
 
-// Looks at tables; a table that does not exist is missing in the answer. Two queries
-// however many tables.
+// Looks at tables; a table that does not exist is missing in the answer. At most three
+// queries however many tables.
 Result<std::map<TableId, TableLook>> look_at_tables(Connection& connection,
                                                     const Deadline& deadline,
                                                     std::span<const PublishedTable> tables);

@@ -2,6 +2,7 @@
 #include "support/pg_test.h"
 #include "support/value_of.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 namespace walbrook {
@@ -26,6 +27,9 @@ constexpr const char* kTables =
     "create table span_list(c moods[]); create table multi(c moods_multirange);"
     "create table record(c pair); create table record2(c nested); create table record_list(c "
     "pair[]); create table record_domain(c pairs);"
+    "create table tree(id int primary key) partition by list (id);"
+    "create table branch partition of tree default partition by list (id);"
+    "create table leaf partition of branch default;"
     "create table none(c text); create table others(c other); create table strangers(c stranger[]);"
     "create publication pub for all tables";
 const std::set<std::string> kOfPair{"record", "record2", "record_list", "record_domain"};
@@ -106,6 +110,25 @@ TEST_P(TableContents, NamesAndConstraintsOfTypesChangeNoRow) {
         "valid;"
         "alter type pair rename to two; create schema s; alter type moods set schema s");
     EXPECT_EQ(changed(), std::set<std::string>{});
+}
+
+// While it was away its changes may not have been sent.
+TEST_P(TableContents, APartThatWasElsewhereForAWhileHasChangedAndDailyLifeChangesNoPlace) {
+    database().exec(
+        "grant select on tree, branch, leaf to public; alter table leaf set (fillfactor = 50);"
+        "comment on table leaf is 'c'; analyze tree; create index on tree(id); alter table tree"
+        " add column c int; alter table leaf rename to leaf2; alter table leaf2 rename to leaf;"
+        "create schema s; alter table leaf set schema s; alter table s.leaf set schema public;"
+        "insert into tree values (1)");
+    for (const char* table : {"leaf", "pg_inherits", "pg_depend"}) {
+        database().exec(fmt::format("vacuum freeze {}", table));
+        database().exec(fmt::format("vacuum full {}", table));
+    }
+    EXPECT_EQ(changed(), std::set<std::string>{});
+    database().exec(
+        "alter table tree detach partition branch; alter table tree attach partition branch "
+        "default");
+    EXPECT_EQ(changed(), std::set<std::string>{"tree"});
 }
 
 }  // namespace

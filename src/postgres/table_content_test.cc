@@ -45,6 +45,23 @@ TEST(TableContentText, HasGeneratedColumnsWhereThereAreAny) {
     EXPECT_FALSE(parse_table_content("1;a;p;;;;70000"));
 }
 
+// Where it was written by a program that did not look at places.
+TEST(TableContentText, HasPlacesWhereThereAreAny) {
+    TableContent with = content();
+    with.places = {{10, "735"}, {11, "736.740"}};
+    EXPECT_EQ(parse_table_content(to_string(with)), with);
+    EXPECT_EQ(to_string(content()), "1;c1;p;;10:100,11:110,;50:7,51:8,");
+    EXPECT_EQ(compared(content(), with), "");
+    EXPECT_EQ(compared(with, content()), "");
+    with.generated = {2};
+    EXPECT_EQ(parse_table_content(to_string(with)), with);
+    EXPECT_FALSE(parse_table_content("1;a;p;;;;2,;10"));
+    TableContent now = with;
+    EXPECT_EQ(compared(with, now), "");
+    now.places[1].second = "736.741";
+    EXPECT_THAT(compared(with, now), ::testing::HasSubstr("left the publication"));
+}
+
 TEST(TableContentDifference, AColumnThatIsNotGeneratedAnyMoreHasValuesThatNobodySent) {
     TableContent before = content();
     before.generated = {3};

@@ -173,6 +173,7 @@ std::vector<std::string> seeds() {
     content.files = {{1, 2}, {3, 4}};
     content.labels = {{5, "6"}};
     content.generated = {2};
+    content.places = {{3, "7.8"}};
     out.push_back(choice(3) + to_string(content));
     out.push_back(choice(4) + "16/B374D848");
     out.push_back(choice(5) + ducklake::extra_info({Lsn{0x1537158}, 5}, 7, "id", 3));

@@ -26,8 +26,8 @@ class Publications : public PgTest {
         ASSERT_TRUE(replica_->catches_up()) << replica_->log();
     }
     // The rows of the source that are published, and those of the lake.
-    bool becomes_equal(const std::string& table) {
-        return eventually([&] { return replica_->difference_of(table).empty(); },
+    bool becomes_equal(const std::string& table, const std::string& schema = "public") {
+        return eventually([&] { return replica_->difference_of(table, schema).empty(); },
                           std::chrono::seconds(30));
     }
     bool becomes(const std::string& sql, const std::string& value) {
@@ -335,6 +335,44 @@ TEST_P(Publications, ALeafThatCameWithRowsBeforeTheStoreKnewTheCopyIsCopied) {
     database().exec("insert into m values (2, 2), (102, 2)");
     ASSERT_TRUE(becomes_equal("m")) << replica_->log();
     stop();
+}
+
+// Out of its table it is in no publication: nothing of what happens there is sent. Here it is back
+// before anybody has looked: all in one transaction, and between two runs.
+TEST_P(Publications, APartitionThatWasAwayForAWhileIsCopiedAgain) {
+    for (const bool via_root : {false, true}) {
+        Database source(cluster());
+        source.exec(fmt::format(
+            "create table p (id int, v text, primary key (id)) partition by range (id);"
+            "create table p1 partition of p for values from (0) to (100);"
+            "create table p2 partition of p for values from (100) to (200) partition by list (id);"
+            "create table p21 partition of p2 default;"
+            "insert into p select g, 'a' from generate_series(1, 120) g;"
+            "create publication shop for table p with (publish_via_partition_root = {})",
+            via_root));
+        Replica replica(source);
+        replica.configure("batch: {max_fill_ms: 50}");
+        replica.start();
+        ASSERT_TRUE(replica.catches_up()) << replica.log();
+        const auto is_equal = [&] {
+            return eventually([&] { return replica.difference_of("p").empty(); },
+                              std::chrono::seconds(10));
+        };
+        ASSERT_TRUE(is_equal()) << replica.log();
+        source.exec(
+            "begin; alter table p detach partition p1; delete from p1 where id = 1;"
+            "insert into p1 values (0, 'b'); alter table p attach partition p1 for values from (0) "
+            "to (100); commit; insert into p values (130, 'b')");
+        EXPECT_TRUE(is_equal()) << replica.difference_of("p");
+        EXPECT_EQ(replica.stop().code, 0) << replica.log();
+        source.exec(
+            "alter table p detach partition p2; update p21 set v = 'c' where id < 110;"
+            "alter table p attach partition p2 for values from (100) to (200);"
+            "insert into p values (131, 'c')");
+        replica.start();
+        EXPECT_TRUE(is_equal()) << replica.difference_of("p");
+        EXPECT_EQ(replica.stop().code, 0) << replica.log();
+    }
 }
 
 // The publication, or the operator's wish, changes between a copy's look at the catalog and its
@@ -653,6 +691,33 @@ TEST_P(Publications, OfAllTablesOurOwnAreNone) {
         EXPECT_EQ(replica.stop().code, 0) << replica.log();
     }
     EXPECT_EQ(database().value("select count(*) from walbrook.tables"), "1");
+}
+
+class SchemasOfPublications : public Publications {};  // They came with Postgres 15.
+INSTANTIATE_TEST_SUITE_P(Pg, SchemasOfPublications, ::testing::ValuesIn(newest_pg_version()),
+                         version_name);
+
+TEST_P(SchemasOfPublications, ATableThatWasElsewhereForAWhileIsCopiedAgain) {
+    start(
+        "create schema s; create schema x; create table s.t (id int primary key, v int);"
+        "create table s.p (id int primary key) partition by range (id);"
+        "create table s.p1 partition of s.p for values from (0) to (100);"
+        "insert into s.t select g, g from generate_series(1, 10) g; insert into s.p values (1);"
+        "create publication shop for tables in schema s");
+    ASSERT_TRUE(becomes_equal("t", "s")) << replica_->log();
+    database().exec(
+        "begin; alter table s.t set schema x; update x.t set v = 0 where id < 5;"
+        "alter table x.t set schema s; commit; insert into s.t values (11, 11)");
+    EXPECT_TRUE(becomes_equal("t", "s")) << replica_->log();
+    // A leaf is published with its table, wherever it is.
+    EXPECT_EQ(replica_->count_in_log("copied again"), 1) << replica_->log();
+    database().exec(
+        "alter table s.p1 set schema x; grant select on s.p, s.t to public;"
+        "alter table s.t set (fillfactor = 50); analyze s.t; comment on table s.t is 'c';"
+        "insert into s.p values (2)");
+    EXPECT_TRUE(becomes_equal("p", "s")) << replica_->log();
+    EXPECT_EQ(replica_->count_in_log("copied again"), 1) << replica_->log();
+    stop();
 }
 
 }  // namespace
