@@ -376,8 +376,10 @@ void ApplyCore::advance() {
     publishing_in_flight_ = std::exchange(publishing_, {});
     // A failover may take away what keepalives told of behind the last transaction: the
     // destination then still stands where the new server goes on. Without a transaction there is
-    // no such position that is new, and only a new one tells whether the flush landed.
-    submit(pending_, last_commit_ > submitted_ ? last_commit_ : received_, kind);
+    // no such position that is new, and only a new one tells whether the flush landed. A copy may
+    // show what was not sent, up to where it became ready.
+    const bool is_common = kind == FlushKind::common && last_commit_ > submitted_;
+    submit(pending_, is_common ? last_commit_ : received_, kind);
 }
 
 // At once after a pause; under steady traffic once every max_fill, so that the number
@@ -494,13 +496,18 @@ Status ApplyCore::on_disconnected() {
 
 // The new server has written, or will write, other records where keepalives were the last that
 // came of the old one. A copy that is not published may have rows that it never had, and so may
-// the repairs of a cut that was named while nobody was connected.
+// the repairs of a cut that was named while nobody was connected. A Publish that is on its way
+// counts: the server has all up to its position.
 void ApplyCore::on_timeline_changed() {
     WALBROOK_CHECK(!in_transaction_ && spooled_.empty());
     lose_cut("another server took over");
     received_ = continues_from();
     start_ = received_;
     begin_ = std::min(begin_, received_);
+    for (const TableId id : std::vector<TableId>(publishing_)) {
+        stop_table(*find(id), true,
+                   Error(ErrorCode::aborted, "another server took over before it was published"));
+    }
     for (Table* table : std::vector<Table*>(holding_)) {
         lose_copy(*table, "another server took over while it was copied");
     }

@@ -580,6 +580,47 @@ TEST_F(ApplyCoreTest, ANewTimelineConfirmsNothingThatWaits) {
     EXPECT_EQ(core_->confirmable(), Lsn{1000});
 }
 
+// A copy shows transactions that were not sent, too: of those that change nothing which is
+// published, or wrote before the table was. A server that lacks them must not be gone on with.
+TEST_F(ApplyCoreTest, ACopyBecomesVisibleAtAPositionThatItsSnapshotDoesNotPass) {
+    start({table(1)});
+    feed(input::Hold{table(2)});
+    relation(1);
+    insert_alone(2000, 1, "7");
+    feed(input::Keepalive{{5000}});
+    feed(input::CopyDone{copy_of(table(2), 4000), *SnapshotXids::parse("5000:5000:")});
+    tick();
+    EXPECT_THAT(flushed(), ElementsAre("t1 7", "publish t2"));
+    EXPECT_GE(flush_->position(), Lsn{4000});
+    EXPECT_GE(core_->continues_from(), Lsn{4000});
+}
+
+// The first is on its way and counts; the other waits, and nothing of it has been written.
+TEST_F(ApplyCoreTest, AnotherServerEndsACopyThatWaitsToBecomeVisible) {
+    start({table(3)});
+    feed(input::Hold{table(2)});
+    relation(3);
+    insert_alone(2000, 3, "7");
+    tick();
+    ASSERT_EQ(flushed(), std::vector<std::string>{"t3 7"});
+    feed(input::Hold{table(3)});
+    feed(input::Keepalive{{5000}});
+    for (const std::uint32_t oid : {2, 3}) {
+        feed(input::CopyDone{copy_of(table(oid), 4000), *SnapshotXids::parse("5000:5000:")});
+    }
+    tick();
+    feed(input::Disconnected{});
+    feed(input::TimelineChanged{});
+    EXPECT_EQ(core_->received(), Lsn{2005});
+    EXPECT_THAT(said_, ElementsAre("holding 2", "holding 3", "again 2 at 0", "again 3 at 2005"));
+    ack();
+    tick();
+    EXPECT_THAT(flushed(), ElementsAre("freeze t3 at 2005"));
+    ack();
+    EXPECT_THAT(said_, ::testing::SizeIs(4));
+    EXPECT_TRUE(core_->is_idle());
+}
+
 // The source has been told that it may forget what holds nothing for us, and the destination stands
 // before that: a standby may take over that has all of its transactions and not the rest.
 TEST_F(ApplyCoreTest, WhoStartsOnAnIdleSourceGoesOnFromWhereTheDestinationStands) {
