@@ -84,6 +84,8 @@ void ApplyCore::begin_hold(const input::Hold& hold) {
     // The stream may be behind: what has gone by the catalog is the visible table's until the news
     // of that are due.
     if (!table.applies) set_partitions(table, {});
+    table.copied_partitions = hold.partitions;
+    table.partitions_seen = hold.seen;
     for (const std::uint32_t oid : hold.partitions) add_partition(table, oid);
     verify_again(table);
     out_->emplace_back(action::Holding{table.id, hold.copy});
@@ -245,7 +247,12 @@ void ApplyCore::heed_news() {
         if (received_ < news.position) return false;
         Table* table = find(news.table);
         if (table == nullptr) return true;
-        set_partitions(*table, news.partitions);
+        std::vector<std::uint32_t> leaves = news.partitions;
+        if (news.now.seen < table->partitions_seen) {
+            const auto& copied = table->copied_partitions;
+            leaves.insert(leaves.end(), copied.begin(), copied.end());
+        }
+        set_partitions(*table, leaves);
         // While it is copied the news stay: the copy may be older.
         if (!table->applies || news.now.seen < table->seen) return !table->held;
         table->seen = news.now.seen;

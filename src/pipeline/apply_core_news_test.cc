@@ -193,6 +193,32 @@ TEST_F(ApplyCoreNews, ALeafThatHasGoneByThenIsTheVisibleTablesUntilTheStreamIsTh
     EXPECT_EQ(flushed(), std::vector<std::string>{"t1 1"});
 }
 
+// The stream has only come to a look before the one of the copy.
+TEST_F(ApplyCoreNews, OlderNewsDoNotTakeAwayTheLeavesOfACopy) {
+    for (const std::uint32_t truncated : {11, 12}) {
+        start({});
+        said_.clear();
+        SourceTable now;
+        now.schema = table(1);
+        now.seen = 5;
+        feed(input::Changed{TableId{1}, now, {11}, Lsn{1500}});
+        input::Hold hold;
+        hold.schema = table(1);
+        hold.partitions = {11, 12};
+        hold.seen = 6;
+        feed(hold);
+        feed(input::Keepalive{Lsn{1500}});
+        tick();
+        begin(1600);
+        send(Message('T').number(1, 4).number(0, 1).number(truncated, 4));
+        commit(1600);
+        feed(input::CopyDone{copy_of(table(1), 1550), *SnapshotXids::parse("1560:1560:"), 6});
+        tick();
+        EXPECT_EQ(said_, (std::vector<std::string>{"holding 1", "lost 1"})) << truncated;
+        EXPECT_FALSE(flush_);
+    }
+}
+
 // The copy before knew it, and the next one does not.
 TEST_F(ApplyCoreNews, RowsOfALeafThatTheNextCopyDoesNotHaveAreAskedForAnew) {
     start_with({11, 12});

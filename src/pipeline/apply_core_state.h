@@ -30,6 +30,9 @@ struct ApplyCore::Table {
     Lsn held_up_to;           // Transactions up to here are in it: a reconnect sends some again.
     TableSchemaPtr held_schema;
     std::uint64_t held_seen = 0;
+    // The leaves that the copy which was held last has read, and its look at the catalog.
+    std::vector<std::uint32_t> copied_partitions;
+    std::uint64_t partitions_seen = 0;
     std::uint64_t copy_number = 0;        // As in input::Hold, of the hold that began last,
     std::uint64_t publishing_number = 0;  // and of the copy whose Publish waits.
     // Rows before may have an older shape than held_schema, which came from a catalog that was
