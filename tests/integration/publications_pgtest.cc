@@ -431,6 +431,7 @@ class FiltersOfCopiesThatBegin : public CopiesThatBegin {
         })) << replica_->log();
         go_on();
         end_of_copy();
+        ASSERT_TRUE(eventually([&] { return is_in_lake(); })) << replica_->log();
         ASSERT_TRUE(becomes("select count(*) from lake.public.t", std::to_string(limit)))
             << replica_->log();
         database().exec("insert into t values (-1, 1), (500, 1); delete from t where id = 1");
