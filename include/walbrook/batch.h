@@ -85,6 +85,9 @@ struct CopyTarget {
     std::uint32_t attempt =
         0;         // Grows with each try; what an earlier attempt left can no longer land.
     Lsn position;  // Insert position when the snapshot was taken.
+    // False: its rows are not copied. A table that readers see under its name has others, which
+    // nobody would bring again: a destination that would drop it refuses the Publish instead.
+    bool has_rows = true;
 };
 using CopyTargetPtr = std::shared_ptr<const CopyTarget>;
 

@@ -159,7 +159,8 @@ Status TableCopy::read_table(const std::stop_token& stop) {
     WALBROOK_TRY(const WalPositions wal, read_wal_positions(*catalog_, deadline));
     read_at_ = wal.insert;
     WALBROOK_RETURN_IF_ERROR(check_beside_others(tables));
-    // A copy without rows would take the place of what was streamed.
+    // A copy without rows would take the place of what was streamed. Of tables that only the
+    // destination remembers, that says so itself (CopyTarget::has_rows).
     const bool is_visible = parts_.visible.contains(id_) || parts_.tables.was_published(id_);
     if (is_visible &&
         !is_copied(parts_.config.table_sync_copy, published_.schema, published_.name)) {
@@ -336,8 +337,9 @@ Status TableCopy::take_snapshot(const std::stop_token& stop) {
         parts_.tables.set_copy_content(id_, content_);
     }
     WALBROOK_TRY(const TableSchemaPtr schema, read_schema(holder_->connection(), stop));
-    target_ = std::make_shared<const CopyTarget>(CopyTarget{
-        schema, parts_.tables.get(id_).attempt, before_page_header(holder_->position())});
+    target_ = std::make_shared<const CopyTarget>(
+        CopyTarget{schema, parts_.tables.get(id_).attempt, before_page_header(holder_->position()),
+                   is_copied(parts_.config.table_sync_copy, published_.schema, published_.name)});
     return in_ranges_ ? begin_ranges() : Status();
 }
 

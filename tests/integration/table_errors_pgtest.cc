@@ -4,6 +4,7 @@
 #include "integration/replica.h"
 #include "support/eventually.h"
 #include "support/pg_test.h"
+#include "support/temp_dir.h"
 
 #include <fmt/format.h>
 #include <gtest/gtest.h>
@@ -244,6 +245,86 @@ TEST_P(CopyRules, AResyncDoesNotTakeWhatWasStreamed) {
     const auto followed = replica.table("followed");
     ASSERT_TRUE(followed.has_value());
     EXPECT_EQ(followed->phase, TablePhase::ready);
+    EXPECT_EQ(replica.stop().code, 0);
+}
+
+// It comes back as a table of which nobody knows any more, in the same run and in the next one.
+TEST_P(CopyRules, ATableThatCameBackDoesNotTakeWhatWasStreamed) {
+    database().exec(
+        "create table other (id int primary key); create table followed (id int primary key);"
+        "insert into followed values (1); create publication shop for table other, followed");
+    Replica replica(database());
+    replica.configure("table_sync_copy: {type: skip_tables, tables: [public.followed]}");
+    replica.start();
+    ASSERT_TRUE(replica.catches_up());
+    database().exec("insert into followed values (2)");
+    ASSERT_TRUE(replica.catches_up());
+    const auto is_refused = [&] {
+        return eventually([&] {
+            const auto followed = replica.table("followed");
+            return followed && followed->phase == TablePhase::errored &&
+                   followed->reason.find("table_sync_copy") != std::string::npos;
+        });
+    };
+    database().exec("alter publication shop drop table followed");
+    ASSERT_TRUE(eventually([&] { return replica.status() && !replica.table("followed"); }));
+    database().exec("alter publication shop add table followed; insert into followed values (3)");
+    EXPECT_TRUE(is_refused()) << replica.log();
+    EXPECT_EQ(ids(replica, "public.followed"), "2");
+    EXPECT_EQ(replica.stop().code, 0);
+    replica.start();
+    EXPECT_TRUE(is_refused()) << replica.log();
+    EXPECT_EQ(ids(replica, "public.followed"), "2");
+    // To begin anew is the operator's to decide.
+    replica.change_lake("drop table lake.public.followed");
+    ASSERT_EQ(replica.command({"resync", "public.followed"}).code, 0);
+    ASSERT_TRUE(eventually([&] {
+        const auto followed = replica.table("followed");
+        return followed && followed->phase == TablePhase::ready;
+    })) << replica.log();
+    database().exec("insert into followed values (4)");
+    ASSERT_TRUE(replica.catches_up());
+    EXPECT_EQ(ids(replica, "public.followed"), "4");
+    EXPECT_EQ(replica.stop().code, 0);
+}
+
+// Its first copy is visible, and nobody has heard of that yet.
+TEST_P(CopyRules, ATableThatIsPausedWhileItBecomesVisibleKeepsWhatWasStreamed) {
+    const TempDir folder("go");
+    database().exec(
+        "create table followed (id int primary key); insert into followed values (1);"
+        "create publication shop for all tables");
+    Replica replica(database());
+    replica.configure("table_sync_copy: {type: skip_tables, tables: [public.followed]}");
+    replica.set_environment(
+        "WALBROOK_FAILPOINTS",
+        fmt::format("copy.after_snapshot=wait:{}@1;publish.after_apply=wait:{}@1",
+                    folder.file("copy"), folder.file("publish")));
+    replica.start();
+    const auto is_in = [&](TablePhase phase) {
+        return eventually([&] {
+            const auto followed = replica.table("followed");
+            return followed && followed->phase == phase;
+        });
+    };
+    ASSERT_TRUE(eventually([&] {
+        return database().value(
+                   fmt::format("select count(*) from pg_stat_activity where application_name = "
+                               "'walbrook:{}:snapshot' and backend_xmin is not null and state = "
+                               "'idle in transaction'",
+                               replica.id())) == "1";
+    })) << replica.log();
+    database().exec("insert into followed values (2)");
+    write_file(folder.file("copy"), "");
+    ASSERT_TRUE(eventually([&] { return replica.reader().has_table("public", "followed"); }))
+        << replica.log();
+    EXPECT_EQ(ids(replica, "public.followed"), "2");
+    ASSERT_EQ(replica.command({"pause", "public.followed"}).code, 0);
+    write_file(folder.file("publish"), "");
+    ASSERT_TRUE(is_in(TablePhase::queued)) << replica.log();
+    ASSERT_EQ(replica.command({"resume", "public.followed"}).code, 0);
+    EXPECT_TRUE(is_in(TablePhase::errored)) << replica.log();
+    EXPECT_EQ(ids(replica, "public.followed"), "2");
     EXPECT_EQ(replica.stop().code, 0);
 }
 

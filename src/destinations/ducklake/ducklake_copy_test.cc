@@ -337,6 +337,37 @@ TEST_F(DuckLakeCopy, AnEarlierAttemptCannotLand) {
     EXPECT_EQ(files(), 1U);
 }
 
+// Nobody would bring the rows again that the table before has.
+TEST_F(DuckLakeCopy, WithoutRowsTakesNoTablesPlace) {
+    open();
+    TableMaker maker;
+    const TableSchemaPtr schema = maker.make();
+    std::uint32_t attempt = 1;
+    const auto publish = [&](const TableSchemaPtr& of) {
+        auto copy = std::make_shared<CopyTarget>(CopyTarget{of, ++attempt, {}, false});
+        expect_ok(lake_->begin_copy(copy, {}));
+        expect_ok(lake_->finish_copy(copy, {}));
+        Status status = apply(100 + attempt, list_of(Publish{copy}));
+        if (!status) expect_ok(lake_->discard_copy(copy, {}));
+        return status;
+    };
+    const auto is_refused = [&](const TableSchemaPtr& of) {
+        const Status status = publish(of);
+        return !status && status.error().code() == ErrorCode::unsupported_value &&
+               status.error().table_oid() == of->id.oid;
+    };
+    given(schema, {{"1", "a", "x"}});
+    EXPECT_TRUE(is_refused(schema));
+    expect_ok(apply(200, list_of(Retire{schema->id})));
+    EXPECT_TRUE(is_refused(schema));
+    maker.oid = 20000;
+    EXPECT_TRUE(is_refused(maker.make()));
+    EXPECT_EQ(table("public.t"), "1|a|x");
+    maker.name = "other";
+    expect_ok(publish(maker.make()));
+    EXPECT_EQ(table("public.other"), "");
+}
+
 TEST_F(DuckLakeCopy, DiscardsBeforeAndAfterFinishing) {
     open();
     const TableSchemaPtr schema = TableMaker{}.make();

@@ -25,6 +25,17 @@ Error not_here(const TableSchema& schema, const std::string& why) {
         .with_table(schema.id.oid);
 }
 
+Error keeps_its_rows(const TableSchema& schema) {
+    return Error(
+               ErrorCode::unsupported_value,
+               fmt::format("table_sync_copy says that the rows of {0} are not copied, and the lake "
+                           "has a table of this name, whose rows would be lost; let "
+                           "table_sync_copy include it, or drop it in the lake to begin with an "
+                           "empty table",
+                           schema.display_name()))
+        .with_table(schema.id.oid);
+}
+
 }  // namespace
 
 Status TableChanges::run(const std::string& sql) {
@@ -240,6 +251,25 @@ Status TableChanges::truncate(const TableSchemaPtr& schema, const CopyTargetPtr&
     return lake_.new_files().watch(folder);
 }
 
+// Whether readers see the table, or one that has its name and is nobody's (make_way).
+Result<bool> TableChanges::is_there(const TableSchema& schema) {
+    std::string place = lake_name(schema.schema, schema.name);
+    const auto own = tables_.records.find(schema.id.oid);
+    if (own != tables_.records.end() && !own->second.lake_table.empty()) {
+        place = lake_name(own->second.lake_schema, own->second.lake_table);
+    } else if (std::any_of(tables_.records.begin(), tables_.records.end(), [&](const auto& other) {
+                   return same_name(other.second.lake_schema, schema.schema) &&
+                          same_name(other.second.lake_table, schema.name);
+               })) {
+        return false;  // That one is renamed.
+    }
+    const auto found = session_.query(fmt::format("SELECT 1 FROM {} LIMIT 0", place));
+    if (found) return true;
+    const bool is_missing = found.error().code() == ErrorCode::internal &&
+                            found.error().message().find("does not exist") != std::string::npos;
+    return is_missing ? Result<bool>(false) : found.error();
+}
+
 Status TableChanges::publish(const Publish& publish) {
     const CopyTarget& copy = *publish.copy;
     const std::uint32_t oid = copy.schema->id.oid;
@@ -253,6 +283,10 @@ Status TableChanges::publish(const Publish& publish) {
     }
     if (changed_.contains({oid, true})) {
         return not_here(*schema, "its columns change in the transaction that publishes it");
+    }
+    if (!copy.has_rows) {
+        WALBROOK_TRY(const bool is_taken, is_there(*schema));
+        if (is_taken) return keeps_its_rows(*schema);
     }
     const auto old = tables_.records.find(oid);
     if (old != tables_.records.end() && !old->second.lake_table.empty()) {

@@ -83,6 +83,7 @@ class TableChanges {
     Result<DefaultLiterals> defaults_of(const TableSchema& to, const ColumnChanges& changes,
                                         const SchemaChange* by);
     Status rename(std::uint32_t oid, TableRecord& record, const std::string& name);
+    Result<bool> is_there(const TableSchema& schema);
     // Nobody has this name afterwards. Another table of ours that has it moves aside until its
     // own change comes; false if it cannot, in this transaction.
     Result<bool> make_way(const std::string& schema, const std::string& name,
