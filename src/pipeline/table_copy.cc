@@ -161,8 +161,7 @@ Status TableCopy::read_table(const std::stop_token& stop) {
     WALBROOK_RETURN_IF_ERROR(check_beside_others(tables));
     // A copy without rows would take the place of what was streamed. Of tables that only the
     // destination remembers, that says so itself (CopyTarget::has_rows).
-    const bool is_visible = parts_.visible.contains(id_) || parts_.tables.was_published(id_);
-    if (is_visible &&
+    if (is_visible(id_) &&
         !is_copied(parts_.config.table_sync_copy, published_.schema, published_.name)) {
         return Error(ErrorCode::schema_mismatch,
                      "table_sync_copy says that its rows are not copied, and without them it "
@@ -172,12 +171,20 @@ Status TableCopy::read_table(const std::stop_token& stop) {
     return {};
 }
 
+bool TableCopy::is_visible(TableId table) const {
+    return parts_.visible.contains(table) || parts_.tables.was_published(table);
+}
+
 // Two tables may not take one place in the destination, where names may differ less than here:
-// of those that do, the one that is not errored has it.
+// of those that do, the one that is visible has it, also while it is copied again or that fails;
+// else the one that is not errored.
 Status TableCopy::check_beside_others(const std::vector<PublishedTable>& published) const {
     std::vector<TableSchemaPtr> tables = {schema_now_};
+    const bool has_place = is_visible(id_);
     for (const PublishedTable& other : published) {
-        if (other.id == id_ || !parts_.tables.has_place(other.id)) continue;
+        if (other.id == id_) continue;
+        const bool is_waiting = !has_place && parts_.tables.has_place(other.id);
+        if (!is_waiting && !is_visible(other.id)) continue;
         auto named = std::make_shared<TableSchema>();
         named->id = other.id;
         named->schema = other.schema;

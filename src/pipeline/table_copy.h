@@ -34,6 +34,7 @@ class TableCopy {
     Error with_missing_rights(Error error, const std::stop_token& stop) const;
     Status copy(const std::stop_token& stop);
     Status read_table(const std::stop_token& stop);
+    bool is_visible(TableId table) const;
     Status check_beside_others(const std::vector<PublishedTable>& published) const;
     std::vector<std::uint32_t> partitions() const;
     bool has_been_partition() const;
