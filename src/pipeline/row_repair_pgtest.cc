@@ -164,7 +164,8 @@ TEST_P(ReadRepair, AsksHowLargeTheRowsAreFirst) {
     EXPECT_LT(peak_kib() - before, 100 << 10);
 }
 
-// Postgres lets a publication leave a column of the key out, as long as there are inserts alone.
+// Postgres lets a publication leave a column of the key out, as long as there are inserts alone: it
+// is none then.
 TEST_P(ReadRepair, RefusesAKeyOfWhichAColumnIsNotPublished) {
     if (version() < 15) return;  // It has no column lists.
     publish(
@@ -172,8 +173,7 @@ TEST_P(ReadRepair, RefusesAKeyOfWhichAColumnIsNotPublished) {
         "insert into item values (7, 1, 'x'), (7, 2, 'y'), (8, 1, 'z')");
     database().exec("drop publication shop; create publication shop for table item (a, note)");
     hold_snapshot();
-    EXPECT_EQ(refusal({{"8"}}), "");
-    EXPECT_THAT(refusal({{"7"}}), HasSubstr("several of its rows have one key"));
+    EXPECT_EQ(refusal({{"8"}}), "its rows have no key");
 }
 
 TEST_P(ReadRepair, RefusesATableWithoutAKey) {

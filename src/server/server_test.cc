@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <openssl/ssl.h>
 
+#include <algorithm>
 #include <arpa/inet.h>
 #include <cstdlib>
 #include <filesystem>
@@ -383,7 +384,9 @@ TEST_F(ControlServerTest, EndsAnAnswerThatNobodyTakes) {
     const auto answer = other.Get("/livez");
     ASSERT_TRUE(answer) << to_string(answer.error());
     EXPECT_EQ(answer->status, 200);
-    EXPECT_LT(clients.front()->hear().size(), bytes);
+    // The one whose place that was; the others may still have had time.
+    EXPECT_TRUE(std::any_of(clients.begin(), clients.end(),
+                            [&](const auto& client) { return client->hear().size() < bytes; }));
 }
 
 // They never end.
