@@ -108,10 +108,20 @@ TEST(Arrow, ExportsLayoutAndReleasesEverything) {
 TEST(Schema, JsonIsItsOwnInverse) {
     TableSchema given = *schema_of({{TypeKind::decimal, true, 12, 2}});
     given.membership = "rel:1:2";
+    given.content = "1;a;p;";
+    given.attempt = 3;
+    given.attnum_max = 7;
+    given.partly_published = given.partial_key = true;
     const auto schema = std::make_shared<const TableSchema>(given);
     const auto back = table_schema_from_json(to_json(*schema));
     ASSERT_TRUE(back) << back.error().message();
     EXPECT_EQ(*back, *schema);
+    // Of what makes no other version.
+    EXPECT_EQ(back->membership, given.membership);
+    EXPECT_EQ(back->content, given.content);
+    EXPECT_EQ(back->attempt, given.attempt);
+    EXPECT_EQ(back->attnum_max, given.attnum_max);
+    EXPECT_TRUE(back->partly_published);
     EXPECT_FALSE(table_schema_from_json("{}"));
     EXPECT_FALSE(table_schema_from_json("["));
 }

@@ -269,7 +269,7 @@ Status Reader::take(const Rows& rows, const PhysicalTable& physical, TableRead& 
             fmt::format("{} {}", physical.id.oid, rows.text(row, out.schema->columns.size()));
         if (const auto [found, is_new] = out.read.emplace(key, place); !is_new) {
             if (found->second == place) continue;  // Asked for in two ways.
-            // A column of the key is not published: under what is left of it stand other rows, too.
+            // Its index is damaged, as after a change of the collations' library.
             return Error(ErrorCode::schema_mismatch, "several of its rows have one key");
         }
         for (std::size_t i = 0; i < out.schema->columns.size(); ++i) {

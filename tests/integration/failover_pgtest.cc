@@ -153,6 +153,13 @@ class FailoverOfASlot : public Failover {
                   "insert into public.item values (102, 'only there'); delete from public.item "
                   "where id = 5");
     }
+    void expect_followed() {
+        proxy_->resume();
+        EXPECT_TRUE(eventually([&] { return is_equal(); }));
+        EXPECT_THAT(replica_.log(), HasSubstr("on a new timeline"));
+        EXPECT_THAT(replica_.log(), Not(HasSubstr("copied again")));
+        EXPECT_EQ(replica_.stop().code, 0);
+    }
     bool is_equal() {
         return replica_.is_running() && difference(table_rows(*there_, {.table = "item"}),
                                                    replica_.reader().rows("public", "item"))
@@ -174,12 +181,8 @@ TEST_P(FailoverOfASlot, AStandbyThatLacksOnlyWhatIsNotOursIsFollowed) {
     start();
     take_over();
     if (HasFatalFailure()) return;
-    proxy_->resume();
-    EXPECT_TRUE(eventually([&] { return is_equal(); }));
-    EXPECT_THAT(replica_.log(), HasSubstr("on a new timeline"));
-    EXPECT_THAT(replica_.log(), Not(HasSubstr("copied again")));
+    expect_followed();
     // And the same at a start.
-    EXPECT_EQ(replica_.stop().code, 0);
     must_exec(*there_, "update public.item set note = 'again' where id < 10");
     replica_.start();
     EXPECT_TRUE(eventually([&] { return is_equal(); }));
@@ -196,11 +199,7 @@ TEST_P(FailoverOfASlot, AStandbyThatLacksOnlyWhatIsNotOursIsFollowedByWhoHasJust
     ASSERT_TRUE(eventually([&] { return replica_.count_in_log("\"streaming\"") == 2; }));
     hand_over();
     if (HasFatalFailure()) return;
-    proxy_->resume();
-    EXPECT_TRUE(eventually([&] { return is_equal(); }));
-    EXPECT_THAT(replica_.log(), HasSubstr("on a new timeline"));
-    EXPECT_THAT(replica_.log(), Not(HasSubstr("copied again")));
-    EXPECT_EQ(replica_.stop().code, 0);
+    expect_followed();
 }
 
 // The old server had confirmed more of its log than the new one has, so its number says nothing:

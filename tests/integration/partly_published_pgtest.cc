@@ -147,6 +147,10 @@ TEST_P(PartialKeys, AreNone) {
              "insert into t values (2, 2, 'b'); insert into g values (1, 4, 'a')",
              "delete from t where part < 4; delete from g where a < 5"},
             at_once);
+        // The lake remembers that, too.
+        stop();
+        replica_->start();
+        ASSERT_TRUE(replica_->catches_up()) << replica_->log();
     }
     EXPECT_EQ(rows("t"), "1=a 1=a 1=copied 1=copied 2=a 2=a 2=b 2=b");
     EXPECT_EQ(rows("g"), "1=a 1=a 1=a 1=a 1=copied 1=copied");

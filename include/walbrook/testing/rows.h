@@ -49,11 +49,6 @@ class TableMaker {
         table_.partly_published = true;
         return *this;
     }
-    // A column of the key is not published.
-    TableMaker& partial_key() {
-        table_.partial_key = true;
-        return *this;
-    }
     // The next column of the primary key.
     TableMaker& key(std::string name, ColumnType type = {TypeKind::int64}) {
         column(std::move(name), type);
