@@ -192,7 +192,8 @@ Status FlushWriter::write_folded(Folded& folded) {
     WALBROOK_TRY(const NetChange change, folded.builder->finish());
     if (change.empty()) return {};
     has_written_ = true;
-    may_cancel_out_ = may_cancel_out_ ||
+    // Of a table that lacks what was not published a delete may find nothing.
+    may_cancel_out_ = may_cancel_out_ || folded.schema->partly_published ||
                       std::any_of(written_.begin(), written_.end(), [&](const Written& earlier) {
                           return earlier.oid == folded.schema->id.oid;
                       });

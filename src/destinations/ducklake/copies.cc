@@ -203,7 +203,27 @@ void Copies::return_session(Session session) {
     if (!copies_.empty()) sessions_.push_back(std::move(session));
 }
 
+namespace {
+
+std::vector<fs::path> list_own_files(const std::string& data_path) {
+    std::vector<fs::path> files;
+    std::error_code error;
+    for (fs::recursive_directory_iterator it(data_path, error), end; !error && it != end;
+         it.increment(error)) {
+        if (it->is_directory() && is_data_folder(it->path())) it.disable_recursion_pending();
+        if (it->is_regular_file() && is_own_file(it->path().filename().string())) {
+            files.push_back(it->path());
+        }
+    }
+    return files;
+}
+
+}  // namespace
+
+// In this order: whoever has taken the lake over before the look at the fence is seen there, and
+// what comes after it is not in the list.
 Result<std::size_t> sweep_files(Lake& lake) {
+    std::vector<fs::path> stray = list_own_files(lake.options().data_path);
     // Both kinds of names hold a random part, so the name alone tells the file.
     WALBROOK_TRY(const QueryResult known,
                  lake.session().query(fmt::format(
@@ -215,16 +235,9 @@ Result<std::size_t> sweep_files(Lake& lake) {
     for (std::size_t i = 0; i < known.rows(); ++i) {
         names.insert(fs::path(known.text(i, 0).value_or("")).filename().string());
     }
-    std::vector<fs::path> stray;
-    std::error_code error;
-    for (fs::recursive_directory_iterator it(lake.options().data_path, error), end;
-         !error && it != end; it.increment(error)) {
-        const std::string name = it->path().filename().string();
-        if (it->is_directory() && is_data_folder(it->path())) it.disable_recursion_pending();
-        if (it->is_regular_file() && is_own_file(name) && !names.contains(name)) {
-            stray.push_back(it->path());
-        }
-    }
+    std::erase_if(stray,
+                  [&](const fs::path& path) { return names.contains(path.filename().string()); });
+    WALBROOK_RETURN_IF_ERROR(lake.check_fence());
     for (const fs::path& path : stray) remove_file(path.string());
     return stray.size();
 }

@@ -83,6 +83,27 @@ std::string missing_file(const std::string& error) {
     return end == std::string::npos ? std::string() : error.substr(begin, end - begin);
 }
 
+// As DuckDB says it (1.5.5): `No magic bytes found at end of file 'PATH'`, `File 'PATH' too small
+// to be a Parquet file`.
+std::string damaged_file(const std::string& error) {
+    if (error.find("No magic bytes") == std::string::npos &&
+        error.find("too small to be a Parquet file") == std::string::npos) {
+        return {};
+    }
+    const std::size_t begin = error.find('\'');
+    const std::size_t end = error.rfind('\'');
+    return begin == end ? std::string() : error.substr(begin + 1, end - begin - 1);
+}
+
+Error copy_again(const std::string& path, const TableSchema& table, std::string_view what) {
+    const std::string name = table.display_name();
+    return Error(ErrorCode::corrupt_state,
+                 fmt::format("the file {} of {} {}, and changes of its rows need it; copy the "
+                             "table again: walbrook resync {}",
+                             path, name, what, name))
+        .with_table(table.id.oid);
+}
+
 }  // namespace
 
 bool is_gone(const fs::path& file, const fs::path& data_path) {
@@ -107,20 +128,17 @@ bool is_gone(const fs::path& file, const fs::path& data_path) {
 }
 
 Error of_lost_file(const Lake& lake, Error error, const TableSchema& table) {
-    if (error.code() != ErrorCode::unavailable || !duckdb_engine::is_from_duckdb(error)) {
-        return error;
-    }
-    const std::string path = missing_file(error.message());
+    if (!duckdb_engine::is_from_duckdb(error)) return error;
     const std::string& data_path = lake.options().data_path;
+    if (const std::string path = damaged_file(error.message()); path.starts_with(data_path)) {
+        return copy_again(path, table, "is damaged");
+    }
+    if (error.code() != ErrorCode::unavailable) return error;
+    const std::string path = missing_file(error.message());
     // The second name first: whoever takes that away has given the file its own before.
     if (!path.starts_with(data_path) || lake.bring_back_file(path)) return error;
     if (!is_gone(path, data_path.substr(0, data_path.size() - 1))) return error;
-    const std::string name = table.display_name();
-    return Error(ErrorCode::corrupt_state,
-                 fmt::format("the file {} of {} is gone, and changes of its rows need it; copy the "
-                             "table again: walbrook resync {}",
-                             path, name, name))
-        .with_table(table.id.oid);
+    return copy_again(path, table, "is gone");
 }
 
 bool is_data_folder(const fs::path& folder) {

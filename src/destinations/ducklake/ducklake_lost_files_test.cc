@@ -137,6 +137,32 @@ TEST_F(DuckLakeLostFiles, AreNoneWhileTheDiskIsAway) {
     EXPECT_EQ(table("public.t"), "1|new|x; 2|b|y");
 }
 
+// The same of files that a disk has damaged; upkeep, which reads what only grows, stops nobody.
+TEST_F(DuckLakeLostFiles, MayBeThereAndDamaged) {
+    open();
+    given_two_tables();
+    const fs::path file = files_of_t().at(0);
+    for (const std::uintmax_t size : {std::uintmax_t{0}, fs::file_size(file) - 10}) {
+        const fs::path whole = folder_ / "whole";
+        fs::rename(file, whole);
+        fs::copy_file(whole, file);
+        fs::resize_file(file, size);
+        reopen();
+        // The first changes of a table make its upkeep due.
+        expect_ok(apply(105, list_of(inserts(t_, {{"3", "c", "z"}}))));
+        for (int i = 0; i < 5; ++i) {
+            const Status status = lake_->maintain({});
+            if (status) continue;
+            EXPECT_EQ(status.error().table_oid(), t_->id.oid) << status.error().message();
+        }
+        expect_t_alone_stops(apply(110, list_of(update(t_, "new"))), file);
+        fs::rename(whole, file);
+        ChangeBatch again(t_);
+        add_delete(again, {"3", std::nullopt, std::nullopt});
+        expect_ok(apply(110, list_of(std::move(again))));
+    }
+}
+
 // Who kept it has died before it gave it back, while we were at work.
 TEST_F(DuckLakeLostFiles, ComeBackByTheirSecondNames) {
     open();

@@ -262,6 +262,33 @@ TEST_F(DuckLake, EmptyFlushesMakeNoSnapshotUnlessThePositionMoves) {
     EXPECT_EQ(table("public.t"), "1|a|x");
 }
 
+// Rows of which a publication of some operations never told are deleted or changed: nothing is
+// found, and DuckLake makes no snapshot of its own accord.
+TEST_F(DuckLake, ThePositionOfAFlushThatFindsNothing) {
+    open();
+    auto keyed = std::make_shared<TableSchema>(*TableMaker{}.make());
+    keyed->partly_published = true;
+    TableMaker full{.oid = 16385, .name = "f", .identity = ReplicaIdentity::full, .has_key = false};
+    auto keyless = std::make_shared<TableSchema>(*full.make());
+    keyless->partly_published = true;
+    given(keyed, {{"1", "a", "x"}});
+    given(keyless, {{"1", "a", "x"}});
+    ChangeBatch unknown_key(keyed);
+    add_delete(unknown_key, {"100", std::nullopt, std::nullopt});
+    expect_ok(apply(200, list_of(std::move(unknown_key))));
+    EXPECT_EQ(reopen().position, Lsn{200});
+    ChangeBatch partial(keyed);
+    add_update(partial, {"100", "b", "\x01"});
+    expect_ok(apply(300, list_of(std::move(partial))));
+    EXPECT_EQ(reopen().position, Lsn{300});
+    ChangeBatch unknown_row(keyless);
+    add_delete(unknown_row, {"100", "q", "q"});
+    expect_ok(apply(400, list_of(std::move(unknown_row))));
+    EXPECT_EQ(reopen().position, Lsn{400});
+    EXPECT_EQ(table("public.t"), "1|a|x");
+    EXPECT_EQ(table("public.f"), "1|a|x");
+}
+
 // More than a transaction folds at once, and all of it comes to nothing: DuckLake makes no
 // snapshot of its own accord.
 TEST_F(DuckLake, ThePositionOfAFlushThatCancelsOut) {

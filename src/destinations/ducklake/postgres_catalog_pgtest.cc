@@ -1,5 +1,6 @@
 // The lake's catalog in a Postgres database.
 
+#include "destinations/ducklake/copies.h"
 #include "destinations/ducklake/ducklake_fixture.h"
 #include "support/database.h"
 #include "support/eventually.h"
@@ -571,6 +572,31 @@ TEST_F(PostgresCatalog, WhoWasOvertakenTakesNoFilesAway) {
     ListFlush next(300, list_of(row(2)));
     expect_ok(second->apply(next, Ack::durable, {}).status());
     EXPECT_EQ(table("public.t"), "0|x|y; 1|x|y; 2|x|y");
+}
+
+// One that stood still in its start for longer than its lease lived.
+TEST_F(PostgresCatalog, AStartThatWasOvertakenSweepsNothing) {
+    open();
+    given(schema_, {{"0", "x", "y"}});
+    close();
+    ducklake::LakeOptions options;
+    options.catalog = ducklake::parse_catalog(config().catalog);
+    options.data_path = config().data_path + "/";
+    options.pipeline_id = who().pipeline_id;
+    const auto first = ducklake::Lake::open(options);
+    ASSERT_TRUE(first) << first.error().message();
+    expect_ok((*first)->take_over());
+    open();
+    // Written, and not registered yet.
+    const CopyTargetPtr next = begin(schema_, 2);
+    MadeRows reader = rows_of(schema_, {{"5", "n", "n"}});
+    expect_ok(lake_->write_copy({next, 0}, reader, {}));
+    const auto swept = ducklake::sweep_files(**first);
+    ASSERT_FALSE(swept);
+    EXPECT_EQ(swept.error().code(), ErrorCode::fenced);
+    expect_ok(lake_->finish_copy(next, {}));
+    expect_ok(apply(200, list_of(Publish{next})));
+    EXPECT_EQ(table("public.t"), "5|n|n");
 }
 
 // What a process leaves that dies between the commit and the restoring of its files.

@@ -162,14 +162,20 @@ Status Upkeep::write_again(const TableRecord& record, const std::vector<DataFile
     }
     const std::string from = fmt::format("FROM {} WHERE filename IN ({})", name, list);
     WALBROOK_TRY(const std::string path, own_file_path(record.folder, record.schema->id.oid));
+    // A file that cannot be read is this table's trouble alone.
+    const auto query = [&](const std::string& sql) -> Result<QueryResult> {
+        auto result = lake_.session().query(sql, stop);
+        if (result || result.error().code() != ErrorCode::internal || lake_.is_broken()) {
+            return result;
+        }
+        return std::move(result).error().with_table(record.schema->id.oid);
+    };
     const auto work = [&]() -> Result<Note> {
         WALBROOK_RETURN_IF_ERROR(lake_.new_files().watch(record.folder));
-        WALBROOK_TRY(
-            const QueryResult written,
-            lake_.session().query(fmt::format("COPY (SELECT * {}) TO {} ({})", from,
-                                              quote_literal(path), parquet_options(*record.schema)),
-                                  stop));
-        WALBROOK_TRY(const QueryResult removed, lake_.session().query("DELETE " + from, stop));
+        WALBROOK_TRY(const QueryResult written,
+                     query(fmt::format("COPY (SELECT * {}) TO {} ({})", from, quote_literal(path),
+                                       parquet_options(*record.schema))));
+        WALBROOK_TRY(const QueryResult removed, query("DELETE " + from));
         std::int64_t live = 0;
         for (const DataFile& file : files) live += file.rows - file.deleted;
         const auto expected = static_cast<std::uint64_t>(live);
