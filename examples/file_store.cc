@@ -98,6 +98,7 @@ class FileStore final : public Store {
                                 {"slot", lineage.slot},
                                 {"timeline_begin", to_string(lineage.timeline_begin)}};
             const StoredPositions stored = positions_of(scope);
+            scope["durable"] = to_string(std::min(stored.durable, shared_until));
             scope["confirm_bound"] = to_string(std::min(stored.confirm_bound, shared_until));
         });
     }

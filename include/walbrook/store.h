@@ -75,7 +75,7 @@ class Store {
 
     virtual Result<std::optional<Lineage>> load_lineage() = 0;
     // `shared_until`: how far the log of the lineage before is the log of this one (kLsnMax: it is
-    // the same one). What was confirmed beyond is not there: `confirm_bound` moves back to it.
+    // the same one). What lies beyond is not there: both positions move back to it.
     virtual Status save_lineage(const Lineage& lineage, Lsn shared_until) = 0;
 
     // In the order of their oids.
@@ -86,8 +86,9 @@ class Store {
     virtual Status remove_table(TableId table) = 0;
 
     virtual Result<StoredPositions> load_positions() = 0;
-    // Each moves forward or not at all; returns what is now stored. `durable` comes
-    // only after the destination said durable; `confirm_bound` before Postgres hears it.
+    // Each moves forward or not at all (save_lineage() alone moves them back); returns what is now
+    // stored. `durable` comes only after the destination said durable; `confirm_bound` before
+    // Postgres hears it.
     virtual Result<StoredPositions> advance(const StoredPositions& to) = 0;
 
     // Put before a row needs it; the same (table, from) again replaces.

@@ -16,6 +16,7 @@ class MemoryStore final : public Store {
     Result<std::optional<Lineage>> load_lineage() override { return lineage_; }
     Status save_lineage(const Lineage& lineage, Lsn shared_until) override {
         lineage_ = lineage;
+        positions_.durable = std::min(positions_.durable, shared_until);
         positions_.confirm_bound = std::min(positions_.confirm_bound, shared_until);
         return {};
     }

@@ -33,11 +33,16 @@ constexpr auto kPostgresMigrations = std::to_array<const char*>({
     " primary key (pipeline_id, destination, table_oid, from_lsn));",
     "alter table walbrook.tables add column membership text not null default '';",
     "alter table walbrook.tables add column content text not null default '';",
-    // Until here `durable` could be a position that was only confirmed; a lake has its own. What
-    // forgets has none, and goes by this one.
+    // `durable` could be a position that was only confirmed, and programs of before go on to write
+    // it beside this one.
     "alter table walbrook.lineage add column timeline_begin pg_lsn not null default '0/0';"
-    "update walbrook.positions set durable = '0/0' where destination = 'ducklake';",
+    "alter table walbrook.positions add column flushed pg_lsn not null default '0/0';",
 });
+
+// StoredPositions::durable. A lake knows by itself where it stands; what forgets has only this, and
+// goes on from where a program of before was.
+constexpr const char* kPostgresDurable =
+    "case when p.destination = 'ducklake' then p.flushed else greatest(p.durable, p.flushed) end";
 
 constexpr auto kKnownVersion = static_cast<std::int64_t>(kPostgresMigrations.size());
 // "walbrook" as a number: keeps two processes from migrating at once.
@@ -267,6 +272,7 @@ Result<std::optional<Lineage>> PostgresStore::load_lineage() {
 Status PostgresStore::save_lineage(const Lineage& lineage, Lsn shared_until) {
     return run("save the lineage",
                "with p as (update walbrook.positions set"
+               " durable = least(durable, $8), flushed = least(flushed, $8),"
                " confirm_bound = least(confirm_bound, $8)"
                " where pipeline_id = $1 and destination = $2)"
                " insert into walbrook.lineage values ($1, $2, $3, $4, $5, $6, $7)"
@@ -324,9 +330,11 @@ Status PostgresStore::remove_table(TableId table) {
 }
 
 Result<StoredPositions> PostgresStore::load_positions() {
-    WALBROOK_TRY(const Rows rows, run("load the positions",
-                                      "select durable, confirm_bound from walbrook.positions"
-                                      " where pipeline_id = $1 and destination = $2"));
+    WALBROOK_TRY(
+        const Rows rows,
+        run("load the positions", fmt::format("select {}, p.confirm_bound from walbrook.positions p"
+                                              " where p.pipeline_id = $1 and p.destination = $2",
+                                              kPostgresDurable)));
     StoredPositions positions;
     if (rows.empty()) return positions;
     Fields fields(rows, 0);
@@ -337,14 +345,18 @@ Result<StoredPositions> PostgresStore::load_positions() {
 }
 
 Result<StoredPositions> PostgresStore::advance(const StoredPositions& to) {
-    WALBROOK_TRY(const Rows rows,
-                 run("advance the positions",
-                     "insert into walbrook.positions as p values ($1, $2, $3, $4)"
-                     " on conflict (pipeline_id, destination) do update set"
-                     " durable = greatest(p.durable, excluded.durable),"
-                     " confirm_bound = greatest(p.confirm_bound, excluded.confirm_bound)"
-                     " returning durable, confirm_bound",
-                     to.durable, to.confirm_bound));
+    WALBROOK_TRY(
+        const Rows rows,
+        run("advance the positions",
+            fmt::format("insert into walbrook.positions as p"
+                        " (pipeline_id, destination, durable, confirm_bound, flushed)"
+                        " values ($1, $2, '0/0', $4, $3)"
+                        " on conflict (pipeline_id, destination) do update set"
+                        " flushed = greatest(p.flushed, excluded.flushed),"
+                        " confirm_bound = greatest(p.confirm_bound, excluded.confirm_bound)"
+                        " returning {}, p.confirm_bound",
+                        kPostgresDurable),
+            to.durable, to.confirm_bound));
     Fields fields(rows, 0);
     StoredPositions stored;
     stored.durable = fields.lsn();

@@ -32,11 +32,16 @@ constexpr auto kSqliteMigrations = std::to_array<const char*>({
     " primary key (pipeline_id, destination, table_oid, from_lsn)) without rowid;",
     "alter table tables add column membership text not null default ''",
     "alter table tables add column content text not null default ''",
-    // Until here `durable` could be a position that was only confirmed; a lake has its own. What
-    // forgets has none, and goes by this one.
+    // `durable` could be a position that was only confirmed, and programs of before go on to write
+    // it beside this one.
     "alter table lineage add column timeline_begin text not null default '00000000/00000000';"
-    "update positions set durable = '00000000/00000000' where destination = 'ducklake'",
+    "alter table positions add column flushed text not null default '00000000/00000000'",
 });
+
+// StoredPositions::durable. A lake knows by itself where it stands; what forgets has only this, and
+// goes on from where a program of before was.
+constexpr const char* kSqliteDurable =
+    "case when destination = 'ducklake' then flushed else max(durable, flushed) end";
 
 constexpr std::int64_t kApplicationId = 0x57'4c'42'4b;  // "WLBK": tells a file of ours.
 
@@ -63,7 +68,7 @@ class SqliteStore final : public Store {
     Status use_wal();
     Status migrate();
     // A statement whose first two parameters, the scope, are in place.
-    SqliteStatement scoped(const char* sql);
+    SqliteStatement scoped(const std::string& sql);
     Status save_table(const TableState& state);
     // Every call but open() begins with it.
     Status check_open() const {
@@ -144,8 +149,8 @@ Status SqliteStore::open(const StoreScope& scope) {
     return std::move(ready).error().with_context("open the store " + path_);
 }
 
-SqliteStatement SqliteStore::scoped(const char* sql) {
-    SqliteStatement statement(*session_, sql);
+SqliteStatement SqliteStore::scoped(const std::string& sql) {
+    SqliteStatement statement(*session_, sql.c_str());
     statement.add(pipeline_id_).add(std::string_view(destination_));
     return statement;
 }
@@ -172,7 +177,9 @@ Status SqliteStore::save_lineage(const Lineage& lineage, Lsn shared_until) {
                                  .add(std::string_view(lineage.slot))
                                  .add(lineage.timeline_begin)
                                  .done());
-    WALBROOK_RETURN_IF_ERROR(scoped("update positions set confirm_bound = min(confirm_bound, ?3)"
+    WALBROOK_RETURN_IF_ERROR(scoped("update positions set durable = min(durable, ?3),"
+                                    " flushed = min(flushed, ?3),"
+                                    " confirm_bound = min(confirm_bound, ?3)"
                                     " where pipeline_id = ?1 and destination = ?2")
                                  .add(shared_until)
                                  .done());
@@ -254,7 +261,9 @@ Status SqliteStore::remove_table(TableId table) {
 Result<StoredPositions> SqliteStore::load_positions() {
     WALBROOK_RETURN_IF_ERROR(check_open());
     auto statement = scoped(
-        "select durable, confirm_bound from positions where pipeline_id = ? and destination = ?");
+        fmt::format("select {}, confirm_bound from positions where pipeline_id = ? and destination"
+                    " = ?",
+                    kSqliteDurable));
     WALBROOK_TRY(const bool row, statement.next());
     if (!row) return StoredPositions();
     return StoredPositions{statement.lsn(0), statement.lsn(1)};
@@ -262,11 +271,14 @@ Result<StoredPositions> SqliteStore::load_positions() {
 
 Result<StoredPositions> SqliteStore::advance(const StoredPositions& to) {
     WALBROOK_RETURN_IF_ERROR(check_open());
-    auto statement = scoped(
-        "insert into positions values (?, ?, ?, ?) on conflict (pipeline_id, destination)"
-        " do update set durable = max(durable, excluded.durable),"
-        " confirm_bound = max(confirm_bound, excluded.confirm_bound)"
-        " returning durable, confirm_bound");
+    auto statement =
+        scoped(fmt::format("insert into positions (pipeline_id, destination, durable, flushed,"
+                           " confirm_bound) values (?, ?, '00000000/00000000', ?, ?)"
+                           " on conflict (pipeline_id, destination)"
+                           " do update set flushed = max(flushed, excluded.flushed),"
+                           " confirm_bound = max(confirm_bound, excluded.confirm_bound)"
+                           " returning {}, confirm_bound",
+                           kSqliteDurable));
     statement.add(to.durable).add(to.confirm_bound);
     WALBROOK_TRY(const bool row, statement.next());
     if (!row) return Error(ErrorCode::internal, "the state file returned no position");

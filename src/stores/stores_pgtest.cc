@@ -64,6 +64,21 @@ TEST_P(PostgresStore, GoesOnAfterItsSessionWasLost) {
     }
 }
 
+// It may run beside newer ones that share the schema, and what it writes was perhaps not flushed.
+TEST_P(PostgresStore, WhatAnOlderProgramGoesOnToWriteIsNoFlushOfALake) {
+    for (const std::string destination : {"ducklake", "memory"}) {
+        const auto store = make_postgres_store(database().connection());
+        ASSERT_TRUE(store->open({1, destination}));
+        ASSERT_TRUE(store->advance({Lsn{5}, Lsn{6}}));
+        database().exec("insert into walbrook.positions as p values (1, '" + destination +
+                        "', '0/9', '0/9') on conflict (pipeline_id, destination) do update"
+                        " set durable = greatest(p.durable, excluded.durable)");
+        const Lsn durable = destination == "ducklake" ? Lsn{5} : Lsn{9};
+        EXPECT_EQ(store->load_positions()->durable, durable);
+        EXPECT_EQ(store->advance({Lsn{1}, Lsn{1}})->durable, durable);
+    }
+}
+
 // An administrator makes the schema once; the pipeline's role needs no CREATE.
 TEST_P(PostgresStore, OpensWithoutTheRightToCreate) {
     database().exec("drop role if exists store_user");

@@ -85,6 +85,27 @@ TEST(SqliteStore, AForeignOrDamagedFileIsRefusedAndLeftAlone) {
     EXPECT_EQ(testing::read_file(damaged), std::string(8192, 'x'));
 }
 
+// It may run beside newer ones that share the file, and what it writes was perhaps not flushed.
+TEST(SqliteStore, WhatAnOlderProgramGoesOnToWriteIsNoFlushOfALake) {
+    const testing::TempDir folder;
+    const std::string path = folder.file("state.db");
+    for (const std::string destination : {"ducklake", "memory"}) {
+        const auto store = make_sqlite_store(path);
+        ASSERT_TRUE(store->open({1, destination}));
+        ASSERT_TRUE(store->advance({Lsn{5}, Lsn{6}}));
+        auto session = SqliteSession::open(path);
+        ASSERT_TRUE(session && session->exec("insert into positions(pipeline_id, destination,"
+                                             " durable, confirm_bound) values (1, '" +
+                                             destination +
+                                             "', '00000000/00000009', '00000000/00000009')"
+                                             " on conflict (pipeline_id, destination) do update"
+                                             " set durable = max(durable, excluded.durable)"));
+        const Lsn durable = destination == "ducklake" ? Lsn{5} : Lsn{9};
+        EXPECT_EQ(store->load_positions()->durable, durable);
+        EXPECT_EQ(store->advance({Lsn{1}, Lsn{1}})->durable, durable);
+    }
+}
+
 TEST(SqliteStore, AFolderThatIsNotThereIsSaid) {
     const testing::TempDir folder;
     const auto store = make_sqlite_store(folder.file("missing/state.db"));

@@ -123,7 +123,7 @@ void positions_only_move_forward(StoreWorld& world) {
     EXPECT_EQ(advance(far.durable.value, far.confirm_bound.value), far);  // The same again.
 }
 
-void another_timeline_moves_the_bound_back(StoreWorld& world) {
+void another_timeline_moves_positions_back(StoreWorld& world) {
     const auto save = [&](std::uint32_t timeline, Lsn shared_until) {
         const Lineage lineage{"id", timeline, 1, "s"};
         EXPECT_TRUE(world.store().save_lineage(lineage, shared_until));
@@ -140,6 +140,11 @@ void another_timeline_moves_the_bound_back(StoreWorld& world) {
     world.expect_positions({Lsn{0x9'0000'0000ULL}, Lsn{0x9'0000'0001ULL}});
     EXPECT_EQ(*world.store().advance({Lsn{0}, Lsn{0x9'0000'0002ULL}}),
               (StoredPositions{Lsn{0x9'0000'0000ULL}, Lsn{0x9'0000'0002ULL}}));
+    // A source that was put back to an earlier moment, and the destination with it.
+    save(4, Lsn{0x8'0000'0000ULL});
+    world.expect_positions({Lsn{0x8'0000'0000ULL}, Lsn{0x8'0000'0000ULL}});
+    EXPECT_EQ(*world.store().advance({Lsn{0x8'0000'0001ULL}, Lsn{0}}),
+              (StoredPositions{Lsn{0x8'0000'0001ULL}, Lsn{0x8'0000'0000ULL}}));
 }
 
 void a_schema_at_or_before_a_position(StoreWorld& world) {
@@ -259,8 +264,9 @@ constexpr StoreCaseEntry kStoreRecordCases[] = {
      many_tables},
     {{"positions_only_move_forward", "each position by itself, in the order of numbers"},
      positions_only_move_forward},
-    {{"another_timeline_moves_the_bound_back", "what the new log has not was not confirmed of it"},
-     another_timeline_moves_the_bound_back},
+    {{"another_timeline_moves_positions_back",
+      "what the new log has not was neither flushed nor confirmed of it"},
+     another_timeline_moves_positions_back},
     {{"a_schema_at_or_before_a_position", "the version in force; the same position replaces"},
      a_schema_at_or_before_a_position},
     {{"pruning_keeps_what_can_be_asked_for", "the version in force at the position stays"},
