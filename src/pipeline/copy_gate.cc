@@ -35,14 +35,23 @@ bool CopyGate::may_go_on(std::uint64_t id) const {
 }
 
 std::optional<CopyGate::Pass> CopyGate::enter(const std::stop_token& stop) {
+    std::uint64_t id = 0;
+    {
+        const std::lock_guard lock(mutex_);
+        id = next_id_++;
+    }
+    if (!take_place(id, stop)) return std::nullopt;
+    return Pass(this, id);
+}
+
+bool CopyGate::take_place(std::uint64_t id, const std::stop_token& stop) {
     std::unique_lock lock(mutex_);
     while (!may_enter()) {
-        if (stop.stop_requested()) return std::nullopt;
+        if (stop.stop_requested()) return false;
         changed_.wait_for(lock, stop, kLookAgain, [&] { return may_enter(); });
     }
-    const std::uint64_t id = next_id_++;
     under_way_.insert(id);
-    return Pass(this, id);
+    return true;
 }
 
 void CopyGate::leave(std::uint64_t id) {

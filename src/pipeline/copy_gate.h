@@ -34,6 +34,10 @@ class CopyGate {
         // Waits while this unit should not read, until `until` at the latest. True if it may;
         // false when stopped or late.
         bool wait(Instant until, const std::stop_token& stop) const;
+        // Lets others have the place while this unit waits for something else than memory.
+        void step_out() const { gate_->leave(id_); }
+        // Waits for a place again; false when stopped.
+        bool step_in(const std::stop_token& stop) const { return gate_->take_place(id_, stop); }
 
      private:
         friend class CopyGate;
@@ -49,6 +53,7 @@ class CopyGate {
 
  private:
     void leave(std::uint64_t id);
+    bool take_place(std::uint64_t id, const std::stop_token& stop);
     bool may_enter() const;
     bool may_go_on(std::uint64_t id) const;
 

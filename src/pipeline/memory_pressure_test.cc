@@ -114,6 +114,30 @@ TEST_F(CopyGateTest, AdmitsSoManyUnits) {
     EXPECT_TRUE(is_in);
 }
 
+// A table that is locked for an hour keeps no other from being copied.
+TEST_F(CopyGateTest, WhoStepsOutLeavesItsPlace) {
+    CopyGate gate = make(1);
+    auto first = gate.enter(stop_.get_token());
+    ASSERT_TRUE(first);
+    first->step_out();
+    auto second = gate.enter(stop_.get_token());
+    ASSERT_TRUE(second);
+    std::atomic<bool> is_back{false};
+    std::jthread waiting([&] { is_back = first->step_in(stop_.get_token()); });
+    EXPECT_FALSE(is_back);
+    second.reset();
+    waiting.join();
+    EXPECT_TRUE(is_back);
+    // It is counted once, and gone when it ends.
+    first.reset();
+    EXPECT_TRUE(gate.enter(stop_.get_token()));
+    auto last = gate.enter(stop_.get_token());
+    last->step_out();
+    stop_.request_stop();
+    state_ = MemoryState::paused;
+    EXPECT_FALSE(last->step_in(stop_.get_token()));
+}
+
 TEST_F(CopyGateTest, NobodyGoesOnInAPause) {
     CopyGate gate = make(4);
     auto pass = gate.enter(stop_.get_token());

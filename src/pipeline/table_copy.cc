@@ -479,12 +479,20 @@ UnitReaderOptions TableCopy::reader_options(const PhysicalTable& table, const Co
         range_end = now() + yield;
         return switch_to_ranges_when_old();
     };
+    options.wait_for_lock = [this, &pass, stop](milliseconds how_long) -> Status {
+        parts_.tables.note(id_, "the copy waits for a lock that somebody else has on the table");
+        pass.step_out();
+        const bool may_go_on = sleep_for(how_long, stop) && pass.step_in(stop);
+        if (may_go_on) return {};
+        return Error(ErrorCode::cancelled, "stopped while a lock was not to be had");
+    };
     options.schema = target_->schema;
     options.shape = shape_;
     options.row_filter = table.row_filter.value_or(published_.row_filter.value_or(""));
     options.yield = yield;
     options.on_batch = [this, &pass, &range_end, stop](std::size_t rows) -> Status {
         parts_.tables.add_rows(id_, rows);
+        if (rows != 0) parts_.tables.note(id_, {});
         if (const auto lost = parts_.copy_events.lost(id_)) return *lost;
         pass.wait(range_end, stop);
         return switch_to_ranges_when_old();

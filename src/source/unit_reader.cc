@@ -129,9 +129,7 @@ Status UnitReader::begin_range() {
             WALBROOK_RETURN_IF_ERROR(connection_.exec(deadline, "rollback"));
         }
         if (locked.error().sqlstate() != kLockNotAvailable) return locked;
-        if (!sleep_for(backoff.next(), stop_)) {
-            return Error(ErrorCode::cancelled, "stopped while a lock was not to be had");
-        }
+        WALBROOK_RETURN_IF_ERROR(options_.wait_for_lock(backoff.next()));
         // The user's DDL may be waiting for the short lock of another of our sessions.
         if (Status status = options_.on_batch(0); !status) return status;
     }
@@ -317,6 +315,7 @@ Status UnitReader::end_range() {
         return Error(ErrorCode::malformed, "the copy ended in the middle of a row");
     }
     in_range_ = false;
+    WALBROOK_RETURN_IF_ERROR(check_name(deadline));
     WALBROOK_RETURN_IF_ERROR(connection_.exec(deadline, "commit"));
     if (options_.after_range) options_.after_range(range_expected_, range_came_);
     if (options_.keys != nullptr) return end_key_range();
@@ -324,6 +323,18 @@ Status UnitReader::end_range() {
     at_end_ = range_end_ == range_.end_block;
     if (!at_end_) next_block_ = *range_end_;
     return {};
+}
+
+// COPY takes a name, and ALTER SCHEMA … RENAME, which waits for no lock on a table, may have made
+// it that of another one.
+Status UnitReader::check_name(const Deadline& deadline) {
+    WALBROOK_TRY(const Rows rows,
+                 connection_.query(
+                     deadline, "select coalesce(to_regclass($1)::oid = $2::oid, false)",
+                     quote_qualified(range_.table.schema, range_.table.name), range_.table.id.oid));
+    if (rows.text(0, 0) == "t") return {};
+    return Error(ErrorCode::aborted,
+                 fmt::format("{} had another name before it was read", range_.table.name));
 }
 
 Status UnitReader::end_key_range() {

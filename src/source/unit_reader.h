@@ -56,6 +56,9 @@ struct UnitReaderOptions {
     // Before each range, when no lock is held: may wait; told how many bytes its blocks have. An
     // error ends the unit.
     std::function<Status(std::uint64_t)> before_range;
+    // While the table is locked by somebody else, when no lock of ours is held: waits about so
+    // long. An error ends the unit.
+    std::function<Status(std::chrono::milliseconds)> wait_for_lock;
     // After each range: the blocks' bytes as before, and those of COPY data that came.
     std::function<void(std::uint64_t, std::uint64_t)> after_range;
     // After each batch, with its rows; an error ends the unit.
@@ -107,6 +110,7 @@ class UnitReader final : public RowReader {
     Result<std::string> copy_statement(const TableShape& now);
     Result<bool> read_some();
     Status end_range();
+    Status check_name(const Deadline& deadline);
     void adapt_step();
     std::uint64_t expected_bytes() const;
 
