@@ -164,8 +164,10 @@ std::size_t NetChangeBuilder::State::bytes() const {
 Status NetChangeBuilder::State::add(const ChangeBatch& batch, ChangeBatch* take_from) {
     WALBROOK_CHECK(batch.new_rows.columns().size() == schema_->columns.size());
     constexpr std::size_t kBytesMax = std::numeric_limits<std::int32_t>::max();
-    // Twice the old rows: they may be needed as origins and to complete new rows.
-    if (bytes() + batch.new_rows.bytes() + 2 * batch.old_rows.bytes() > kBytesMax) {
+    // Twice the old rows: they may be needed as origins and to complete new rows, of which there is
+    // another one then.
+    const std::size_t copies = batch.has_unchanged() && batch.old_rows.rows() != 0 ? 2 : 1;
+    if (bytes() + copies * batch.new_rows.bytes() + 2 * batch.old_rows.bytes() > kBytesMax) {
         // The caller finishes long before: this is one change.
         return Error(ErrorCode::unsupported_value,
                      fmt::format("fold the changes of {}: a row and what it was before have more "

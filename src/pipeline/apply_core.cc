@@ -331,7 +331,9 @@ std::size_t ApplyCore::waiting_bytes_limit() const {
 }
 
 std::size_t ApplyCore::flush_bytes_limit() const {
-    return options_.flush_bytes / (memory_ == MemoryState::ample ? 1 : kShortage);
+    // Never nothing: nobody would read then.
+    return std::max<std::size_t>(
+        1, options_.flush_bytes / (memory_ == MemoryState::ample ? 1 : kShortage));
 }
 
 // One limit for all that waits, however many tables are held and transactions streamed:

@@ -469,6 +469,16 @@ TEST_F(ApplyCoreRanges, AVersionBetweenTheSnapshotsLosesTheCopy) {
     }
 }
 
+TEST_F(ApplyCoreRanges, SnapshotsLieNearEnoughToTellWhichXidIsBefore) {
+    const auto parse = [](const char* text) { return *SnapshotXids::parse(text); };
+    auto ranges = CopySnapshots::in_ranges_of(1);
+    EXPECT_TRUE(ranges.add(point(10), parse("2000:2000:")));
+    EXPECT_TRUE(ranges.add(point(20), parse("1073743824:1073743824:")));
+    const Status late = ranges.add(point(30), parse("1073743825:1073743825:"));
+    ASSERT_FALSE(late);
+    EXPECT_EQ(late.error().code(), ErrorCode::aborted);
+}
+
 TEST_F(ApplyCoreRanges, ALaterSnapshotShowsWhatAnEarlierOneShowed) {
     const auto parse = [](const char* text) { return *SnapshotXids::parse(text); };
     auto ranges = CopySnapshots::in_ranges_of(1);

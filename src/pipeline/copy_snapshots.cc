@@ -5,6 +5,11 @@
 #include <algorithm>
 
 namespace walbrook {
+namespace {
+
+constexpr std::uint64_t kXidsMax = 1ULL << 30;
+
+}  // namespace
 
 Status CopySnapshots::add(std::optional<KeyPoint> up_to, const SnapshotXids& shown) {
     WALBROOK_CHECK(are_in_ranges() && !is_complete());
@@ -12,6 +17,12 @@ Status CopySnapshots::add(std::optional<KeyPoint> up_to, const SnapshotXids& sho
         if (!shown.shows_all_of(newest_)) {
             return Error(ErrorCode::aborted,
                          "a snapshot of the copy does not show what the one before showed");
+        }
+        // An xid of 32 bits lies before or behind a snapshot by which of them is nearer.
+        if (shown.xmax() - first_xmax_ > kXidsMax) {
+            return Error(ErrorCode::aborted,
+                         "more than 2^30 transactions have begun since the copy's first snapshot: "
+                         "it begins again");
         }
         if (up_to && *up_to <= *ranges_.back().up_to) {
             return Error(ErrorCode::internal, "the source orders the key otherwise than we do");
@@ -22,6 +33,7 @@ Status CopySnapshots::add(std::optional<KeyPoint> up_to, const SnapshotXids& sho
             return {};
         }
     }
+    if (ranges_.empty()) first_xmax_ = shown.xmax();
     ranges_.push_back({up_to, shown});
     newest_ = shown;
     return {};

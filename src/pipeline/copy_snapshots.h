@@ -26,7 +26,8 @@ class CopySnapshots {
         return snapshots;
     }
     // Ends at this key, which is in it; nothing: the last one, which is open. ErrorCode::aborted
-    // when the snapshot lacks something that the one before shows.
+    // when the snapshot lacks something that the one before shows, or came too long after the
+    // first.
     Status add(std::optional<KeyPoint> up_to, const SnapshotXids& shown);
     // The last range is there.
     bool is_complete() const { return !ranges_.empty() && !ranges_.back().up_to; }
@@ -54,9 +55,10 @@ class CopySnapshots {
         std::optional<KeyPoint> up_to;
         ShownTransactions shown;
     };
-    std::int16_t attnum_ = 0;    // 0: one snapshot.
-    SnapshotXids newest_;        // Of the last range.
-    std::vector<Range> ranges_;  // By key.
+    std::int16_t attnum_ = 0;       // 0: one snapshot.
+    std::uint64_t first_xmax_ = 0;  // Of the first range.
+    SnapshotXids newest_;           // Of the last range.
+    std::vector<Range> ranges_;     // By key.
 };
 
 // Of the column with this number in a row; nothing for null, or where there is no such column.

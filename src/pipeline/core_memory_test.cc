@@ -222,6 +222,14 @@ TEST_F(CoreMemory, ScarceMemoryMeansOneSmallFlushAtATime) {
     }
 }
 
+// However small a flush is to be.
+TEST_F(CoreMemory, ScarceMemoryNeverMeansNothing) {
+    options_.flush_bytes = 4;
+    start({table(1)});
+    feed(input::Memory{MemoryState::scarce});
+    EXPECT_TRUE(core_->wants_frames());
+}
+
 TEST_F(CoreMemory, ATransactionThatPausedInTheMiddleGoesOn) {
     start({table(1)});
     begin(2000);

@@ -289,9 +289,15 @@ Result<WalPositions> read_wal_positions(Connection& connection, const Deadline& 
 
 Lsn before_page_header(Lsn position) {
     constexpr std::uint64_t kPage = 8192;
+    constexpr std::uint64_t kSegmentMin = 1 << 20;
+    constexpr std::uint64_t kShortHeader = 24;
     constexpr std::uint64_t kLongHeader = 40;
     const std::uint64_t offset = position.value % kPage;
-    return offset <= kLongHeader ? Lsn{position.value - offset} : position;
+    const bool may_begin_segment = (position.value - offset) % kSegmentMin == 0;
+    // Between and behind them is the end of a record that began on the page before.
+    const bool is_behind_header =
+        offset == kShortHeader || (offset == kLongHeader && may_begin_segment);
+    return is_behind_header ? Lsn{position.value - offset} : position;
 }
 
 Result<bool> try_lease(Connection& connection, const Deadline& deadline,

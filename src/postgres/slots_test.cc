@@ -67,5 +67,16 @@ TEST(OpenTransactions, AHiddenOneIsNotTakenForYoungAfterALongPause) {
     EXPECT_TRUE(open.not_younger_than(seconds(2), {hidden(1, 7)}, first + seconds(60)));
 }
 
+// What has been flushed ends at a page's begin; the next record stands behind the page's header.
+TEST(BeforePageHeader, LowersWhatIsBehindAHeader) {
+    EXPECT_EQ(before_page_header(Lsn{0x1'0000'2018}), Lsn{0x1'0000'2000});
+    EXPECT_EQ(before_page_header(Lsn{0x1'0100'0028}), Lsn{0x1'0100'0000});
+    EXPECT_EQ(before_page_header(Lsn{0x1'0000'2000}), Lsn{0x1'0000'2000});
+    // Ends of records that began on the page before.
+    EXPECT_EQ(before_page_header(Lsn{0x1'0000'2020}), Lsn{0x1'0000'2020});
+    EXPECT_EQ(before_page_header(Lsn{0x1'0000'2028}), Lsn{0x1'0000'2028});
+    EXPECT_EQ(before_page_header(Lsn{0x1'0000'2030}), Lsn{0x1'0000'2030});
+}
+
 }  // namespace
 }  // namespace walbrook

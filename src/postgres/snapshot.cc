@@ -191,15 +191,15 @@ Status SnapshotHolder::take_from(const ExportingSlot& slot, const Deadline& dead
 }
 
 // A transaction leaves the list of those in progress after its end, and that of its
-// subtransactions, is in pg_xact (CommitTransaction() in xact.c).
+// subtransactions, is in pg_xact (CommitTransaction() in xact.c). The newest one of all is in no
+// list: it lies behind the live snapshot's xmax until then (GetSnapshotData() in procarray.c).
+// Whoever read its rows before that would mark them as those of an aborted one, for everybody and
+// for ever (HeapTupleSatisfiesMVCC() in heapam_visibility.c).
 Status SnapshotHolder::wait_for_pg_xact(Connection& other, const Deadline& deadline) const {
     for (;;) {
         WALBROOK_TRY(const Rows rows, other.query(deadline, "select pg_current_snapshot()::text"));
         WALBROOK_TRY(const SnapshotXids live, SnapshotXids::parse(rows.text(0, 0)));
-        const bool is_settled = std::none_of(
-            live.in_progress().begin(), live.in_progress().end(),
-            [&](std::uint64_t xid) { return xids_.visible(static_cast<std::uint32_t>(xid)); });
-        if (is_settled) return {};
+        if (live.shows_all_of(xids_)) return {};
         if (now() + kPgXactInterval >= deadline.at) {
             return Error(ErrorCode::timed_out,
                          "a transaction that has committed does not end; is a synchronous standby "

@@ -59,6 +59,17 @@ TEST(SnapshotXids, CrossesTheWraparoundAheadOfXmax) {
     EXPECT_FALSE(xids.visible(3));  // The next epoch's.
 }
 
+// What pg_xact may lack is either in progress or, if it is the newest of all, beyond xmax.
+TEST(SnapshotXids, ShowsAllOfAnOlderOne) {
+    const auto shown = parsed("100:101:");  // 100 has committed.
+    EXPECT_FALSE(parsed("100:100:").shows_all_of(shown));
+    EXPECT_FALSE(parsed("100:102:100").shows_all_of(shown));
+    EXPECT_TRUE(parsed("101:101:").shows_all_of(shown));
+    EXPECT_TRUE(parsed("101:103:101").shows_all_of(shown));
+    EXPECT_TRUE(parsed("99:103:99").shows_all_of(parsed("99:101:99")));
+    EXPECT_FALSE(parsed("99:103:99,100").shows_all_of(parsed("99:101:99")));
+}
+
 TEST(SnapshotXids, SortsWhatIsInProgress) {
     EXPECT_EQ(parsed("10:20:15,11,12").in_progress(), (std::vector<std::uint64_t>{11, 12, 15}));
 }
