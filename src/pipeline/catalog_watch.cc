@@ -21,6 +21,11 @@ constexpr int kRestPerLook = 20;
 // A commit may be in the log for a moment before it can be seen.
 constexpr milliseconds kNotYetVisible{5};
 
+bool is_in(const TableContent& content, std::uint32_t partition) {
+    return std::any_of(content.files.begin(), content.files.end(),
+                       [&](const auto& file) { return file.first == partition; });
+}
+
 }  // namespace
 
 CatalogWatch::CatalogWatch(Parts& parts) : parts_(parts) {}
@@ -205,6 +210,10 @@ Status CatalogWatch::look(const std::stop_token& stop) {
         }
         table.source.seen = seen;
     }
+    const std::vector<TableState> states = parts_.tables.all();
+    WALBROOK_RETURN_IF_ERROR(check_partitions(states, next, deadline));
+    // What may fail is done: whoever is answered from now on is told of all that this one saw.
+    for (auto& [id, table] : next.tables) compare_rows(id, table);
     look_ = std::move(next);
     look_seen_ = seen;
     {
@@ -212,14 +221,6 @@ Status CatalogWatch::look(const std::stop_token& stop) {
         if (wanted_publication_ && *wanted_publication_ <= seen) {
             publication_position_ = look_.position;
         }
-    }
-    const std::vector<TableState> states = parts_.tables.all();
-    for (const TableState& state : states) {
-        const auto found = look_.tables.find(state.table);
-        const auto before = parse_table_content(state.content);
-        if (found == look_.tables.end() || !before) continue;
-        WALBROOK_RETURN_IF_ERROR(check_new_partitions(
-            *connection_, deadline, found->second.published, *before, found->second.look));
     }
     for (const TableState& state : states) {
         const auto found = look_.tables.find(state.table);
@@ -238,6 +239,31 @@ Status CatalogWatch::look(const std::stop_token& stop) {
                                           [&](const auto& state) { return state.table == id; });
         if (!is_known && !retiring_.contains(id)) add(table);
     }
+    return {};
+}
+
+// A partition that was taken out once is not asked again before its table is copied: each look
+// would wait for the same lock, or have the server log the same refusal.
+Status CatalogWatch::check_partitions(const std::vector<TableState>& states, CatalogLook& next,
+                                      const Deadline& deadline) {
+    std::map<std::uint32_t, std::string> doubtful;
+    for (const TableState& state : states) {
+        const auto found = next.tables.find(state.table);
+        const auto before = parse_table_content(state.content);
+        if (found == next.tables.end() || !before) continue;
+        TableLook& look = found->second.look;
+        const std::set<std::uint32_t> born_here = look.born_here;
+        for (const auto& [oid, why] : doubtful_) {
+            if (is_in(*before, oid) || look.born_here.erase(oid) == 0) continue;
+            look.not_seen = why;
+        }
+        WALBROOK_RETURN_IF_ERROR(
+            check_new_partitions(*connection_, deadline, found->second.published, *before, look));
+        for (const std::uint32_t oid : born_here) {
+            if (!look.born_here.contains(oid)) doubtful.emplace(oid, look.not_seen);
+        }
+    }
+    doubtful_ = std::move(doubtful);
     return {};
 }
 

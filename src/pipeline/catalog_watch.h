@@ -14,6 +14,7 @@
 #include <set>
 #include <string>
 #include <thread>
+#include <vector>
 
 namespace walbrook {
 
@@ -62,6 +63,8 @@ class CatalogWatch {
     void work(const std::stop_token& stop);
     Status connect(const std::stop_token& stop);
     Status look(const std::stop_token& stop);
+    Status check_partitions(const std::vector<TableState>& states, CatalogLook& next,
+                            const Deadline& deadline);
     TableRegistry::Contents compare_rows(TableId id, CatalogLook::Table& table) const;
     void heed(const TableState& state, CatalogLook::Table& table);
     void add(const CatalogLook::Table& table);
@@ -79,6 +82,8 @@ class CatalogWatch {
     CatalogLook look_;  // The last one; the schemas in it are complete.
     std::uint64_t look_seen_ = 0;
     std::map<TableId, Told> told_;
+    // Partitions whose rows may not all have come through the stream, and why that was not seen.
+    std::map<std::uint32_t, std::string> doubtful_;
     std::set<TableId> retiring_;
     Instant next_look_{};
     std::atomic<std::uint64_t> turns_{0};

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <chrono>
 
 namespace walbrook {
 namespace {
@@ -70,6 +71,9 @@ constexpr const char* kPlacesSql =
     "   join pg_depend d on d.classid = 'pg_class'::regclass and d.objid = u.oid"
     "    and d.objsubid = 0 and d.refclassid = 'pg_namespace'::regclass"
     "   where u.by_schema and (u.oid = u.top or u.leaf = u.id)) s group by s.id, s.leaf";
+
+// The stream may wait for the look that this belongs to.
+constexpr std::chrono::seconds kPartitionDeadline{5};
 
 template <class Number>
 bool read_number(std::string_view text, Number& into) {
@@ -165,6 +169,25 @@ Status read_places(Connection& connection, const Deadline& deadline,
         std::sort(look.content.places.begin(), look.content.places.end());
     }
     return {};
+}
+
+// A row's command is older than the one that made its table a partition.
+Result<bool> has_older_rows(Connection& connection, const Deadline& deadline,
+                            const PhysicalTable& partition) {
+    if (now() >= deadline.at) return Error(ErrorCode::timed_out, "there was no time left for it");
+    const Deadline soon{std::min(deadline.at, now() + kPartitionDeadline), deadline.stop};
+    WALBROOK_TRY(
+        const Rows rows,
+        connection.query(soon,
+                         fmt::format("select exists (select from only {} t, pg_inherits i where"
+                                     " i.inhrelid = $1::oid and t.xmin = i.xmin"
+                                     " and t.cmin::text::int8 < i.cmin::text::int8)",
+                                     quote_qualified(partition.schema, partition.name)),
+                         partition.id.oid));
+    Fields fields(rows, 0);
+    const bool is_older = fields.boolean();
+    WALBROOK_RETURN_IF_ERROR(fields.finish("look into a new partition"));
+    return is_older;
 }
 
 }  // namespace
@@ -273,18 +296,12 @@ Status check_new_partitions(Connection& connection, const Deadline& deadline,
         const bool is_known = std::any_of(before.files.begin(), before.files.end(),
                                           [&](const auto& file) { return file.first == oid; });
         if (is_known || !look.born_here.contains(oid)) continue;
-        // A row's command is older than the one that made its table a partition.
-        WALBROOK_TRY(
-            const Rows rows,
-            connection.query(deadline,
-                             fmt::format("select exists (select from only {} t, pg_inherits i where"
-                                         " i.inhrelid = $1::oid and t.xmin = i.xmin"
-                                         " and t.cmin::text::int8 < i.cmin::text::int8)",
-                                         quote_qualified(partition.schema, partition.name)),
-                             oid));
-        Fields fields(rows, 0);
-        if (fields.boolean()) look.born_here.erase(oid);
-        WALBROOK_RETURN_IF_ERROR(fields.finish("look into a new partition"));
+        const auto is_older = has_older_rows(connection, deadline, partition);
+        if (!is_older && (!connection.is_open() || deadline.stop.stop_requested())) {
+            return is_older.error();
+        }
+        if (!is_older) look.not_seen = is_older.error().message();
+        if (!is_older || *is_older) look.born_here.erase(oid);
     }
     return {};
 }
@@ -305,9 +322,9 @@ std::string compare_contents(const TableContent& before, const TableLook& look,
         if (!truncates_are_sent) return "it, or a partition, was truncated or rewritten";
     }
     for (const auto& [oid, file] : files) {
-        if (!then.contains(oid) && !look.born_here.contains(oid)) {
-            return "a partition was attached";
-        }
+        if (then.contains(oid) || look.born_here.contains(oid)) continue;
+        if (look.not_seen.empty()) return "a partition was attached";
+        return "a new partition could not be looked into: " + look.not_seen;
     }
     const std::map<std::uint32_t, std::string> places(now.places.begin(), now.places.end());
     for (const auto& [oid, place] : before.places) {

@@ -48,6 +48,7 @@ struct TableLook {
     // Physical tables that were made as partitions where they are: whose rows, all of them,
     // came through the stream. Others were attached, perhaps with rows.
     std::set<std::uint32_t> born_here;
+    std::string not_seen{};  // Why a new one of them could not be looked into.
     // attnums of columns that are not generated.
     std::set<std::int16_t> common{};
 };
@@ -61,6 +62,9 @@ Result<std::map<TableId, TableLook>> look_at_tables(Connection& connection,
 // Takes partitions out of `born_here` that are not in `before` and hold rows which are older than
 // their place in the tree: one that is made, filled and attached in one transaction looks as
 // if it had been made in place. (Rows that a savepoint of that transaction wrote do not show.)
+// One that cannot be looked into (no SELECT, a lock, so many rows that some seconds are too few)
+// is taken out, too, and `look.not_seen` says why: that is its table's trouble alone. An error
+// means that the session is lost, or that a stop was requested.
 Status check_new_partitions(Connection& connection, const Deadline& deadline,
                             const PublishedTable& table, const TableContent& before,
                             TableLook& look);

@@ -5,9 +5,12 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 namespace walbrook {
 namespace {
 
+using testing::must_exec;
 using testing::pg_versions;
 using testing::PgTest;
 using testing::soon;
@@ -66,6 +69,16 @@ class TableContents : public PgTest {
             if (!compare_contents(before, now.at(table.id), true).empty()) names.insert(table.name);
         }
         return names;
+    }
+    // Of `tree`, as if its partition were new; in the session that this has run in before.
+    TableLook look_into_new_partition(const std::string& sql) {
+        must_exec(*session_, sql);
+        const auto tree = std::find_if(tables_.begin(), tables_.end(),
+                                       [](const auto& table) { return table.name == "tree"; });
+        TableLook seen = look().at(tree->id);
+        EXPECT_TRUE(check_new_partitions(*session_, within(std::chrono::milliseconds(500)), *tree,
+                                         TableContent(), seen));
+        return seen;
     }
 
  private:
@@ -129,6 +142,20 @@ TEST_P(TableContents, APartThatWasElsewhereForAWhileHasChangedAndDailyLifeChange
         "alter table tree detach partition branch; alter table tree attach partition branch "
         "default");
     EXPECT_EQ(changed(), std::set<std::string>{"tree"});
+}
+
+// Then its table is copied, and says what is missing; the look at all others goes on.
+TEST_P(TableContents, APartitionThatCannotBeLookedIntoIsTakenForOneThatCameWithRows) {
+    EXPECT_EQ(look_into_new_partition("reset role").born_here.size(), 1U);
+    const TableLook refused = look_into_new_partition("set role pg_monitor");
+    EXPECT_TRUE(refused.born_here.empty());
+    EXPECT_EQ(refused.not_seen, "permission denied for table leaf");
+    Connection holder = database().session();
+    must_exec(holder, "begin; lock table leaf in access exclusive mode");
+    const TableLook locked = look_into_new_partition("reset role");
+    EXPECT_TRUE(locked.born_here.empty());
+    EXPECT_NE(compare_contents(TableContent(), locked, true).find("could not be looked into"),
+              std::string::npos);
 }
 
 }  // namespace

@@ -35,6 +35,7 @@ class Retries : public PgTest {
         database().exec(fmt::format("drop owned by {0}; drop role {0}", role_));
         PgTest::TearDown();
     }
+    const std::string& role() const { return role_; }
     void grant() { database().exec("grant select on two to " + role_); }
     void configure(Replica& replica, const std::string& delay_ms, const std::string& attempts) {
         replica.connect_as(role_);
@@ -124,6 +125,41 @@ TEST_P(Retries, AreCountedOverRestarts) {
     grant();
     EXPECT_EQ(replica.run_until_caught_up().code, 0);
     EXPECT_EQ(replica.difference_of_tables({"one", "two"}), "");
+}
+
+// Rights of the partitioned table do not pass to its partitions for whoever reads those.
+TEST_P(Retries, ANewPartitionThatMayNotBeReadIsItsTablesTroubleAlone) {
+    database().exec(
+        "create table tree (id int primary key) partition by range (id);"
+        "create table tree1 partition of tree for values from (0) to (100);"
+        "insert into tree values (1); alter publication shop set table one, tree;"
+        "grant select on tree, tree1 to " +
+        role());
+    Replica replica(database());
+    configure(replica, "100", "1000000");
+    replica.start();
+    ASSERT_TRUE(replica.catches_up()) << replica.log();
+    database().exec(
+        "create table tree2 partition of tree for values from (100) to (200);"
+        "insert into tree values (101); insert into one values (1)");
+    ASSERT_TRUE(eventually([&] { return replica.difference_of("one").empty(); })) << replica.log();
+    const auto names_the_right = [&] {
+        const auto tree = replica.table("tree");
+        return tree && tree->phase == TablePhase::errored &&
+               tree->reason.find("grant select on table public.tree2") != std::string::npos;
+    };
+    ASSERT_TRUE(eventually(names_the_right)) << replica.log();
+    EXPECT_EQ(replica.stop().code, 0);
+    replica.start();
+    database().exec("insert into one values (2); insert into tree values (2)");
+    ASSERT_TRUE(eventually([&] { return replica.difference_of("one").empty(); })) << replica.log();
+    ASSERT_TRUE(eventually(names_the_right)) << replica.log();
+    EXPECT_EQ(replica.count_in_log("the source's catalog needs attention"), 0);
+    database().exec("grant select on tree2 to " + role());
+    ASSERT_TRUE(is_ready(replica, "tree")) << replica.log();
+    ASSERT_TRUE(replica.catches_up());
+    EXPECT_EQ(replica.difference_of_tables({"one", "tree"}), "");
+    EXPECT_EQ(replica.stop().code, 0);
 }
 
 // A value in the stream that the lake cannot hold: that table stands where it was, readable, and
