@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "decode/type_table.h"
 #include "decode/value.h"
+#include "postgres/publication_members.h"
 #include "postgres/quote.h"
 #include "postgres/snapshot.h"
 #include "postgres/snapshot_lock.h"
@@ -65,8 +66,11 @@ class Reader {
     bool answers() {
         return catalog_->is_open() && catalog_->exec(within(kAnswerMax, stop_), "select 1").ok();
     }
-    Result<Replace> read_table(const PublishedTable& table, const RowRepair& repair);
-    Status read_physical(const PublishedTable& table, const PhysicalTable& physical,
+    Result<Replace> read_table(const Publication& publication, const PublishedTable& table,
+                               const RowRepair& repair);
+    Result<std::map<TableId, std::string>> read_filters(const Publication& publication,
+                                                        const PublishedTable& table);
+    Status read_physical(const PhysicalTable& physical, const std::string& filter,
                          const std::vector<std::string>& conditions, TableRead& out);
     Status begin(const PhysicalTable& physical);
     Status take(const Rows& rows, const PhysicalTable& physical, TableRead& out);
@@ -111,7 +115,7 @@ Result<ReadRepairs> Reader::read(const std::vector<RowRepair>& repairs) {
             continue;
         }
         const std::size_t bytes_before = bytes_;
-        auto made = read_table(found->second, repair);
+        auto made = read_table(*publication, found->second, repair);
         // What is refused takes no memory from the others.
         if (!made) bytes_ = bytes_before;
         if (made) {
@@ -199,7 +203,18 @@ std::vector<std::string> conditions(const TableSchema& schema, const Keys& keys)
     return made;
 }
 
-Result<Replace> Reader::read_table(const PublishedTable& table, const RowRepair& repair) {
+// Not in as_of_'s transaction, which would end where a lock is not to be had.
+Result<std::map<TableId, std::string>> Reader::read_filters(const Publication& publication,
+                                                            const PublishedTable& table) {
+    if (!table.is_filtered) return std::map<TableId, std::string>();
+    WALBROOK_RETURN_IF_ERROR(import_snapshot(*contents_, deadline(), snapshot_));
+    WALBROOK_TRY(auto filters, read_row_filters(*contents_, deadline(), publication, table));
+    WALBROOK_RETURN_IF_ERROR(contents_->exec(deadline(), "commit"));
+    return filters;
+}
+
+Result<Replace> Reader::read_table(const Publication& publication, const PublishedTable& table,
+                                   const RowRepair& repair) {
     if (!table.problem.empty()) return Error(ErrorCode::schema_mismatch, table.problem);
     WALBROOK_TRY(TableSchema read,
                  read_table_schema(*as_of_, deadline(),
@@ -216,8 +231,10 @@ Result<Replace> Reader::read_table(const PublishedTable& table, const RowRepair&
     for (const auto& key : asked) WALBROOK_RETURN_IF_ERROR(append_key(*out.schema, key, *out.keys));
     WALBROOK_RETURN_IF_ERROR(count(out.keys->bytes()));
     out.seen = asked;
+    WALBROOK_TRY(auto filters, read_filters(publication, table));
     for (const PhysicalTable& physical : table.physical) {
-        Status status = read_physical(table, physical, conditions(*out.schema, asked), out);
+        Status status =
+            read_physical(physical, filters[physical.id], conditions(*out.schema, asked), out);
         if (!status) return std::move(status).error().with_context("read " + physical.name);
     }
     return Replace{out.schema, out.keys, out.rows};
@@ -232,14 +249,13 @@ Status Reader::begin(const PhysicalTable& physical) {
     });
 }
 
-Status Reader::read_physical(const PublishedTable& table, const PhysicalTable& physical,
+Status Reader::read_physical(const PhysicalTable& physical, const std::string& filter,
                              const std::vector<std::string>& conditions, TableRead& out) {
     WALBROOK_RETURN_IF_ERROR(begin(physical));
     std::string columns;
     for (const ColumnSchema& column : out.schema->columns) {
         columns += (columns.empty() ? "" : ", ") + quote_identifier(column.name);
     }
-    const std::string filter = physical.row_filter.value_or(table.row_filter.value_or(""));
     for (const std::string& condition : conditions) {
         if (is_late()) return Error(ErrorCode::timed_out, "its time is over");
         const std::string from = " from only " + quote_qualified(physical.schema, physical.name) +

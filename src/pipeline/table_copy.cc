@@ -11,6 +11,7 @@
 #include "pipeline/source_check.h"
 #include "pipeline/table_selection.h"
 #include "postgres/missing_rights.h"
+#include "postgres/publication_members.h"
 #include "postgres/slots.h"
 #include "postgres/table_content.h"
 #include "postgres/writers.h"
@@ -151,6 +152,8 @@ Status TableCopy::read_table(const std::stop_token& stop) {
     if (!published_.problem.empty()) {
         return Error(ErrorCode::schema_mismatch, published_.problem);
     }
+    // Not older than membership_: of a filter that has changed meanwhile the next look will know.
+    WALBROOK_TRY(row_filters_, read_row_filters(*catalog_, deadline, *publication, published_));
     WALBROOK_TRY(const auto looks, look_at_tables(*catalog_, deadline, std::span(&published_, 1)));
     if (const auto look = looks.find(id_); look != looks.end()) {
         content_ = to_string(look->second.content);
@@ -488,7 +491,9 @@ UnitReaderOptions TableCopy::reader_options(const PhysicalTable& table, const Co
     };
     options.schema = target_->schema;
     options.shape = shape_;
-    options.row_filter = table.row_filter.value_or(published_.row_filter.value_or(""));
+    if (const auto filter = row_filters_.find(table.id); filter != row_filters_.end()) {
+        options.row_filter = filter->second;
+    }
     options.yield = yield;
     options.on_batch = [this, &pass, &range_end, stop](std::size_t rows) -> Status {
         parts_.tables.add_rows(id_, rows);

@@ -6,6 +6,7 @@
 #include "postgres/snapshot.h"
 #include "source/unit_reader.h"
 
+#include <map>
 #include <stop_token>
 #include <string>
 #include <vector>
@@ -67,12 +68,13 @@ class TableCopy {
     const std::string display_name_;
     std::optional<Connection> catalog_;
     PublishedTable published_;
-    std::string membership_;                 // As TableState::membership, of published_.
-    TableSchemaPtr schema_now_;              // At the last look at the catalog,
-    Lsn read_at_;                            // which was before this insert position,
-    std::uint64_t seen_ = 0;                 // and has this number among looks.
-    std::string content_;                    // TableContent as of the snapshot.
-    std::optional<SnapshotAges::Held> age_;  // Of holder_'s snapshot.
+    std::map<TableId, std::string> row_filters_;  // Of its physical tables.
+    std::string membership_;                      // As TableState::membership, of published_.
+    TableSchemaPtr schema_now_;                   // At the last look at the catalog,
+    Lsn read_at_;                                 // which was before this insert position,
+    std::uint64_t seen_ = 0;                      // and has this number among looks.
+    std::string content_;                         // TableContent as of the snapshot.
+    std::optional<SnapshotAges::Held> age_;       // Of holder_'s snapshot.
     std::optional<SnapshotHolder> holder_;
     TableShape shape_;  // As of the snapshot.
     CopyTargetPtr target_;

@@ -1,6 +1,7 @@
 #include "postgres/catalog.h"
 
 #include "postgres/merged_partitions.h"
+#include "postgres/publication_members.h"
 #include "postgres/quote.h"
 
 #include <fmt/format.h>
@@ -34,54 +35,62 @@ constexpr const char* kNotOurOwn =
     "n.nspname <> 'walbrook' and not (c.relname like 'ducklake\\_%' and exists (select from"
     " pg_class m where m.relnamespace = c.relnamespace and m.relname = 'ducklake_metadata'))";
 
+// The topmost of the partitioned tables that the publication names, where it sends only their
+// leaves.
+std::string tops_sql(const Publication& publication, int major_version) {
+    // The relation itself, its schema, or all.
+    const auto is_named = [&](std::string_view relation) -> std::string {
+        if (publication.all_tables) return "true";
+        return fmt::format(
+            "(exists (select from pg_publication_rel pr where pr.prpubid = {0}"
+            " and pr.prrelid = {1}.oid){2})",
+            publication.oid, relation,
+            major_version >= 15
+                ? fmt::format(" or exists (select from pg_publication_namespace pn where"
+                              " pn.pnpubid = {} and pn.pnnspid = {}.relnamespace)",
+                              publication.oid, relation)
+                : "");
+    };
+    return fmt::format(
+        "select p.oid as relid from pg_class p where p.relkind = 'p' and {}"
+        " and not exists (select from pg_partition_ancestors(p.oid) a"
+        " join pg_class ac on ac.oid = a.relid where a.relid <> p.oid and {})",
+        is_named("p"), is_named("ac"));
+}
+
 // Columns: see published_table(). 14 has neither column lists nor row filters, and
-// publications of schemas begin with 15. attrs is null there only in early 15.x.
+// publications of schemas begin with 15.
 std::string published_tables_sql(const Publication& publication, int major_version) {
     const bool lists = major_version >= 15;
-    // The publication names the relation, its schema, or all.
-    const auto is_named = [&](std::string_view relation) {
-        return fmt::format(
-            "($3::bool or exists (select from pg_publication_rel pr where pr.prpubid = $2::oid"
-            " and pr.prrelid = {0}.oid){1})",
-            relation,
-            lists ? fmt::format(" or exists (select from pg_publication_namespace pn where"
-                                " pn.pnpubid = $2::oid and pn.pnnspid = {}.relnamespace)",
-                                relation)
-                  : "");
-    };
-    // The topmost of the partitioned tables that it names: pg_get_publication_tables has only
-    // their leaves then.
-    const std::string tops =
-        publication.via_root
-            ? ""
-            : fmt::format(
-                  " union all select p.oid{} from pg_class p where p.relkind = 'p' and {}"
-                  " and not exists (select from pg_partition_ancestors(p.oid) a"
-                  " join pg_class ac on ac.oid = a.relid where a.relid <> p.oid and {})",
-                  lists ? ", null, null" : "", is_named("p"), is_named("ac"));
+    std::string relations = publication_members_sql(publication, major_version);
+    if (!publication.via_root) {
+        relations =
+            fmt::format("({}) union all {}", relations, tops_sql(publication, major_version));
+    }
     const std::string by_schema =
         lists ? " union all select 'ns:' || pn.oid || ':' || pn.xmin::text"
-                " from pg_publication_namespace pn where pn.pnpubid = $2::oid and pn.pnnspid in"
+                " from pg_publication_namespace pn where pn.pnpubid = $1::oid and pn.pnnspid in"
                 " (select f.relnamespace from family m join pg_class f on f.oid = m.oid)"
+              : "";
+    // Of what is published by its schema neither counts.
+    const std::string own =
+        lists ? " left join pg_publication_rel own on own.prpubid = $1::oid and own.prrelid = c.oid"
+                " and not exists (select from pg_publication_namespace pn where"
+                " pn.pnpubid = $1::oid and pn.pnnspid = c.relnamespace)"
               : "";
     return fmt::format(
         "select c.oid, n.nspname, c.relname, c.relkind, c.relfilenode,"
-        " coalesce(pg_partition_root(c.oid)::oid, c.oid), {0}, coalesce({1}::int2[], {2}), {3},"
+        " coalesce(pg_partition_root(c.oid)::oid, c.oid), {0}, coalesce({1}, {2}), {1},"
         " (with family(oid) as (select c.oid union select a.relid::oid"
         "    from pg_partition_ancestors(c.oid) a)"
         "  select string_agg(m.by, ',' order by m.by) from ("
         "    select 'rel:' || pr.oid || ':' || pr.xmin::text as by from pg_publication_rel pr"
-        "    where pr.prpubid = $2::oid and pr.prrelid in (select oid from family){4}"
-        "    union all select 'all' where $3::bool) m)"
-        " from (select t.relid{5} from pg_get_publication_tables($1) t{6}) g"
-        " join pg_class c on c.oid = g.relid join pg_namespace n on n.oid = c.relnamespace"
-        " where {7} order by c.oid",
-        lists ? "pg_get_expr(g.qual, g.relid)" : "null", lists ? "g.attrs" : "null",
-        default_attnums_sql(publication),
-        lists ? "(select pr.prattrs::int2[] from pg_publication_rel pr"
-                " where pr.prpubid = $2::oid and pr.prrelid = c.oid)"
-              : "null",
-        by_schema, lists ? ", t.attrs, t.qual" : "", tops, kNotOurOwn);
+        "    where pr.prpubid = $1::oid and pr.prrelid in (select oid from family){3}"
+        "    union all select 'all' where $2::bool) m)"
+        " from ({4}) g join pg_class c on c.oid = g.relid"
+        " join pg_namespace n on n.oid = c.relnamespace{5} where {6} order by c.oid",
+        lists ? "own.prqual is not null" : "false", lists ? "own.prattrs::int2[]" : "null::int2[]",
+        default_attnums_sql(publication), by_schema, relations, own, kNotOurOwn);
 }
 
 PublishedTable published_table(Fields& fields) {
@@ -92,7 +101,7 @@ PublishedTable published_table(Fields& fields) {
     table.relkind = fields.character();
     table.relfilenode = fields.u32();
     table.root.oid = fields.u32();
-    table.row_filter = fields.optional_text();
+    table.is_filtered = fields.boolean();
     table.attnums = attnums_from(fields.text_or_empty());
     std::sort(table.attnums.begin(), table.attnums.end());
     if (const auto list = fields.optional_text()) {
@@ -434,8 +443,8 @@ Result<std::vector<PublishedTable>> read_published_tables(Connection& connection
                                                           const Deadline& deadline,
                                                           const Publication& publication) {
     const std::string sql = published_tables_sql(publication, connection.major_version());
-    WALBROOK_TRY(const Rows rows, connection.query(deadline, sql, publication.name, publication.oid,
-                                                   publication.all_tables));
+    WALBROOK_TRY(const Rows rows,
+                 connection.query(deadline, sql, publication.oid, publication.all_tables));
     std::vector<PublishedTable> tables;
     for (std::size_t i = 0; i < rows.size(); ++i) {
         Fields fields(rows, i);

@@ -35,10 +35,9 @@ struct PhysicalTable {
     TableId id;
     std::string schema;
     std::string name;
-    std::uint32_t relfilenode = 0;            // 0: no storage (a foreign partition).
-    char relkind = 'r';                       // pg_class.relkind,
-    char persistence = 'p';                   // and pg_class.relpersistence.
-    std::optional<std::string> row_filter{};  // Of a leaf that is sent under its own identity.
+    std::uint32_t relfilenode = 0;  // 0: no storage (a foreign partition).
+    char relkind = 'r';             // pg_class.relkind,
+    char persistence = 'p';         // and pg_class.relpersistence.
     bool operator==(const PhysicalTable&) const = default;
 };
 
@@ -57,9 +56,9 @@ struct PublishedTable {
     std::string name;
     char relkind = 'r';  // pg_class.relkind: r or p.
     std::uint32_t relfilenode = 0;
-    TableId root;                           // Topmost partitioned ancestor; else itself.
-    bool via_root = false;                  // Its rows are sent under its own identity.
-    std::optional<std::string> row_filter;  // SQL, without WHERE.
+    TableId root;              // Topmost partitioned ancestor; else itself.
+    bool via_root = false;     // Its rows are sent under its own identity.
+    bool is_filtered = false;  // There are row filters: see read_row_filters().
     // What pgoutput sends of it, by attribute number.
     std::vector<std::int16_t> attnums;
     // The column list, where the publication names one for this very table.
@@ -84,8 +83,8 @@ Result<std::optional<Publication>> read_publication(Connection& connection,
 
 // What it publishes, without the tables of schema walbrook and of a DuckLake catalog, in order of
 // oid: tables, and of partitioned ones the topmost published ancestors, whether via_root is set or
-// their leaves are merged. Run it and read_publication in one REPEATABLE READ transaction where
-// both must fit together.
+// their leaves are merged. Waits for no lock of a table. Run it and read_publication in one
+// REPEATABLE READ transaction where both must fit together.
 Result<std::vector<PublishedTable>> read_published_tables(Connection& connection,
                                                           const Deadline& deadline,
                                                           const Publication& publication);

@@ -1,4 +1,5 @@
 #include "postgres/catalog.h"
+#include "postgres/publication_members.h"
 #include "support/pg_test.h"
 #include "support/value_of.h"
 
@@ -33,6 +34,10 @@ class Catalog : public PgTest {
     }
     std::vector<PublishedTable> tables(Connection& session) {
         return value_of(read_published_tables(session, soon(), publication(session)));
+    }
+    using Filters = std::map<TableId, std::string>;
+    Filters filters(Connection& session, const PublishedTable& table) {
+        return value_of(read_row_filters(session, soon(), publication(session), table));
     }
     TableSchema schema(Connection& session, const std::string& table, Attnums attnums = {}) {
         return value_of(read_table_schema(session, soon(), {{oid(table)}, std::move(attnums)}));
@@ -103,9 +108,10 @@ TEST_P(Catalog, FiltersAndColumnListsAreThoseOfTheServer) {
     ASSERT_EQ(found.size(), 2U);
     EXPECT_EQ(found[0].attnums, (Attnums{1, 3}));
     EXPECT_EQ(found[0].column_list, (Attnums{1, 3}));
-    EXPECT_EQ(found[0].row_filter, "(id > 5)");
+    EXPECT_TRUE(found[0].is_filtered);
+    EXPECT_EQ(filters(session, found[0]), (Filters{{found[0].id, "(id > 5)"}}));
     EXPECT_EQ(found[1].column_list, std::nullopt);
-    EXPECT_EQ(found[1].row_filter, std::nullopt);
+    EXPECT_FALSE(found[1].is_filtered);
     EXPECT_EQ(schema(session, "a", found[0].attnums).columns[1].name, "note");
     // Publication by schema; a table that is there both ways shows both.
     database().exec(

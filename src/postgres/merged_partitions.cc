@@ -87,7 +87,7 @@ bool merge(PublishedTable& top, const std::map<TableId, const PublishedTable*>& 
     const PhysicalTable* of_identity = nullptr;  // The first leaf that has one.
     top.identity = top.physical.empty() ? std::nullopt : std::optional(SentIdentity());
     std::uint32_t index = 0;
-    for (PhysicalTable& physical : top.physical) {
+    for (const PhysicalTable& physical : top.physical) {
         const auto leaf = published.find(physical.id);
         if (leaf == published.end()) {
             if (top.problem.empty()) {
@@ -97,7 +97,7 @@ bool merge(PublishedTable& top, const std::map<TableId, const PublishedTable*>& 
             continue;
         }
         if (leaf->second->column_list) return false;
-        physical.row_filter = leaf->second->row_filter;
+        top.is_filtered = top.is_filtered || leaf->second->is_filtered;
         add_parts(leaf->second->membership, parts);
         const auto found = identities.find(physical.id);
         if (found == identities.end()) continue;  // Dropped a moment ago.

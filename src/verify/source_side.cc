@@ -1,6 +1,7 @@
 #include "verify/source_side.h"
 
 #include "decode/type_table.h"
+#include "postgres/publication_members.h"
 #include "postgres/quote.h"
 #include "postgres/snapshot_lock.h"
 #include "source/unit_reader.h"
@@ -82,14 +83,15 @@ Result<std::map<TableId, PublishedTable>> SourceSide::published(const std::strin
                                                                 const std::stop_token& stop) {
     const Deadline deadline = within(kCatalogDeadline, stop);
     Connection& connection = holder_.connection();
-    WALBROOK_TRY(const auto found, read_publication(connection, deadline, publication));
-    if (!found) {
+    WALBROOK_TRY(publication_, read_publication(connection, deadline, publication));
+    if (!publication_) {
         return Error(ErrorCode::config,
                      fmt::format("the source has no publication {}", publication));
     }
     WALBROOK_TRY(std::vector<PublishedTable> tables,
-                 read_published_tables(connection, deadline, *found));
+                 read_published_tables(connection, deadline, *publication_));
     published_.clear();
+    filters_.clear();
     for (PublishedTable& table : tables) {
         const TableId id = table.id;
         published_.emplace(id, std::move(table));
@@ -193,8 +195,11 @@ Status SourceSide::read(const ComparedTable& table, const Statement& statement, 
                         const std::stop_token& stop) {
     const PublishedTable& published = published_.at(table.id);
     for (const PhysicalTable& physical : published.physical) {
-        const std::string filter = physical.row_filter.value_or(published.row_filter.value_or(""));
-        Status status = read_physical(physical, filter, statement, take, stop);
+        Status status = read_filters(published, stop);
+        if (status) {
+            const std::string filter = filters_[published.id][physical.id];
+            status = read_physical(physical, filter, statement, take, stop);
+        }
         if (status) continue;
         // The transaction, if one is open.
         if (session_ && session_->is_open()) {
@@ -207,6 +212,17 @@ Status SourceSide::read(const ComparedTable& table, const Statement& statement, 
             .with_context(fmt::format("read {}.{}", physical.schema, physical.name));
     }
     return {};
+}
+
+// Not in the holder's transaction, which would end where a lock is not to be had.
+Status SourceSide::read_filters(const PublishedTable& table, const std::stop_token& stop) {
+    if (!table.is_filtered || filters_.contains(table.id)) return {};
+    const Deadline deadline = within(kCatalogDeadline, stop);
+    WALBROOK_TRY(Connection* const connection, session(stop));
+    WALBROOK_RETURN_IF_ERROR(import_snapshot(*connection, deadline, holder_.name()));
+    WALBROOK_TRY(auto filters, read_row_filters(*connection, deadline, *publication_, table));
+    filters_[table.id] = std::move(filters);
+    return connection->exec(deadline, "commit");
 }
 
 Status SourceSide::read_physical(const PhysicalTable& physical, const std::string& filter,

@@ -51,6 +51,7 @@ class SourceSide final : public Side {
     using Take = std::function<Result<std::uint64_t>(const Rows&)>;
     Status read(const ComparedTable& table, const Statement& statement, const Take& take,
                 const std::stop_token& stop);
+    Status read_filters(const PublishedTable& table, const std::stop_token& stop);
     Status read_physical(const PhysicalTable& physical, const std::string& filter,
                          const Statement& statement, const Take& take, const std::stop_token& stop);
     Status begin(const PhysicalTable& physical, const TableShape& shape,
@@ -65,7 +66,10 @@ class SourceSide final : public Side {
     PostgresDialect dialect_;
     std::optional<Connection> session_;
     std::optional<Connection> catalog_;
+    std::optional<Publication> publication_;
     std::map<TableId, PublishedTable> published_;
+    // Row filters of the physical tables of each table that was read.
+    std::map<TableId, std::map<TableId, std::string>> filters_;
     std::uint64_t rows_read_ = 0;
     RowPace pace_;
     // Rows of physical tables, as digest() has counted them: what a scan that counts none reads.

@@ -552,15 +552,7 @@ Result<Verification::Left> Verification::compare_at(Moment& moment) {
     DuckLakeSide lake(*view);
     SourceSide source(config_.pg_connection, purpose("verify"), moment.holder,
                       {options_.rows_per_second_max});
-    const auto listed = source.published(config_.publication_name, stop_);
-    if (!listed) {
-        // Since Postgres 16 the list waits for whoever has locked one of its tables.
-        if (listed.error().code() != ErrorCode::conflict) return listed.error();
-        return lose_moment(
-            Error(ErrorCode::timed_out, listed.error().message())
-                .with_context("list the publication's tables, of which one is locked"));
-    }
-    const auto& published = *listed;
+    WALBROOK_TRY(const auto published, source.published(config_.publication_name, stop_));
     WALBROOK_RETURN_IF_ERROR(look_for_wanted(published, view->lake_id()));
     log_.info("comparing", {{"position", moment.position}, {"snapshot", view->snapshot()}});
     Left left = Left::nothing;

@@ -32,6 +32,36 @@ class LockedTables : public PgTest {
     }
     std::optional<Replica> replica_;
 };
+INSTANTIATE_TEST_SUITE_P(Pg, LockedTables, ::testing::ValuesIn(pg_versions()), version_name);
+
+TEST_P(LockedTables, HoldUpNoOther) {
+    start(
+        "create table a (id int primary key); create table b (id int primary key);"
+        "create table filtered (id int primary key); create publication shop for table a, b");
+    if (version() >= 15) {
+        database().exec("alter publication shop add table filtered where (id < 100)");
+        ASSERT_TRUE(replica_->catches_up()) << replica_->log();
+    }
+    Connection holder = database().session();
+    must_exec(holder, "begin; lock table a, filtered in access exclusive mode");
+    database().exec("analyze b; insert into b values (1)");
+    EXPECT_TRUE(becomes_equal("b")) << replica_->log();
+    restart();
+    database().exec("insert into b values (2)");
+    EXPECT_TRUE(becomes_equal("b")) << replica_->log();
+    // Nor a copy of another.
+    EXPECT_EQ(replica_->command({"resync", "public.b"}).code, 0);
+    EXPECT_TRUE(eventually([&] {
+        const auto b = replica_->table("b");
+        return b && b->copies > 1 && b->phase == TablePhase::ready;
+    })) << replica_->log();
+    must_exec(holder, "commit");
+    database().exec("insert into a values (1); insert into filtered values (1), (101)");
+    ASSERT_TRUE(replica_->catches_up());
+    EXPECT_EQ(replica_->difference_of_tables({"a", "b"}), "");
+    EXPECT_EQ(replica_->stop().code, 0);
+}
+
 class LockedPartitions : public LockedTables {};
 INSTANTIATE_TEST_SUITE_P(Pg, LockedPartitions, ::testing::ValuesIn(newest_pg_version()),
                          version_name);
