@@ -28,7 +28,7 @@ std::uint32_t xid_of(const PgoutputMessage& message) {
 
 }  // namespace
 
-ApplyCore::ApplyCore(CoreOptions options, std::vector<ReadyTable> ready)
+ApplyCore::ApplyCore(CoreOptions options, const std::vector<ReadyTable>& ready)
     : options_(std::move(options)),
       received_(options_.position),
       last_commit_(options_.last_commit.value_or(options_.position)),
@@ -38,11 +38,18 @@ ApplyCore::ApplyCore(CoreOptions options, std::vector<ReadyTable> ready)
       begin_(options_.position),
       pending_(options_.spill) {
     binary_ = options_.binary;
-    for (ReadyTable& ready_table : ready) {
+    for (const ReadyTable& ready_table : ready) {
         Table& table = table_at(ready_table.schema->id);
-        table.schema = std::move(ready_table.schema);
+        table.schema = ready_table.schema;
         table.applies = true;
-        set_partitions(table, ready_table.partitions);
+    }
+    for (const auto partitions : {&ReadyTable::partitions, &ReadyTable::partitions_gone}) {
+        for (const ReadyTable& ready_table : ready) {
+            for (const std::uint32_t oid : ready_table.*partitions) {
+                if (find_by_relation(oid) != nullptr) continue;
+                take_relation(*find(ready_table.schema->id), oid, 0);
+            }
+        }
     }
 }
 
@@ -64,25 +71,66 @@ ApplyCore::Table& ApplyCore::table_at(TableId id) {
 
 ApplyCore::Table* ApplyCore::find_by_relation(std::uint32_t oid) {
     const auto found = by_partition_.find(oid);
-    return found == by_partition_.end() ? find({oid}) : found->second;
+    return found == by_partition_.end() ? find({oid}) : found->second.table;
 }
 
-void ApplyCore::set_partitions(Table& table, const std::vector<std::uint32_t>& partitions) {
-    std::erase_if(by_partition_, [&](const auto& entry) { return entry.second == &table; });
+bool ApplyCore::set_partitions(Table& table, const std::vector<std::uint32_t>& partitions,
+                               std::uint64_t seen) {
+    std::erase_if(by_partition_, [&](const auto& entry) { return entry.second.table == &table; });
     table.partitions.clear();
-    for (const std::uint32_t oid : partitions) add_partition(table, oid);
+    bool has_all = true;
+    for (const std::uint32_t oid : partitions) has_all &= take_relation(table, oid, seen);
     // What the stream still has of others is asked for anew.
     for (const auto& [oid, relation] : relations_) {
         if (relation->table != &table || find_by_relation(oid) == &table) continue;
         relation->table = nullptr;
         relation->is_verified = false;
     }
+    return has_all;
 }
 
-void ApplyCore::add_partition(Table& table, std::uint32_t oid) {
-    if (oid == table.id.oid) return;
+// The look by which its owner has a relation; 0: it keeps nothing of it.
+std::uint64_t ApplyCore::seen_at(const Table& owner, std::uint32_t oid) const {
+    const auto found = by_partition_.find(oid);
+    if (found != by_partition_.end()) return found->second.seen;
+    return std::max(owner.applies ? owner.seen : 0, owner.held ? owner.held_seen : 0);
+}
+
+// A relation's rows go to one table: the one that had it by the latest look. Whoever had it before
+// lacks some from now on and must not go on, so a table that is followed or held has all of its
+// relations.
+bool ApplyCore::take_relation(Table& table, std::uint32_t oid, std::uint64_t seen) {
+    Table* const before = find_by_relation(oid);
+    if (before != nullptr && before != &table) {
+        if (seen_at(*before, oid) > seen) return false;
+        lose_relation(*before, oid);
+        by_partition_.erase(oid);
+    }
+    if (before != &table) {
+        const auto relation = relations_.find(oid);
+        if (relation != relations_.end()) {
+            relation->second->table = nullptr;
+            relation->second->is_verified = false;
+        }
+    }
+    if (oid == table.id.oid) return true;
     table.partitions.insert(oid);
-    by_partition_[oid] = &table;
+    Owner& owner = by_partition_[oid];
+    owner = {&table, std::max(owner.seen, seen)};
+    return true;
+}
+
+void ApplyCore::lose_relation(Table& table, std::uint32_t oid) {
+    table.partitions.erase(oid);
+    const bool is_leaving = std::any_of(forget_.begin(), forget_.end(), [&](const auto& news) {
+        return news.table == table.id && received_ >= news.position;
+    });
+    if (is_leaving) return;
+    const auto& copied = table.copied_partitions;
+    const bool is_copied =
+        oid == table.id.oid || std::find(copied.begin(), copied.end(), oid) != copied.end();
+    if (table.applies) cannot_follow(table, kOtherPartitions);
+    if (table.held && is_copied) lose_copy(table, kOtherPartitions);
 }
 
 void ApplyCore::step(const CoreInput& in, std::vector<CoreAction>& actions) {
@@ -393,7 +441,7 @@ Lsn ApplyCore::wanted() const {
             highest = std::max(highest, table->copy->position);
         }
     }
-    for (const auto& hold : holds_for_new_stream_) highest = std::max(highest, hold.read_at);
+    for (const auto& hold : waiting_holds_) highest = std::max(highest, hold.read_at);
     for (const auto& news : changed_) highest = std::max(highest, news.position);
     for (const auto& news : forget_) highest = std::max(highest, news.position);
     return highest;

@@ -49,7 +49,8 @@ struct Acked {
 struct Tick {
     Instant at;
 };
-// Keep the table's changes for a copy that is about to begin.
+// Keep the table's changes for a copy that is about to begin. Where another table follows some of
+// its relations that waits until the stream has passed read_at.
 struct Hold {
     TableSchemaPtr schema{};                  // As the catalog has it now.
     std::vector<std::uint32_t> partitions{};  // Whose rows are its rows; empty: its own alone.
@@ -242,6 +243,8 @@ struct CoreOptions {
 struct ReadyTable {
     TableSchemaPtr schema;
     std::vector<std::uint32_t> partitions{};  // Whose rows are its rows.
+    // The same until news of it are due, unless they are another one's already.
+    std::vector<std::uint32_t> partitions_gone{};
 };
 
 // Decides what is written when: which changes are applied, held or left out, what
@@ -252,7 +255,7 @@ struct ReadyTable {
 // Positions: received >= submitted >= durable; each only moves forward.
 class ApplyCore {
  public:
-    ApplyCore(CoreOptions options, std::vector<ReadyTable> ready);
+    ApplyCore(CoreOptions options, const std::vector<ReadyTable>& ready);
     ~ApplyCore();
 
     void step(const CoreInput& input, std::vector<CoreAction>& actions);
@@ -389,6 +392,7 @@ class ApplyCore {
     Status on_disconnected();
     void on_timeline_changed();
     void begin_hold(const input::Hold& hold);
+    void begin_waiting_holds();
     void ask_for_new_stream();
     bool at_boundary() const { return !in_transaction_ && !replay_; }
     Table* find(TableId id);
@@ -396,8 +400,19 @@ class ApplyCore {
     Table& table_at(TableId id);
     // The catalog is asked again before the next change of the table.
     void verify_again(const Table& table);
-    void set_partitions(Table& table, const std::vector<std::uint32_t>& partitions);
-    void add_partition(Table& table, std::uint32_t oid);
+    // Whose rows a relation has that is a partition, by the look at the catalog that said so.
+    struct Owner {
+        Table* table = nullptr;
+        std::uint64_t seen = 0;
+    };
+    std::vector<Owner> other_owners(const input::Hold& hold);
+    bool waits_for_owners(const input::Hold& hold);
+    // These are of the look `seen`. False: a later one says that some of them are another table's.
+    bool set_partitions(Table& table, const std::vector<std::uint32_t>& partitions,
+                        std::uint64_t seen);
+    std::uint64_t seen_at(const Table& owner, std::uint32_t oid) const;
+    bool take_relation(Table& table, std::uint32_t oid, std::uint64_t seen);
+    void lose_relation(Table& table, std::uint32_t oid);
 
     const CoreOptions options_;
     bool is_receiving_ = false;  // Something has come on this connection.
@@ -409,7 +424,7 @@ class ApplyCore {
     Lsn begin_;  // The source may forget what is before, whatever waits now.
 
     std::unordered_map<std::uint32_t, std::unique_ptr<Table>> tables_;        // By oid.
-    std::unordered_map<std::uint32_t, Table*> by_partition_;                  // By its oid.
+    std::unordered_map<std::uint32_t, Owner> by_partition_;                   // By its oid.
     std::vector<Table*> holding_;                                             // Those with a hold.
     std::unordered_map<std::uint32_t, std::unique_ptr<Relation>> relations_;  // By oid.
     Relation* last_relation_ = nullptr;
@@ -426,7 +441,7 @@ class ApplyCore {
     bool has_news_ = false;  // The present transaction has such a message.
     bool needs_text_ = false;
     bool needs_new_stream_ = false;
-    std::vector<input::Hold> holds_for_new_stream_;
+    std::vector<input::Hold> waiting_holds_;
     // Versions that the present transaction has brought: undone if it comes again.
     struct Undo {
         Table* table;

@@ -98,20 +98,19 @@ Status ApplyCore::on_described(const input::Described& answer) {
     // Of a question that a broken connection made moot.
     if (asked_relation_ == 0 || answer.request != last_request_) return {};
     Relation& relation = *relations_.at(std::exchange(asked_relation_, 0));
-    relation.is_verified = true;
     const std::uint32_t oid = relation.message.oid;
     if (answer.table && answer.table->oid != oid && find_by_relation(oid) == nullptr) {
         // A partition that was made meanwhile.
-        if (Table* table = find(*answer.table)) add_partition(*table, oid);
+        if (Table* table = find(*answer.table)) take_relation(*table, oid, answer.now.seen);
     }
+    relation.is_verified = true;
     relation.table = find_by_relation(oid);
     const bool is_anothers =
         relation.table != nullptr && answer.table && *answer.table != relation.table->id;
     if (is_anothers) {
         // Whether that was before this change nobody can say.
-        const std::string why = "a partition was attached or detached";
-        if (relation.table->applies) cannot_follow(*relation.table, why);
-        if (relation.table->held) relation.held_lost = why;
+        if (relation.table->applies) cannot_follow(*relation.table, kOtherPartitions);
+        if (relation.table->held) relation.held_lost = kOtherPartitions;
     } else if (relation.table != nullptr) {
         // Good for one version: the next may come without a message.
         const auto told = told_columns_.extract(relation.table->id.oid);

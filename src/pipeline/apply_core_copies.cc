@@ -44,18 +44,52 @@ void ApplyCore::verify_again(const Table& table) {
 
 void ApplyCore::on_hold(const input::Hold& hold) {
     WALBROOK_CHECK(at_boundary());
-    if (hold.needs_new_stream) {
-        holds_for_new_stream_.push_back(hold);
+    if (hold.needs_new_stream || waits_for_owners(hold)) {
+        waiting_holds_.push_back(hold);
     } else {
         begin_hold(hold);
     }
 }
 
-void ApplyCore::ask_for_new_stream() {
-    if (needs_new_stream_ || holds_for_new_stream_.empty()) return;
-    for (const input::Hold& hold : holds_for_new_stream_) {
-        if (received_ < hold.read_at) return;
+// Other tables that have relations of the copy's table.
+std::vector<ApplyCore::Owner> ApplyCore::other_owners(const input::Hold& hold) {
+    std::vector<std::uint32_t> relations = hold.partitions;
+    relations.push_back(hold.schema->id.oid);
+    std::vector<Owner> owners;
+    for (const std::uint32_t oid : relations) {
+        Table* const owner = find_by_relation(oid);
+        if (owner == nullptr || owner->id == hold.schema->id) continue;
+        owners.push_back({owner, seen_at(*owner, oid)});
     }
+    return owners;
+}
+
+// The stream may be behind the look: until it is there the rows may be theirs, and the news of it
+// are due then.
+bool ApplyCore::waits_for_owners(const input::Hold& hold) {
+    if (received_ >= hold.read_at) return false;
+    const std::vector<Owner> owners = other_owners(hold);
+    return std::any_of(owners.begin(), owners.end(),
+                       [](const Owner& owner) { return !owner.table->is_idle(); });
+}
+
+void ApplyCore::begin_waiting_holds() {
+    std::erase_if(waiting_holds_, [&](const input::Hold& hold) {
+        if (hold.needs_new_stream || received_ < hold.read_at) return false;
+        begin_hold(hold);
+        return true;
+    });
+}
+
+void ApplyCore::ask_for_new_stream() {
+    if (needs_new_stream_) return;
+    bool is_needed = false;
+    for (const input::Hold& hold : waiting_holds_) {
+        if (!hold.needs_new_stream) continue;
+        if (received_ < hold.read_at) return;
+        is_needed = true;
+    }
+    if (!is_needed) return;
     needs_new_stream_ = true;
     out_->emplace_back(action::NeedNewStream{});
 }
@@ -63,6 +97,11 @@ void ApplyCore::ask_for_new_stream() {
 void ApplyCore::begin_hold(const input::Hold& hold) {
     Table& table = table_at(hold.schema->id);
     WALBROOK_CHECK(!table.held);
+    for (const Owner& owner : other_owners(hold)) {
+        if (owner.seen <= hold.seen) continue;
+        out_->emplace_back(action::CopyLost{table.id, kOtherPartitions});
+        return;
+    }
     holding_.push_back(&table);
     table.held.emplace(options_.spill);
     table.is_errored = false;
@@ -83,10 +122,11 @@ void ApplyCore::begin_hold(const input::Hold& hold) {
     table.moves_too_many = false;
     // The stream may be behind: what has gone by the catalog is the visible table's until the news
     // of that are due.
-    if (!table.applies) set_partitions(table, {});
+    if (!table.applies) set_partitions(table, {}, hold.seen);
     table.copied_partitions = hold.partitions;
     table.partitions_seen = hold.seen;
-    for (const std::uint32_t oid : hold.partitions) add_partition(table, oid);
+    take_relation(table, table.id.oid, hold.seen);
+    for (const std::uint32_t oid : hold.partitions) take_relation(table, oid, hold.seen);
     verify_again(table);
     out_->emplace_back(action::Holding{table.id, hold.copy});
 }
@@ -129,12 +169,12 @@ void ApplyCore::release_hold(Table& table) {
 }
 
 void ApplyCore::on_copy_abandoned(TableId id) {
-    std::erase_if(holds_for_new_stream_, [&](const auto& hold) { return hold.schema->id == id; });
+    std::erase_if(waiting_holds_, [&](const auto& hold) { return hold.schema->id == id; });
     Table* table = find(id);
     if (table == nullptr) return;
     if (table->held) release_hold(*table);
     // It may have been forgotten before the hold: its leaves are tables of their own then.
-    if (!table->applies) set_partitions(*table, {});
+    if (!table->applies) set_partitions(*table, {}, 0);
 }
 
 void ApplyCore::lose_copy(Table& table, std::string reason, bool in_one_snapshot) {
@@ -247,12 +287,14 @@ void ApplyCore::heed_news() {
         if (received_ < news.position) return false;
         Table* table = find(news.table);
         if (table == nullptr) return true;
-        std::vector<std::uint32_t> leaves = news.partitions;
+        const bool has_all = set_partitions(*table, news.partitions, news.now.seen);
         if (news.now.seen < table->partitions_seen) {
-            const auto& copied = table->copied_partitions;
-            leaves.insert(leaves.end(), copied.begin(), copied.end());
+            for (const std::uint32_t oid : table->copied_partitions) {
+                take_relation(*table, oid, table->partitions_seen);
+            }
+        } else if (!has_all && table->applies) {
+            cannot_follow(*table, kOtherPartitions);
         }
-        set_partitions(*table, leaves);
         // While it is copied the news stay: the copy may be older.
         if (!table->applies || news.now.seen < table->seen) return !table->held;
         table->seen = news.now.seen;
@@ -288,7 +330,7 @@ void ApplyCore::forget(Table& table) {
     for (const auto& [oid, relation] : relations_) {
         if (relation->table == &table) relation->table = nullptr;
     }
-    set_partitions(table, {});
+    set_partitions(table, {}, 0);
     tables_.erase(id.oid);
 }
 
@@ -368,6 +410,7 @@ void ApplyCore::submit(ChangeLog& log, Lsn position, FlushKind kind) {
 void ApplyCore::advance() {
     if (!at_boundary()) return;
     heed_news();
+    begin_waiting_holds();
     ask_for_new_stream();
     publish_ready_copies();
     add_repairs();
@@ -493,8 +536,8 @@ Status ApplyCore::on_disconnected() {
     // What is here already may come again all the same: it is skipped.
     start_ = std::max(start_, received_);
     needs_new_stream_ = false;
-    std::erase_if(holds_for_new_stream_, [&](const input::Hold& hold) {
-        if (received_ < hold.read_at) return false;
+    std::erase_if(waiting_holds_, [&](const input::Hold& hold) {
+        if (!hold.needs_new_stream || received_ < hold.read_at) return false;
         begin_hold(hold);
         return true;
     });

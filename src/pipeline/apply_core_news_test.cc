@@ -251,6 +251,157 @@ TEST_F(ApplyCoreNews, ALeafThatIsAnotherTablesStopsTheTableBefore) {
     EXPECT_EQ(flushed(), std::vector<std::string>{"freeze t1 at 1000"});
 }
 
+// The leaf is a table of its own by the look of its copy: its rows are held, and whoever had them
+// is told so, or has stopped already.
+TEST_F(ApplyCoreNews, ALeafThatIsCopiedAsATableOfItsOwnIsNoLongerTheTablesBefore) {
+    for (const bool has_stopped : {false, true}) {
+        said_.clear();
+        flush_.reset();
+        start_with({11, 12});
+        if (has_stopped) feed(input::Stop{TableId{1}, false, Error(ErrorCode::aborted, "unfit")});
+        feed(input::Hold{.schema = table(12), .seen = 7});
+        EXPECT_EQ(said_, (std::vector<std::string>{
+                             has_stopped ? "stopped 1 at 1000" : "again 1 at 1000", "holding 12"}));
+        SourceTable now;
+        now.schema = table(12);
+        now.seen = 8;
+        begin(1100);
+        relation(12);
+        insert_into(12, TableId{12}, now);
+        commit(1100);
+        feed(input::CopyDone{copy_of(table(12), 1000), *SnapshotXids::parse("1000:1000:"), 7});
+        tick();
+        EXPECT_EQ(flushed(),
+                  (std::vector<std::string>{"freeze t1 at 1000", "t12' 1", "publish t12"}));
+    }
+}
+
+// Its row was asked about when it was the table's.
+TEST_F(ApplyCoreNews, RowsOfALeafThatIsCopiedAsATableOfItsOwnAreAskedForAnew) {
+    start_with({11, 12});
+    SourceTable now;
+    now.schema = table(1);
+    now.seen = 6;
+    begin(1050);
+    relation(12);
+    insert_into(12, TableId{1}, now, {11, 12});
+    commit(1050);
+    feed(input::Hold{.schema = table(12), .seen = 7});
+    begin(1100);
+    now.schema = table(12);
+    now.seen = 8;
+    insert_into(12, TableId{12}, now);
+    commit(1100);
+    feed(input::CopyDone{copy_of(table(12), 1060), *SnapshotXids::parse("1060:1060:"), 7});
+    tick();
+    EXPECT_EQ(flushed(),
+              (std::vector<std::string>{"t1 1", "freeze t1 at 1055", "t12' 1", "publish t12"}));
+}
+
+// Until the stream has come to the look of the copy its rows may be the table's before.
+TEST_F(ApplyCoreNews, ACopyOfALeafThatAnotherTableFollowsIsHeldWhereItsLookWas) {
+    start_with({11, 12});
+    SourceTable now;
+    now.schema = table(1);
+    now.seen = 7;
+    feed(input::Changed{TableId{1}, now, {11}, Lsn{1500}});
+    feed(input::Hold{.schema = table(12), .read_at = {1500}, .seen = 8});
+    EXPECT_EQ(core_->wanted(), Lsn{1500});
+    begin(1100);
+    relation(12);
+    insert_into(12, TableId{1}, now, {11, 12});
+    commit(1100);
+    tick();
+    EXPECT_EQ(said_, std::vector<std::string>{});
+    EXPECT_EQ(flushed(), std::vector<std::string>{"t1 1"});
+    feed(input::Keepalive{Lsn{1500}});
+    tick();
+    EXPECT_EQ(said_, std::vector<std::string>{"holding 12"});
+    ack();
+    now.schema = table(12);
+    now.seen = 9;
+    begin(1600);
+    insert_into(12, TableId{12}, now);
+    commit(1600);
+    feed(input::CopyDone{copy_of(table(12), 1550), *SnapshotXids::parse("1550:1550:"), 8});
+    tick();
+    EXPECT_EQ(flushed(), (std::vector<std::string>{"t12' 1", "publish t12"}));
+}
+
+// A table that became a leaf, and of which nobody says that it is none of its own any more: it
+// was detached before the next look.
+TEST_F(ApplyCoreNews, ATableThatACopyHasAsALeafIsCopiedAgain) {
+    answers_ = false;
+    start({table(11)});
+    input::Hold hold;
+    hold.schema = table(1);
+    hold.partitions = {11, 12};
+    hold.seen = 7;
+    feed(hold);
+    EXPECT_EQ(said_, (std::vector<std::string>{"again 11 at 1000", "holding 1"}));
+    feed(input::Hold{.schema = table(11), .seen = 8});
+    EXPECT_EQ(said_,
+              (std::vector<std::string>{"again 11 at 1000", "holding 1", "lost 1", "holding 11"}));
+}
+
+// Its table before is to be copied again, and waits for that, while it is followed itself already.
+TEST_F(ApplyCoreNews, ALeafThatHasGoneAndIsFollowedByItselfIsSoFromTheStart) {
+    core_.emplace(options_,
+                  std::vector<ReadyTable>{{.schema = table(1), .partitions_gone = {11, 12}},
+                                          {.schema = table(2), .partitions = {12}},
+                                          {.schema = table(11)}});
+    begin(1100);
+    relation(11);
+    insert(11, "1");
+    relation(12);
+    answers_ = false;
+    SourceTable now;
+    now.schema = table(2);
+    insert_into(12, TableId{2}, now);
+    commit(1100);
+    tick();
+    EXPECT_EQ(said_, std::vector<std::string>{});
+    EXPECT_EQ(flushed(), (std::vector<std::string>{"t11 1", "t2 1"}));
+}
+
+// What was seen before does not take the rows back.
+TEST_F(ApplyCoreNews, OlderNewsDoNotGiveALeafBackToTheTableBefore) {
+    start_with({11, 12});
+    SourceTable now;
+    now.schema = table(1);
+    now.seen = 7;
+    feed(input::Changed{TableId{1}, now, {11, 12}, Lsn{1500}});
+    feed(input::Stop{TableId{1}, true, Error(ErrorCode::aborted, "again")});
+    feed(input::Hold{.schema = table(12), .seen = 8});
+    feed(input::Keepalive{Lsn{1500}});
+    tick();
+    ack();
+    now.schema = table(12);
+    now.seen = 9;
+    begin(1600);
+    relation(12);
+    insert_into(12, TableId{12}, now);
+    commit(1600);
+    feed(input::CopyDone{copy_of(table(12), 1550), *SnapshotXids::parse("1550:1550:"), 8});
+    tick();
+    EXPECT_EQ(flushed(), (std::vector<std::string>{"t12' 1", "publish t12"}));
+}
+
+// A copy whose look is older than the one by which another table has its rows.
+TEST_F(ApplyCoreNews, ACopyOfATableThatIsALeafByALaterLookIsLost) {
+    start_with({11, 12});
+    feed(input::Hold{.schema = table(12), .seen = 5});
+    EXPECT_EQ(said_, std::vector<std::string>{"lost 12"});
+    said_.clear();
+    feed(input::Hold{.schema = table(12), .seen = 7});
+    input::Hold hold;
+    hold.schema = table(2);
+    hold.partitions = {12};
+    hold.seen = 6;
+    feed(hold);
+    EXPECT_EQ(said_, (std::vector<std::string>{"again 1 at 1000", "holding 12", "lost 2"}));
+}
+
 // The table was forgotten before its copy asked for the hold.
 TEST_F(ApplyCoreNews, ALeafOfACopyThatWasGivenUpMayBeATableOfItsOwn) {
     start({});

@@ -9,6 +9,8 @@
 // What ApplyCore keeps, for the files that it consists of.
 namespace walbrook {
 
+inline constexpr const char* kOtherPartitions = "a partition was attached or detached";
+
 // One table that the core knows. Its visible content may follow the stream, and a copy may
 // hold its changes: neither, one of them, or both while a table is copied again.
 struct ApplyCore::Table {

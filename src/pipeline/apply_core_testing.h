@@ -64,7 +64,7 @@ class ApplyCoreTest : public ::testing::Test {
     void start(const std::vector<TableSchemaPtr>& ready) {
         std::vector<ReadyTable> tables;
         for (const TableSchemaPtr& each : ready) tables.push_back({.schema = each});
-        core_.emplace(options_, std::move(tables));
+        core_.emplace(options_, tables);
     }
     void feed(const CoreInput& input) {
         std::vector<CoreAction> actions;

@@ -50,7 +50,7 @@ class CoreMemory : public ::testing::Test {
     void start(const std::vector<TableSchemaPtr>& ready) {
         std::vector<ReadyTable> tables;
         for (const TableSchemaPtr& each : ready) tables.push_back({.schema = each});
-        core_.emplace(options_, std::move(tables));
+        core_.emplace(options_, tables);
         for (std::uint32_t oid = 1; oid <= kTables; ++oid) relation(oid);
     }
     void feed(const CoreInput& input) {

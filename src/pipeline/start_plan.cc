@@ -38,7 +38,7 @@ void plan_visible(const CatalogLook::Table& table, const TableState* known,
         plan.warning = "rows changed without changes in the stream: the table is copied again";
         state.reason = other_rows;
         // The stream may be behind: leaves that have gone are its own until it is there.
-        for (const auto& [oid, file] : then->files) plan.visible->partitions.push_back(oid);
+        for (const auto& [oid, file] : then->files) plan.visible->partitions_gone.push_back(oid);
     } else {
         if (!is_copy_due) state.phase = TablePhase::ready;
         state.content = to_string(table.look.content);

@@ -50,7 +50,7 @@ constexpr seconds kSilenceMax{120};
 StreamThread::StreamThread(Parts& parts, StreamSettings settings)
     : parts_(parts),
       settings_(std::move(settings)),
-      core_(settings_.core, std::move(settings_.ready)),
+      core_(settings_.core, settings_.ready),
       silence_max_(settings_.wal_sender_timeout.count() == 0
                        ? milliseconds(kSilenceMax)
                        : std::clamp<milliseconds>(2 * settings_.wal_sender_timeout, kSilenceMin,

@@ -160,7 +160,7 @@ Status TableCopy::read_table(const std::stop_token& stop) {
     }
     WALBROOK_TRY(schema_now_, read_schema(*catalog_, stop));
     WALBROOK_TRY(const WalPositions wal, read_wal_positions(*catalog_, deadline));
-    read_at_ = wal.insert;
+    read_at_ = before_page_header(wal.insert);  // An idle source's stream comes that far.
     WALBROOK_RETURN_IF_ERROR(check_beside_others(tables));
     // A copy without rows would take the place of what was streamed. Of tables that only the
     // destination remembers, that says so itself (CopyTarget::has_rows).

@@ -637,6 +637,27 @@ TEST_P(Publications, LeavesThatContradictEachOtherStopTheirTableUntilTheyAgree) 
     stop();
 }
 
+// The table cannot be copied again, so nothing tells which leaves it has by now.
+TEST_P(Publications, ALeafThatLeavesATableWhichHasStoppedIsFollowed) {
+    start(
+        "create table p (id int, v int, primary key (id)) partition by range (id);"
+        "create table p1 partition of p for values from (0) to (100);"
+        "create table p2 partition of p for values from (100) to (200);"
+        "insert into p values (1, 1), (150, 2); create publication shop for all tables");
+    ASSERT_TRUE(becomes_equal("p")) << replica_->log();
+    database().exec("create unlogged table p3 partition of p for values from (200) to (300)");
+    ASSERT_TRUE(eventually([&] {
+        const auto now = replica_->table("p");
+        return now && now->phase == TablePhase::errored;
+    })) << replica_->log();
+    database().exec("alter table p detach partition p1");
+    ASSERT_TRUE(becomes_equal("p1")) << replica_->log();
+    ASSERT_TRUE(eventually([&] { return follows("p1"); })) << replica_->log();
+    database().exec("insert into p1 values (2, 2)");
+    EXPECT_TRUE(becomes_equal("p1")) << replica_->log();
+    stop();
+}
+
 // Names that the lake does not tell apart: one table has the place, the others wait for people.
 TEST_P(Publications, ATableThatTheLakeCannotHoldIsErroredAlone) {
     start(

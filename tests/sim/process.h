@@ -19,7 +19,7 @@ inline constexpr std::uint32_t kRetriesMax = 2;
 
 // The parts of PipelineImpl and what StreamThread keeps.
 struct World::Process {
-    Process(World& world, std::unique_ptr<FaultyLake> opened, std::vector<ReadyTable> ready,
+    Process(World& world, std::unique_ptr<FaultyLake> opened, const std::vector<ReadyTable>& ready,
             CoreOptions options, Lineage known, Lsn bound)
         : lake(std::move(opened)),
           gate(world.store_),
@@ -34,7 +34,7 @@ struct World::Process {
           received(options.position),
           durable(options.last_commit.value_or(options.position)),
           applied(durable) {
-        core = std::make_unique<ApplyCore>(std::move(options), std::move(ready));
+        core = std::make_unique<ApplyCore>(std::move(options), ready);
     }
     const std::unique_ptr<FaultyLake> lake;
     StoreGate gate;
