@@ -1,6 +1,7 @@
 #include "base/check.h"
 #include "pipeline/apply_core.h"
 #include "pipeline/apply_core_state.h"
+#include "postgres/slots.h"
 
 #include <fmt/format.h>
 
@@ -106,6 +107,7 @@ void ApplyCore::begin_hold(const input::Hold& hold) {
     table.held.emplace(options_.spill);
     table.is_errored = false;
     table.held_begun = false;
+    table.held_from = received_;
     table.held_up_to = received_;
     table.held_schema = hold.schema;
     table.held_seen = hold.seen;
@@ -139,6 +141,11 @@ void ApplyCore::on_copy_done(const input::CopyDone& done) {
     if (table == nullptr || !table->held) return;
     WALBROOK_CHECK(done.snapshot.is_complete());
     WALBROOK_CHECK(done.snapshot.attnum() == table->range_attnum);
+    // Of a standby that lags behind the stream's, or has come back with less than it had. The
+    // stream may end where a page does, and a position where the header of the next one ends.
+    if (done.copy->position < before_page_header(table->held_from)) {
+        return lose_copy(*table, "its snapshot is older than what was streamed before its hold");
+    }
     table->copy = done.copy;
     table->snapshot = std::make_shared<const CopySnapshots>(done.snapshot);
     check_torn(*table);

@@ -29,6 +29,7 @@ struct ApplyCore::Table {
     // The copy, while its changes are held.
     std::optional<ChangeLog> held;
     bool held_begun = false;  // The present transaction is in the log.
+    Lsn held_from;            // Transactions up to here are not in the log.
     Lsn held_up_to;           // Transactions up to here are in it: a reconnect sends some again.
     TableSchemaPtr held_schema;
     std::uint64_t held_seen = 0;

@@ -532,6 +532,36 @@ TEST_F(ApplyCoreTest, ACopyOfAStandbyHasWhatCommittedBeforeItsPosition) {
     EXPECT_THAT(flushed(), ElementsAre("t1' 8", "t1' 9", "publish t1"));
 }
 
+// Behind one address stand several servers, and the copy's lags behind the stream's: what the
+// stream had passed before the hold is in neither.
+TEST_F(ApplyCoreTest, ACopyThatIsOlderThanItsHoldIsLost) {
+    start({});
+    relation(1);
+    insert_alone(2000, 1, "7");
+    feed(input::Hold{table(1)});
+    insert_alone(2010, 1, "8");
+    feed(input::CopyDone{copy_of(table(1), 2000), ShownTransactions::before({2000})});
+    EXPECT_THAT(said_, ElementsAre("holding 1", "lost 1"));
+    tick();
+    EXPECT_FALSE(flush_);
+}
+
+// Between a record that ends with its page and one that begins behind the header of the next
+// nothing stands: a copy of either position has the same.
+TEST_F(ApplyCoreTest, ACopyThatBeginsAtTheHeaderOfAPageIsNotOlderThanItsHold) {
+    for (const std::uint64_t received : {8192U, 8192U + 24U, 8192U + 40U}) {
+        said_.clear();
+        flush_.reset();
+        start({});
+        feed(input::Keepalive{{received}});
+        feed(input::Hold{table(1)});
+        feed(input::CopyDone{copy_of(table(1), 8192), *SnapshotXids::parse("9000:9000:")});
+        tick();
+        EXPECT_THAT(said_, ElementsAre("holding 1"));
+        EXPECT_THAT(flushed(), ElementsAre("publish t1"));
+    }
+}
+
 TEST_F(ApplyCoreTest, ATableThatStopsWhileItsPublishIsInFlightIsNotCalledPublished) {
     publish_copy_of(table(1));
     begin(2000);

@@ -79,6 +79,7 @@ Status Copier::advance(std::size_t table) {
             if (!told) return {};
             if (told->error) return *told->error;
             copy.stage = Stage::held;
+            copy.held_at = parts_.source.take_snapshot().insert_position;
             copy.writers = parts_.source.writers_of(table);
             if (parts_.bug == Bug::skips_writer_wait) copy.writers.clear();
             return {};
@@ -158,7 +159,7 @@ Status Copier::take_snapshot(std::size_t table) {
     parts_.tables.set_copy_content(id, to_string(look.look.content));
     const std::uint32_t attempt = parts_.tables.get(id).attempt;
     CopyTarget target{schema_of(look, attempt), attempt, copy.snapshot.insert_position};
-    if (parts_.bug == Bug::publishes_too_early) target.position = {};
+    if (parts_.bug == Bug::publishes_too_early) target.position = copy.held_at;
     copy.target = std::make_shared<const CopyTarget>(std::move(target));
     if (copy.in_ranges) {
         if (!(*copy.target->schema == *copy.schema_now)) {

@@ -55,6 +55,7 @@ class Copier {
         TableSchemaPtr schema_now;
         std::vector<std::uint32_t> partitions;
         std::vector<std::size_t> writers;
+        Lsn held_at;  // Where the source was then, or later.
         Source::Snapshot snapshot;
         SnapshotXids xids;
         CopyTargetPtr target;
