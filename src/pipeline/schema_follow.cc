@@ -119,6 +119,10 @@ Followed change_to(const TableSchema& known, TableSchema next, const SourceTable
     next.attnum_max = std::max(known.attnum_max, now.schema->attnum_max);
     next.content = now.schema->content;
     if (known == next) return {};
+    // A release that did not know of such keys let rows take each other's place.
+    if (next.partial_key && !known.key_columns().empty()) {
+        return lost("its rows were told apart by a part of its key");
+    }
     for (const ColumnSchema& column : next.columns) {
         if (find_column(known, column.attnum) != nullptr) continue;
         const bool is_unknown = std::find(now.existing_unknown.begin(), now.existing_unknown.end(),
@@ -151,6 +155,14 @@ Followed change_to(const TableSchema& known, TableSchema next, const SourceTable
         if (has_value) existing = std::move(row);
     }
     return {Followed::Kind::change, std::move(schema), std::move(existing), {}};
+}
+
+// Rows from before the catalog's key became whole may share it: follow_catalog() knows when that
+// was. Where old rows come as that key it is whole.
+bool is_still_partial(const TableSchema& known, const TableSchema& next) {
+    const bool is_full = known.replica_identity == ReplicaIdentity::full;
+    return known.partial_key && next.replica_identity == known.replica_identity &&
+           (is_full || known.partly_published);
 }
 
 // No column was altered between two contents (TableContent).
@@ -268,6 +280,7 @@ Followed follow_relation(const StreamRelation& message, const TableSchema& known
     } else if (!is_partition || sent_rows != old_rows_of(*now.schema)) {
         next.replica_identity = relation->replica_identity;
     }
+    next.partial_key = next.partial_key || is_still_partial(known, next);
     if (!is_partition) {
         next.schema = relation->schema;
         next.name = relation->name;

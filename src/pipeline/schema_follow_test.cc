@@ -233,5 +233,44 @@ TEST(SchemaFollow, InAnotherOrderNamesTellAslongAsNoColumnChanges) {
     EXPECT_THAT(text_of(follow_relation(leaf, known, now)), HasSubstr("lost: the columns of"));
 }
 
+// Of a key (a, b) whose b is not published.
+TableSchema partial(TableSchema schema, bool is_partial = true) {
+    schema.partial_key = is_partial;
+    return schema;
+}
+
+// The catalog may have a whole key by now: rows from before that are not told apart by it.
+TEST(SchemaFollow, AKeyIsAPartUntilTheStreamIsWhereItIsWhole) {
+    const TableSchema whole = table({kId, {2, "v"}});
+    TableSchema known = partial(whole);
+    // The server takes no update and no delete under a part of a key.
+    EXPECT_EQ(text_of(follow_relation(relation(known), known, source(whole))), "t 1:id 2:v");
+    known.partly_published = true;
+    EXPECT_EQ(text_of(follow_relation(relation(known), known, source(whole))), "same");
+    const TableSchema added = table({kId, {2, "v"}, {3, "c"}});
+    const Followed next = follow_relation(relation(added), known, source(added));
+    ASSERT_EQ(text_of(next), "t 1:id 2:v 3:c");
+    EXPECT_TRUE(next.schema->partial_key);
+    const Followed then = follow_catalog(*next.schema, source(added));
+    ASSERT_EQ(text_of(then), "t 1:id 2:v 3:c");
+    EXPECT_FALSE(then.schema->partial_key);
+}
+
+// Rows that took each other's place are not to be had from what is there.
+TEST(SchemaFollow, RowsThatWereToldApartByAPartOfTheirKeyAreLost) {
+    const TableSchema known = table({kId, {2, "v"}});
+    const SourceTable now = source(partial(known));
+    for (const Followed& next :
+         {follow_relation(relation(known), known, now), follow_catalog(known, now)}) {
+        EXPECT_EQ(text_of(next), "lost: its rows were told apart by a part of its key");
+    }
+    TableSchema full = known;
+    full.replica_identity = ReplicaIdentity::full;
+    EXPECT_THAT(text_of(follow_catalog(full, source(partial(full)))), HasSubstr("lost: "));
+    // Without a key they were counted, and so they are under a part of one.
+    const TableSchema counted = table({{1, "id"}, {2, "v"}});
+    EXPECT_EQ(text_of(follow_catalog(counted, source(partial(known)))), "t 1:id 2:v");
+}
+
 }  // namespace
 }  // namespace walbrook
