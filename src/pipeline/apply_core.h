@@ -56,6 +56,7 @@ struct Hold {
     std::vector<std::uint32_t> partitions{};  // Whose rows are its rows; empty: its own alone.
     Lsn read_at{};                            // Insert position after `schema` was read.
     std::uint64_t seen = 0;                   // SourceTable::seen of `schema`.
+    std::uint64_t ended = 0;                  // Looks with a higher number began later.
     // Only on a connection that begins behind read_at: before 15 pgoutput does not notice that a
     // table whose changes it has seen became a partition, or is none any more
     // (rel_sync_cache_relation_cb in pgoutput.c).

@@ -126,7 +126,7 @@ void ApplyCore::begin_hold(const input::Hold& hold) {
     // of that are due.
     if (!table.applies) set_partitions(table, {}, hold.seen);
     table.copied_partitions = hold.partitions;
-    table.partitions_seen = hold.seen;
+    table.partitions_seen = std::max(hold.seen, hold.ended);
     take_relation(table, table.id.oid, hold.seen);
     for (const std::uint32_t oid : hold.partitions) take_relation(table, oid, hold.seen);
     verify_again(table);

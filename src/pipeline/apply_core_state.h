@@ -33,7 +33,8 @@ struct ApplyCore::Table {
     Lsn held_up_to;           // Transactions up to here are in it: a reconnect sends some again.
     TableSchemaPtr held_schema;
     std::uint64_t held_seen = 0;
-    // The leaves that the copy which was held last has read, and its look at the catalog.
+    // The leaves that the copy which was held last has read; looks with a higher number than this
+    // have read them later.
     std::vector<std::uint32_t> copied_partitions;
     std::uint64_t partitions_seen = 0;
     std::uint64_t copy_number = 0;        // As in input::Hold, of the hold that began last,

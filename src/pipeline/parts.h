@@ -37,8 +37,8 @@ struct Parts {
     Logger& log;
     // Tables that readers saw in the destination at the start.
     std::set<TableId> visible;
-    // Counts looks at the catalog: one with a higher number than another's began after that
-    // had ended.
+    // Counts looks at the catalog. A look takes its number before it reads, so one with a higher
+    // number may have read earlier; a copy takes another one when it has read.
     std::atomic<std::uint64_t> catalog_seen{0};
     // Ends the pipeline with this error; the first one counts.
     std::function<void(Error)> fail;

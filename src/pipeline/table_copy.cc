@@ -159,6 +159,7 @@ Status TableCopy::read_table(const std::stop_token& stop) {
         content_ = to_string(look->second.content);
     }
     WALBROOK_TRY(schema_now_, read_schema(*catalog_, stop));
+    ended_ = ++parts_.catalog_seen;
     WALBROOK_TRY(const WalPositions wal, read_wal_positions(*catalog_, deadline));
     read_at_ = before_page_header(wal.insert);  // An idle source's stream comes that far.
     WALBROOK_RETURN_IF_ERROR(check_beside_others(tables));
@@ -219,6 +220,7 @@ Status TableCopy::hold(const std::stop_token& stop) {
     hold.partitions = partitions();
     hold.read_at = read_at_;
     hold.seen = seen_;
+    hold.ended = ended_;
     hold.range_attnum = in_ranges_ ? range_attnum_ : std::int16_t{0};
     hold.needs_new_stream = catalog_->major_version() < 15 && has_been_partition();
     parts_.inbox.put(std::move(hold));

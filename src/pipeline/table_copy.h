@@ -72,7 +72,8 @@ class TableCopy {
     std::string membership_;                      // As TableState::membership, of published_.
     TableSchemaPtr schema_now_;                   // At the last look at the catalog,
     Lsn read_at_;                                 // which was before this insert position,
-    std::uint64_t seen_ = 0;                      // and has this number among looks.
+    std::uint64_t seen_ = 0;                      // and has this number among looks;
+    std::uint64_t ended_ = 0;                     // those behind this one began later.
     std::string content_;                         // TableContent as of the snapshot.
     std::optional<SnapshotAges::Held> age_;       // Of holder_'s snapshot.
     std::optional<SnapshotHolder> holder_;
