@@ -39,9 +39,9 @@ std::string publication_members_sql(const Publication& publication, int major_ve
     // Rows are sent under the topmost ancestor that is named (filter_partitions).
     if (publication.via_root) {
         return fmt::format(
-            "with named as ({}) select n.oid as relid from named n where not exists (select from"
-            " pg_partition_ancestors(n.oid) a join named above on above.oid = a.relid"
-            " where a.relid <> n.oid)",
+            "with named as ({}) select n.oid as relid from named n except select n.oid"
+            " from named n cross join lateral pg_partition_ancestors(n.oid) a"
+            " join named above on above.oid = a.relid where above.oid <> n.oid",
             named);
     }
     // The leaves of partitioned ones, of whatever kind (GetPubPartitionOptionRelations), but for
