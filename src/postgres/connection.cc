@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 #include <libpq-fe.h>
 
+#include <algorithm>
 #include <poll.h>
 #include <utility>
 
@@ -19,6 +20,20 @@ constexpr std::chrono::seconds kCancelTimeout(2);  // To tell it.
 std::string trimmed(std::string_view text) {
     while (!text.empty() && (text.back() == '\n' || text.back() == ' ')) text.remove_suffix(1);
     return std::string(text);
+}
+
+// A data exception may have the value in its very message, at the end or in quotes; those of the
+// server's other languages have quotes of their own. (22023 is of settings.)
+std::string without_value(std::string message, std::string_view sqlstate) {
+    if (!sqlstate.starts_with("22") || sqlstate == "22023") return message;
+    message.resize(std::min(message.find(": "), message.size()));
+    const std::size_t first = message.find('"');
+    if (first != std::string::npos) {
+        message.replace(first, message.rfind('"') + 1 - first, "\"...\"");
+    }
+    const bool is_english =
+        std::all_of(message.begin(), message.end(), [](unsigned char c) { return c < 0x80; });
+    return is_english ? message : "a value is not fit for this; the server's log says more";
 }
 
 void ignore_notice(void*, const PGresult*) {}
@@ -39,8 +54,8 @@ Error error_of_result(const pg_result* result) {
     const char* state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
     const char* primary = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
     const std::string_view sqlstate = state == nullptr ? "" : state;
-    const std::string message =
-        trimmed(primary == nullptr ? PQresultErrorMessage(result) : primary);
+    const std::string message = without_value(
+        trimmed(primary == nullptr ? PQresultErrorMessage(result) : primary), sqlstate);
     return Error(error_code_of_sqlstate(sqlstate), message.empty() ? "no message" : message)
         .with_sqlstate(sqlstate);
 }

@@ -139,8 +139,8 @@ class Connection {
     bool replication_ = false;
 };
 
-// The error of a failed result: the server's primary message (details may hold row
-// values and are left out), its SQLSTATE and the reaction to it.
+// The error of a failed result: the server's primary message (details, and what a data exception
+// quotes, may hold row values and are left out), its SQLSTATE and the reaction to it.
 Error error_of_result(const pg_result* result);
 
 }  // namespace walbrook

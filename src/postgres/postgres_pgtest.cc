@@ -108,6 +108,17 @@ TEST_P(Sessions, ErrorsKeepTheirSqlstateAndNotTheRow) {
     ASSERT_FALSE(duplicate);
     EXPECT_EQ(duplicate.error().sqlstate(), "23505");
     EXPECT_EQ(duplicate.error().message().find("17"), std::string::npos);
+    // Those of class 22 have the value in the message itself.
+    const auto message = [&](const std::string& sql) {
+        return session.exec(soon(), sql).error().message();
+    };
+    EXPECT_EQ(message("select 'se\"cret'::int"), "invalid input syntax for type integer");
+    EXPECT_EQ(message("select '12345678901'::int"),
+              "value \"...\" is out of range for type integer");
+    EXPECT_EQ(message("select to_date('secret', 'YYYY')"), "invalid value \"...\"");
+    EXPECT_EQ(message("select 1 / 0"), "division by zero");
+    EXPECT_EQ(message("set lock_timeout = 'x'"),
+              "invalid value for parameter \"lock_timeout\": \"x\"");
     EXPECT_EQ(session.exec(soon(), "select * from public.gone").error().code(),
               ErrorCode::schema_mismatch);
     EXPECT_TRUE(session.exec(soon(), "select 1"));
