@@ -39,6 +39,7 @@ constexpr milliseconds kIdleTick{500};
 constexpr int kFramesPerRound = 2048;
 constexpr std::string_view kUndefinedObject = "42704";
 constexpr seconds kConnectDeadline{30};
+constexpr milliseconds kReconnectPauseMax{10'000};
 constexpr seconds kLastLookDeadline{5};
 // A server that has nothing to say answers when it is asked. Twice its wal_sender_timeout is
 // what it would give us, the least is what a loaded machine may need for an answer.
@@ -104,17 +105,21 @@ void StreamThread::on_flush_done(FlushOutcome outcome) {
 }
 
 void StreamThread::work() {
-    Backoff backoff({milliseconds(100), milliseconds(10'000)});
+    Backoff backoff({milliseconds(100), kReconnectPauseMax});
     const std::stop_token stop = stop_.get_token();
     while (!stop.stop_requested()) {
         End end = End::reconnect;
         Status status = connect();
         const bool is_connected = status.ok();
         if (status) {
-            backoff.reset();
             counters_.state = "streaming";
             set_trouble({});
+            const Instant began = now();
+            const Lsn before = core_.received();
             status = stream(end);
+            // A server may take each connection, answer, and end it at the same change again.
+            const bool went_on = core_.received() > before || now() - began > kReconnectPauseMax;
+            if (went_on) backoff.reset();
         }
         stream_.reset();
         if (failed_) return parts_.fail(*failed_);
@@ -143,8 +148,8 @@ void StreamThread::work() {
             update_counters();
             wait_for_work();
             if (draining_ && is_drained()) break;
+            if (jumps_to_publication()) break;
         }
-        jump_to_publication();
     }
     note_promotion();
     counters_.state = "stopped";
@@ -313,12 +318,13 @@ bool StreamThread::wants_frames() const {
 
 // The server cannot send what lies between the end of a publication and its new beginning (14
 // to 17: "publication does not exist"; 18 leaves it out): every table is copied again.
-void StreamThread::jump_to_publication() {
-    if (!misses_publication_) return;
+bool StreamThread::jumps_to_publication() {
+    if (!misses_publication_) return false;
     const auto position = parts_.watch.position_with_publication();
-    if (!position) return;
+    if (!position) return false;
     misses_publication_ = false;
     step(input::Jump{*position, "the publication was dropped and created again"});
+    return true;
 }
 
 bool StreamThread::is_drained() const {

@@ -89,7 +89,7 @@ class StreamThread {
     void settle_stopped();
     void settle_forgotten();
     void store_versions();
-    void jump_to_publication();
+    bool jumps_to_publication();
     bool wants_frames() const;
     Status confirm();
     // An error when the server says nothing for too long.

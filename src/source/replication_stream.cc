@@ -37,21 +37,36 @@ int protocol_version(int server_version) {
 // change turns less often.
 constexpr int kReceiveBufferBytes = 4 << 20;
 
-// No message of Postgres is larger than 1 GB (MaxAllocSize in memutils.h). Behind such a row this
-// slot gives nothing: decoding goes by the catalog of the row's time, so that a publication
-// without the table comes too late.
+// No message of Postgres is larger than 1 GB (MaxAllocSize in memutils.h).
+bool is_too_large(const Error& why) {
+    return why.sqlstate().starts_with("54") ||
+           why.message().find("invalid memory alloc request size") != std::string::npos;
+}
+
+// A row filter that fails for the row, or text that has no form in UTF-8.
+bool is_data_exception(const Error& why) { return why.sqlstate().starts_with("22"); }
+
+// Behind a row that cannot be sent this slot gives nothing: decoding goes by the catalog of the
+// row's time, so that a publication without the table, or with another filter, comes too late.
 Error ended(const Error& why) {
     Error error = Error(why).with_context("the server ended the stream");
-    if (!why.sqlstate().starts_with("54") &&
-        why.message().find("invalid memory alloc request size") == std::string::npos) {
+    std::string_view what;
+    if (is_too_large(why)) {
+        what =
+            "A changed row is probably larger than what Postgres can send (1 GB): make it smaller "
+            "or leave its large columns out of the publication";
+    } else if (is_data_exception(why)) {
+        what =
+            "Postgres could not send a changed row: the publication's row filter probably fails "
+            "for it, or a text in it has no form in UTF-8. Mend the filter (alter publication … "
+            "set table … where …) or the row, or leave the table out of the publication";
+    } else {
         return error;
     }
     return Error(ErrorCode::config,
-                 error.message() +
-                     ". A changed row is probably larger than what Postgres can send (1 GB): make "
-                     "it smaller or leave its large columns out of the publication, then drop the "
-                     "slot and start with invalidated_slot_behavior: recreate, which copies all "
-                     "tables again")
+                 fmt::format("{}. {}, then drop the slot and start with invalidated_slot_behavior: "
+                             "recreate, which copies all tables again",
+                             error.message(), what))
         .with_sqlstate(why.sqlstate());
 }
 
