@@ -138,9 +138,10 @@ std::string canonical_in_postgres(const PostgresDialect& dialect, const ColumnSc
                                  ? fmt::format("generate_subscripts({}, 1) as i(i)", value)
                                  : fmt::format("unnest({}) with ordinality as u(x, i)", value);
     return fmt::format(
-        "case when {0} is null then 'N;' else 'L' || cardinality({0})::text || ':' || coalesce("
-        "(select string_agg({1}, '' order by i) from {2}), '') end",
-        value, element, from);
+        "case when {0} is null then 'N;' when array_ndims({0}) > 1 or array_lower({0}, 1) <> 1 "
+        "then 'X' || {3} else 'L' || cardinality({0})::text || ':' || coalesce((select "
+        "string_agg({1}, '' order by i) from {2}), '') end",
+        value, element, from, element_in_postgres(dialect, TypeKind::text, 0, value));
 }
 
 std::string canonical_in_duckdb(const ColumnType& type, const std::string& value) {

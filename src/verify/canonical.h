@@ -16,6 +16,7 @@ namespace walbrook::verify {
 //                               microseconds, bytes in hexadecimal
 //   text, json                  length in bytes, a colon, the text as Postgres prints it
 //   lists                       L, the number of elements, a colon, the elements
+//   arrays of another shape     X and their text, as above: no lake has one
 
 // What Postgres's sessions print depends on their settings: those of postgres/connection.h.
 struct PostgresDialect {

@@ -210,6 +210,49 @@ TEST_P(Canonical, IsTheSameOnBothSidesAndAnotherForEveryOtherValue) {
     }
 }
 
+// The lake has none of another shape, and must not be told equal where the source has one: by no
+// element of it, whatever the cast to text says.
+TEST_P(Canonical, AListOfAnotherShapeIsAnotherValue) {
+    database().exec(
+        "create type mood as enum ('sad', 'glad'); create extension citext;"
+        "create function hidden(mood[]) returns text language sql as $$ select '' $$;"
+        "create cast (mood[] as text) with function hidden(mood[]);"
+        "create domain ints as int[]");
+    struct Shapes {
+        TypeKind kind;
+        const char* element;
+        const char* array;
+        std::vector<const char*> values;  // The first is a list, as the lake has it.
+    };
+    const std::vector<Shapes> all = {
+        {TypeKind::int32, "int", "int[]", {"{1,2}", "{{1},{2}}", "{{1,2}}", "[0:1]={1,2}"}},
+        {TypeKind::int32, "int", "ints", {"{1,2}", "{{1},{2}}", "{{1,2}}", "[2:3]={1,2}"}},
+        {TypeKind::text, "text", "text[]", {"{a,b}", "{{a},{b}}", "{{a,b}}", "[0:1]={a,b}"}},
+        {TypeKind::text, "mood", "mood[]", {"{sad,glad}", "{{sad,glad}}", "[0:1]={sad,glad}"}},
+        {TypeKind::text, "citext", "citext[]", {"{a,NULL}", "{{a,NULL}}", "[0:1]={a,NULL}"}},
+    };
+    Connection source = database().session();
+    for (const Shapes& shapes : all) {
+        ColumnSchema column;
+        column.type = {shapes.kind, true, 0, 0};
+        column.element_type_oid = static_cast<std::uint32_t>(
+            std::stoul(database().value(fmt::format("select '{}'::regtype::oid", shapes.element))));
+        std::map<std::string, const char*> seen;
+        for (const char* value : shapes.values) {
+            SCOPED_TRACE(std::string(value) + " of " + shapes.array);
+            const auto found = source.query(
+                within(std::chrono::seconds(60)),
+                fmt::format("select {} from (select '{}'::{} as x) as v",
+                            canonical_in_postgres({}, column, "v.x"), value, shapes.array));
+            ASSERT_TRUE(found) << found.error().message();
+            const std::string text(found->text(0, 0));
+            EXPECT_EQ(text.front(), seen.empty() ? 'L' : 'X') << text;
+            const auto [other, is_new] = seen.emplace(text, value);
+            EXPECT_TRUE(is_new) << "the same as " << other->second;
+        }
+    }
+}
+
 // Numbers and groups out of a digest are the same on both sides, too.
 TEST_P(Canonical, DigestsBecomeTheSameNumbers) {
     const auto duckdb = duckdb_engine::Database::create({});
