@@ -2,6 +2,7 @@
 // and a query cost what they cost at the beginning.
 
 #include "destinations/ducklake/ducklake_fixture.h"
+#include "destinations/ducklake/snapshot_view.h"
 
 #include <sqlite3.h>
 
@@ -98,6 +99,33 @@ TEST_F(DuckLakeSnapshots, ShortRunsTidyToo) {
     EXPECT_EQ(rows("SELECT count(*), max(id) FROM public.t"), "31|30");
 }
 #endif
+
+// A comparison reads the snapshot that showed its position when it began. Copies that end and
+// upkeep make further ones of that position, and what is thinned then must not be the one that it
+// reads.
+TEST_F(DuckLakeSnapshots, WhatIsReadAtAPositionStaysWhenMoreShowsThatPosition) {
+    open();
+    given(schema_, {{"0", "a", "x"}});
+    reopen();  // Only a process that did not make the lake thins at its first chance.
+    expect_ok(apply(200, list_of(inserts(schema_, {{"1", "a", "b"}}))));
+    expect_ok(lake_->keep_readable(Lsn{200}, std::chrono::hours(1), {}));
+    const auto view = ducklake::SnapshotView::open(config(), Lsn{200}, {});
+    ASSERT_TRUE(view) << view.error().message();
+    TableMaker other;
+    for (const char* name : {"u", "v"}) {
+        ++other.oid;
+        other.name = name;
+        copy(other.make(), {{"1", "a", "x"}});
+    }
+    make_older();
+    const int before = count("true");
+    expect_ok(lake_->maintain({}));
+    EXPECT_LT(count("true"), before);
+    const auto read = (*view)->session().query("SELECT count(*)::VARCHAR FROM " +
+                                               (*view)->from((*view)->records().at(16384)));
+    ASSERT_TRUE(read) << read.error().message();
+    EXPECT_EQ(read->text(0, 0), "2");
+}
 
 TEST_F(DuckLakeSnapshots, FilesThatEndedHaveNoStatistics) {
     open();

@@ -42,6 +42,16 @@ std::vector<Reason> reasons_to_keep(const std::vector<Snapshot>& snapshots, std:
     return reasons;
 }
 
+std::size_t first_with_position_of(const std::vector<Snapshot>& snapshots, std::size_t one) {
+    std::size_t first = one;
+    for (std::size_t i = one; i-- > 0;) {
+        if (!snapshots[i].position) continue;
+        if (*snapshots[i].position != *snapshots[one].position) break;
+        first = i;
+    }
+    return first;
+}
+
 }  // namespace
 
 std::vector<std::int64_t> choose_expired(const std::vector<Snapshot>& snapshots,
@@ -74,7 +84,9 @@ std::optional<ShownAt> find_snapshot(const std::vector<Snapshot>& snapshots, Lsn
     std::size_t end = snapshots.size();
     for (std::size_t i = snapshots.size(); i-- > 0;) {
         if (!snapshots[i].position) continue;
-        if (*snapshots[i].position <= position) return ShownAt{i, end - 1};
+        if (*snapshots[i].position <= position) {
+            return ShownAt{first_with_position_of(snapshots, i), end - 1};
+        }
         end = i;
     }
     return std::nullopt;

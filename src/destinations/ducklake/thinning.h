@@ -33,13 +33,14 @@ struct ThinningPolicy {
 };
 
 // Ids to expire, oldest first. `snapshots` are in order of id. The newest one stays,
-// and the newest that has a position, and for each position in `wanted` the one that shows it.
+// and the newest that has a position, and for each position in `wanted` those that show it.
 std::vector<std::int64_t> choose_expired(const std::vector<Snapshot>& snapshots,
                                          std::int64_t now_us, const ThinningPolicy& policy,
                                          const std::vector<Lsn>& wanted = {});
 
-// What the lake had at a position: in the newest snapshot whose own position is not beyond it,
-// and then in those that others than a pipeline made of it. Indexes; nothing: there is none.
+// What the lake had at a position: in the snapshots whose own position is the newest that is not
+// beyond it, and in those that others than a pipeline made of them. All of them, since each was the
+// last one once, and somebody may have begun to read it then. Indexes; nothing: there is none.
 struct ShownAt {
     std::size_t first = 0;
     std::size_t last = 0;
