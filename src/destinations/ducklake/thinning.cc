@@ -92,4 +92,25 @@ std::optional<ShownAt> find_snapshot(const std::vector<Snapshot>& snapshots, Lsn
     return std::nullopt;
 }
 
+void WantedPositions::keep(Lsn position, Instant present, Instant until) {
+    std::erase_if(wants_, [&](const auto& each) { return each.second.until <= present; });
+    wants_.try_emplace(position, Want{present, until}).first->second.until = until;
+}
+
+std::vector<Lsn> WantedPositions::at(Instant present) const {
+    std::vector<Lsn> positions;
+    for (const auto& [position, want] : wants_) {
+        if (want.until > present) positions.push_back(position);
+    }
+    return positions;
+}
+
+std::chrono::seconds WantedPositions::age(Instant present) const {
+    Instant first = present;
+    for (const auto& [position, want] : wants_) {
+        if (want.until > present) first = std::min(first, want.since);
+    }
+    return std::chrono::ceil<std::chrono::seconds>(present - first);
+}
+
 }  // namespace walbrook::ducklake

@@ -1,9 +1,12 @@
 #pragma once
 
+#include "base/clock.h"
 #include "walbrook/lsn.h"
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <vector>
 
@@ -46,5 +49,21 @@ struct ShownAt {
     std::size_t last = 0;
 };
 std::optional<ShownAt> find_snapshot(const std::vector<Snapshot>& snapshots, Lsn position);
+
+// Positions that somebody reads, each for as long as it was said last.
+class WantedPositions {
+ public:
+    void keep(Lsn position, Instant present, Instant until);
+    std::vector<Lsn> at(Instant present) const;
+    // For how long those have been read that are; 0: none is.
+    std::chrono::seconds age(Instant present) const;
+
+ private:
+    struct Want {
+        Instant since;
+        Instant until;
+    };
+    std::map<Lsn, Want> wants_;
+};
 
 }  // namespace walbrook::ducklake

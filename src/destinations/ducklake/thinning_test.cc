@@ -81,6 +81,24 @@ TEST(Thinning, KeepsWhatShowsAPositionThatIsWanted) {
               (std::vector<std::int64_t>{0, 1, 2, 7, 8}));
 }
 
+TEST(WantedPositions, AreThoseThatAreReadAndSinceWhen) {
+    using std::chrono::seconds;
+    const Instant start{};
+    WantedPositions wanted;
+    EXPECT_EQ(wanted.age(start), seconds(0));
+    wanted.keep(Lsn{100}, start, start + seconds(300));
+    wanted.keep(Lsn{200}, start + seconds(60), start + seconds(90));
+    wanted.keep(Lsn{100}, start + seconds(60), start + seconds(360));
+    EXPECT_EQ(wanted.at(start + seconds(89)), (std::vector<Lsn>{Lsn{100}, Lsn{200}}));
+    EXPECT_EQ(wanted.at(start + seconds(90)), std::vector<Lsn>{Lsn{100}});
+    EXPECT_EQ(wanted.age(start + seconds(359)), seconds(359));
+    EXPECT_EQ(wanted.age(start + seconds(360)), seconds(0));
+    EXPECT_TRUE(wanted.at(start + seconds(360)).empty());
+    // By somebody else, then.
+    wanted.keep(Lsn{100}, start + seconds(360), start + seconds(500));
+    EXPECT_EQ(wanted.age(start + seconds(400)), seconds(40));
+}
+
 }  // namespace
 }  // namespace walbrook::ducklake
 

@@ -78,10 +78,8 @@ Status Upkeep::thin(const std::stop_token& stop) {
     thinned_ = now();
     WALBROOK_RETURN_IF_ERROR(lake_.check_fence());
     WALBROOK_TRY(const std::vector<Snapshot> snapshots, read_snapshots(lake_.session()));
-    std::erase_if(wanted_, [](const auto& each) { return each.second <= now(); });
-    std::vector<Lsn> wanted;
-    for (const auto& [position, until] : wanted_) wanted.push_back(position);
-    std::vector<std::int64_t> expired = choose_expired(snapshots, unix_time_us(), {}, wanted);
+    std::vector<std::int64_t> expired =
+        choose_expired(snapshots, unix_time_us(), {}, wanted_.at(now()));
     if (expired.empty()) return {};
     if (expired.size() > kExpiredAtOnceMax) {
         expired.resize(kExpiredAtOnceMax);
@@ -96,10 +94,13 @@ Status Upkeep::thin(const std::stop_token& stop) {
 Status Upkeep::clean(const std::stop_token& stop) {
     cleaned_ = now();
     WALBROOK_RETURN_IF_ERROR(lake_.check_fence());
+    // A delete file goes when a larger one takes its place, though the snapshot that had it stays.
+    // What went before anybody began to read goes all the same: a comparison may take days.
+    const std::chrono::seconds age = kDeletionGrace + wanted_.age(*cleaned_);
     return lake_.session().run(
         fmt::format("CALL ducklake_cleanup_old_files('lake', older_than => now() - INTERVAL {} "
-                    "MINUTE)",
-                    kDeletionGrace.count()),
+                    "SECOND)",
+                    age.count()),
         stop);
 }
 

@@ -29,8 +29,8 @@ class Upkeep {
     void count_quiet_flush() { ++quiet_flushes_; }
     void count_commit() { ++commits_; }
 
-    // The snapshot that shows this position stays until then.
-    void keep_readable(Lsn position, Instant until) { wanted_[position] = until; }
+    // What shows this position stays until then, also for a query that is at it already.
+    void keep_readable(Lsn position, Instant until) { wanted_.keep(position, now(), until); }
 
     // Takes the most urgent step, if one is due. `note` is that of the newest snapshot.
     Status step(const Tables& tables, const Note& note, const std::stop_token& stop);
@@ -55,7 +55,7 @@ class Upkeep {
     std::uint32_t last_ = 0;            // Whose turn it was.
     std::size_t quiet_flushes_ = 0;
     std::size_t commits_ = 0;
-    std::map<Lsn, Instant> wanted_;  // Whose snapshots stay, and until when.
+    WantedPositions wanted_;
     std::optional<Instant> thinned_;
     std::optional<Instant> cleaned_;
 };
