@@ -24,19 +24,34 @@ namespace {
 
 constexpr const char* kOwnerFile = "walbrook-lake-id";
 
-// False if it is there already.
-Result<bool> write_new(const std::string& path, const std::string& text) {
-    const int file = ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
-    if (file < 0 && errno == EEXIST) return false;
+// The whole file or none, whenever the process ends.
+Status write_whole(const std::string& path, const std::string& text) {
+    const std::string unfinished = path + ".new";
+    const auto failed = [&](int reason) {
+        ::unlink(unfinished.c_str());
+        return Error(ErrorCode::unavailable, "write " + path + ": " + std::strerror(reason));
+    };
+    const int file = ::open(unfinished.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
     const bool is_written =
         file >= 0 && ::write(file, text.data(), text.size()) == static_cast<ssize_t>(text.size());
     const int reason = errno;
     if (file >= 0) ::close(file);
-    if (!is_written) {
-        if (file >= 0) ::unlink(path.c_str());
-        return Error(ErrorCode::unavailable, "write " + path + ": " + std::strerror(reason));
-    }
-    return true;
+    if (!is_written) return failed(reason);
+    WALBROOK_RETURN_IF_ERROR(sync_path(unfinished));
+    if (::rename(unfinished.c_str(), path.c_str()) != 0) return failed(errno);
+    return sync_path(fs::path(path).parent_path());
+}
+
+// Empty where there is none, and where whoever made the file did not come to write it.
+Result<std::string> read_owner(const std::string& path) {
+    std::error_code error;
+    const auto size = fs::file_size(path, error);
+    if (error == std::errc::no_such_file_or_directory || (!error && size == 0))
+        return std::string();
+    std::string owner;
+    if (!error && std::ifstream(path) >> owner) return owner;
+    return Error(ErrorCode::config, "read " + path + ", which says whose folder this is: " +
+                                        (error ? error.message() : "it holds no id"));
 }
 
 }  // namespace
@@ -57,13 +72,12 @@ Status claim_data_folder(Lake& lake) {
     const std::string& folder = lake.options().data_path;
     const std::string path = folder + kOwnerFile;
     WALBROOK_TRY(const std::string id, read_lake_id(lake.session()));
-    WALBROOK_TRY(const bool is_new, write_new(path, id + "\n"));
-    if (is_new) {
-        WALBROOK_RETURN_IF_ERROR(sync_path(path));
-        return sync_path(folder);
+    WALBROOK_TRY(std::string owner, read_owner(path));
+    if (owner.empty()) {
+        WALBROOK_RETURN_IF_ERROR(write_whole(path, id + "\n"));
+        // Another lake may have begun at the same time.
+        WALBROOK_TRY(owner, read_owner(path));
     }
-    std::string owner;
-    std::ifstream(path) >> owner;
     if (owner == id) return {};
     return Error(ErrorCode::config,
                  fmt::format("data_path {} belongs to another lake, of another catalog ({} says "

@@ -1,4 +1,5 @@
 #include "destinations/ducklake/ducklake_fixture.h"
+#include "support/temp_dir.h"
 
 #include <gmock/gmock.h>
 
@@ -325,6 +326,22 @@ TEST_F(DuckLake, AnotherLakesFilesAreNotTouched) {
     EXPECT_EQ(rows("SELECT count(*) FROM public.t"), "1");
     EXPECT_EQ(reopen().position, Lsn{100});
     EXPECT_EQ(rows("SELECT count(*) FROM public.t"), "1");
+}
+
+// As a process leaves it that is killed, or loses its power, when it has just made the file.
+TEST_F(DuckLake, AnEmptyFileOfTheLakesIdIsNobodys) {
+    const std::string path = folder_ / "data/walbrook-lake-id";
+    std::filesystem::create_directory(folder_ / "data");
+    write_file(path, "");
+    open();
+    ASSERT_FALSE(HasFailure());
+    given(TableMaker{}.make(), {{"0", "a", "x"}});
+    const std::string id = read_file(path);
+    EXPECT_EQ(id.size(), 37U);
+    write_file(path, "");
+    EXPECT_EQ(reopen().position, Lsn{100});
+    EXPECT_EQ(read_file(path), id);
+    EXPECT_EQ(reopen().position, Lsn{100});
 }
 
 TEST_F(DuckLake, FollowsSchemaChangesInPlace) {
