@@ -14,6 +14,8 @@
 #include <cstring>
 #include <fcntl.h>
 #include <filesystem>
+#include <map>
+#include <optional>
 #include <string_view>
 #include <sys/file.h>
 #include <system_error>
@@ -165,6 +167,47 @@ Status check_catalog_version(const std::string& version) {
                     version, kCatalogVersion));
 }
 
+namespace {
+
+// As the string says it, and nothing of the environment; nothing: libpq cannot read it.
+std::optional<std::map<std::string, std::string>> options_of(const std::string& connection) {
+    PQconninfoOption* options = PQconninfoParse(connection.c_str(), nullptr);
+    if (options == nullptr) return std::nullopt;
+    std::map<std::string, std::string> said;
+    for (const PQconninfoOption* option = options; option->keyword != nullptr; ++option) {
+        if (option->val != nullptr) said.emplace(option->keyword, option->val);
+    }
+    PQconninfoFree(options);
+    return said;
+}
+
+// A server whose machine is gone says nothing any more: the kernel's two hours would be as many for
+// all tables. What the string says of it counts.
+std::string with_time_outs(const std::string& connection) {
+    const auto said = options_of(connection);
+    if (!said) return connection;
+    auto all = *said;
+    std::vector<std::string> more;
+    for (const auto& [key, value] :
+         std::to_array<std::pair<const char*, const char*>>({{"connect_timeout", "30"},
+                                                             {"keepalives_idle", "30"},
+                                                             {"keepalives_interval", "10"},
+                                                             {"keepalives_count", "3"},
+                                                             {"tcp_user_timeout", "60000"}})) {
+        if (all.emplace(key, value).second) more.push_back(fmt::format("{}={}", key, value));
+    }
+    // Of words, of a URI without options and of one that has some: what fits is what means the same
+    // and these.
+    using Form = std::pair<const char*, const char*>;
+    for (const auto& [first, next] : std::to_array<Form>({{" ", " "}, {"?", "&"}, {"&", "&"}})) {
+        const std::string longer = connection + first + fmt::format("{}", fmt::join(more, next));
+        if (options_of(longer) == all) return longer;
+    }
+    return connection;
+}
+
+}  // namespace
+
 std::string Catalog::attach_uri() const {
     switch (kind) {
         case CatalogKind::sqlite:
@@ -172,7 +215,7 @@ std::string Catalog::attach_uri() const {
         case CatalogKind::duckdb:
             return "ducklake:" + target;
         case CatalogKind::postgres:
-            return "ducklake:postgres:" + target;
+            return "ducklake:postgres:" + with_time_outs(target);
     }
     return target;
 }

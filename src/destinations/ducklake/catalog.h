@@ -23,7 +23,8 @@ struct Catalog {
     CatalogKind kind = CatalogKind::sqlite;
     std::string target;  // An absolute path, or a libpq connection string.
 
-    // As DuckDB's ATTACH takes it: "ducklake:sqlite:/path".
+    // As DuckDB's ATTACH takes it: "ducklake:sqlite:/path". One in Postgres gets time-outs where
+    // the connection string says nothing of them.
     std::string attach_uri() const;
     bool is_file() const { return kind != CatalogKind::postgres; }
     // What no error may repeat: the connection string, its password, and the parts into which

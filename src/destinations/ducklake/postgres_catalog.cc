@@ -21,6 +21,7 @@ namespace {
 constexpr const char* kTakeEpoch = R"sql(
 set local client_min_messages = warning;
 set local lock_timeout = '10s';
+set local idle_in_transaction_session_timeout = '60s';
 select pg_advisory_xact_lock(hashtext('walbrook_fence'));
 create table if not exists public.walbrook_fence(
     id int primary key check (id = 1), epoch bigint not null);
@@ -36,6 +37,9 @@ begin
         raise exception 'walbrook: another process writes to this lake by now'
             using errcode = 'object_not_in_prerequisite_state';
     end if;
+    -- Nothing but COMMIT is to come. Of a client that is gone without a word it never does, and
+    -- whoever begins next waits for the row.
+    perform set_config('idle_in_transaction_session_timeout', '60000', true);
     return new;
 end $$;
 create or replace function public.walbrook_forget_stats() returns trigger language plpgsql as $$
@@ -83,6 +87,7 @@ insert into public.walbrook_fence values (1, 1)
 // Waits for a commit that holds the row, as kTakeEpoch does.
 constexpr const char* kRenewEpoch = R"sql(
 set local lock_timeout = '5s';
+set local idle_in_transaction_session_timeout = '60s';
 update public.walbrook_fence set epoch = {1} where id = 1 and epoch in ({0}, {1});
 )sql";
 

@@ -9,6 +9,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <functional>
@@ -441,6 +442,29 @@ TEST_F(PostgresCatalog, ACommitThatIsStillUnderWayIsWaitedFor) {
     EXPECT_EQ(table("public.t"), "0|x|y; 1|x|y; 2|x|y");
 }
 
+// It has done all but the COMMIT when its client is gone, and the server is never told: whoever
+// comes next, after a minute at most, finds the row of the epoch free.
+TEST_F(PostgresCatalog, ACommitThatIsNeverSentHoldsNobodyUpForLong) {
+    open();
+    given(schema_, {{"0", "x", "y"}});
+    // A second in the place of the minute. The disk stops before the COMMIT.
+    database_.exec(
+        "do $$begin execute replace(pg_get_functiondef('walbrook_check_epoch'::regproc), '60000', "
+        "'1000'); end$$");
+    Connection disk = stopped_disk();
+    database_.exec(
+        "drop trigger wait on ducklake_snapshot_changes; create trigger wait after insert on "
+        "ducklake_snapshot_changes for each row execute function wait()");
+    Status status = cut_off([&] { return apply(200, list_of(row(1))); },
+                            [&] { must_exec(disk, "select pg_advisory_unlock(77)"); });
+    EXPECT_TRUE(eventually([&] {
+        if (!status) status = apply(200, list_of(row(1)));
+        return status.ok();
+    })) << status.error().message();
+    EXPECT_EQ(table("public.t"), "0|x|y; 1|x|y");
+    EXPECT_EQ(reopen().position, Lsn{200});
+}
+
 // The catalog has it, and its file cannot be had again at once: it is no commit that failed.
 TEST_F(PostgresCatalog, ACommitWhoseFilesComeBackLaterIsThereOnce) {
     open();
@@ -659,6 +683,32 @@ TEST_F(PostgresCatalog, NoReaderKeepsAStartFromGoingOn) {
     open();
     expect_ok(apply(200, list_of(row(2))));
     EXPECT_EQ(table("public.t"), "1|a|b; 2|x|y");
+}
+
+// A machine that is gone says nothing. What somebody has chosen stays, and so does what a string
+// means, however it is written.
+TEST(PostgresCatalogTimeOuts, AreAddedToTheConnectionString) {
+    const auto attached = [](const std::string& text) {
+        return ducklake::parse_catalog(text).attach_uri();
+    };
+    const std::string words =
+        "connect_timeout=30 keepalives_idle=30 keepalives_interval=10 keepalives_count=3 "
+        "tcp_user_timeout=60000";
+    std::string query = words;
+    std::replace(query.begin(), query.end(), ' ', '&');
+    const std::string prefix = "ducklake:postgres:";
+    EXPECT_EQ(attached("postgres:host=a password='x y=z'"),
+              prefix + "host=a password='x y=z' " + words);
+    EXPECT_EQ(attached("postgres://u:p%40?q@a/d"), prefix + "postgres://u:p%40?q@a/d?" + query);
+    EXPECT_EQ(attached("postgresql://a/d?sslmode=prefer"),
+              prefix + "postgresql://a/d?sslmode=prefer&" + query);
+    EXPECT_EQ(attached("postgres:postgres://a"), prefix + "postgres://a?" + query);
+    EXPECT_EQ(attached("postgres:host=a keepalives_count=7 connect_timeout=0"),
+              prefix +
+                  "host=a keepalives_count=7 connect_timeout=0 keepalives_idle=30 "
+                  "keepalives_interval=10 tcp_user_timeout=60000");
+    EXPECT_EQ(attached("postgres:host=a password='open"), prefix + "host=a password='open");
+    EXPECT_EQ(attached("sqlite:/a"), "ducklake:sqlite:/a");
 }
 
 TEST_F(PostgresCatalog, MistakesInTheConnectionStringAreOfTheConfiguration) {
