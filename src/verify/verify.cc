@@ -15,6 +15,7 @@
 #include <optional>
 #include <set>
 #include <thread>
+#include <utility>
 
 namespace walbrook::verify {
 namespace {
@@ -124,6 +125,10 @@ bool may_pass(ErrorCode code) {
            code == ErrorCode::timed_out || code == ErrorCode::unavailable;
 }
 
+std::string joined_reasons(const std::string& first, const std::string& second) {
+    return first.empty() || first == second ? second : first + "; then: " + second;
+}
+
 class Verification {
  public:
     Verification(const PipelineConfig& config, const DuckLakeConfig& lake, Cutter& pipeline,
@@ -166,7 +171,10 @@ class Verification {
                                                const ducklake::TableRecords& records,
                                                std::string& why_not, bool& is_passing);
     Result<Comparison> compare(SourceSide& source, Side& lake, const ComparedTable& table);
+    void note_copies_begun(const Moment& moment, TableId table);
     void settle(TableResult result);
+    // Of tables that were to be compared once more.
+    void settle_unnamed(const Error& error);
     void tell(const TableResult& result);
     bool is_wanted(const PublishedTable& table) const;
 
@@ -188,8 +196,9 @@ class Verification {
     // Of compare_all():
     std::set<TableId> settled_;
     std::map<TableId, std::uint32_t> copies_begun_;  // And were over before their position.
-    std::map<TableId, int> tries_;  // Of tables that changed while they were compared.
-    int lost_moments_ = 0;          // In a row: between them no table was compared.
+    std::map<TableId, int> tries_;            // Of tables that changed while they were compared.
+    std::map<TableId, TableResult> unnamed_;  // They differ, and not all that does has a name yet.
+    int lost_moments_ = 0;                    // In a row: between them no table was compared.
     OpenTransactions open_transactions_;
 };
 
@@ -215,9 +224,11 @@ Status Verification::compare_and_repair() {
 Status Verification::compare_all(Moment first) {
     settled_.clear();
     tries_.clear();
+    unnamed_.clear();
     lost_moments_ = 0;
     const Status compared = compare_each(std::move(first));
     // Also when that has failed: what was found is reported.
+    if (!compared) settle_unnamed(compared.error());
     const Status looked = leave_out_copied();
     return compared ? looked : compared;
 }
@@ -251,7 +262,8 @@ Status Verification::leave_out_copied() {
             continue;
         }
         // Not told: whoever goes on compares it again.
-        result.reason = "whether it was being copied again is not known";
+        result.reason =
+            joined_reasons(result.reason, "whether it was being copied again is not known");
     }
     return looked;
 }
@@ -497,6 +509,11 @@ void Verification::tell(const TableResult& result) {
 
 void Verification::settle(TableResult result) {
     is_any_settled_ = true;
+    auto known = unnamed_.extract(result.table);
+    if (known && result.outcome == Outcome::not_compared) {
+        known.mapped().reason = joined_reasons(known.mapped().reason, result.reason);
+        result = std::move(known.mapped());
+    }
     if (result.outcome != Outcome::different) {
         tell(result);
     } else {
@@ -511,6 +528,13 @@ void Verification::settle(TableResult result) {
     }
     settled_.insert(result.table);
     report_.tables.push_back(std::move(result));
+}
+
+void Verification::settle_unnamed(const Error& error) {
+    for (auto& [table, found] : std::exchange(unnamed_, {})) {
+        found.reason = joined_reasons(found.reason, error.message());
+        settle(std::move(found));
+    }
 }
 
 Result<Verification::Left> Verification::lose_moment(const Error& error) {
@@ -578,11 +602,7 @@ Result<Verification::Left> Verification::compare_at(Moment& moment) {
             if (found) {
                 result = std::move(found->result);
                 result.position = moment.position;
-            }
-            if (const auto copies = moment.copies.find(id); copies != moment.copies.end()) {
-                // One that was under way then may have ended before the others were compared.
-                const bool is_one_of_now = copies->second.is_under_way && copies->second.begun > 0;
-                copies_begun_[id] = copies->second.begun - (is_one_of_now ? 1U : 0U);
+                note_copies_begun(moment, id);
             }
         }
         result.at_secs = moment.taken_at_secs;
@@ -593,6 +613,7 @@ Result<Verification::Left> Verification::compare_at(Moment& moment) {
                 log_.failed(LogLevel::warn,
                             "a table differs from the source, and not all of its rows can be named",
                             whole.error(), {{"table", table.schema + "." + table.name}});
+                unnamed_[id] = result;
             }
             if (whole.error().code() == ErrorCode::cancelled) return whole.error();
             is_passing = whole.error().code() == ErrorCode::aborted ||
@@ -615,6 +636,14 @@ Result<Verification::Left> Verification::compare_at(Moment& moment) {
         settle(std::move(result));
     }
     return left;
+}
+
+void Verification::note_copies_begun(const Moment& moment, TableId table) {
+    const auto copies = moment.copies.find(table);
+    if (copies == moment.copies.end()) return;
+    // One that was under way then may have ended before the others were compared.
+    const bool is_one_of_now = copies->second.is_under_way && copies->second.begun > 0;
+    copies_begun_[table] = copies->second.begun - (is_one_of_now ? 1U : 0U);
 }
 
 Result<std::optional<ComparedTable>> Verification::match(SourceSide& source,

@@ -315,6 +315,67 @@ TEST_P(VerifySources, WhatWasFoundIsNotLostWithWhatCouldNotBe) {
     EXPECT_EQ(replica().stop().code, 0);
 }
 
+// Both sides were read and differ; then the table is read again for the rows that do, which comes
+// to nothing: the difference is known all the same, whatever ends the comparison.
+TEST_P(VerifySources, ADifferenceWhoseRowsAreNotNamedIsReported) {
+    database().exec(
+        "create table a(id int primary key); insert into a select generate_series(1, 8000);"
+        "create publication shop for table a; analyze");
+    replica().start();
+    ASSERT_TRUE(replica().catches_up());
+    change_lake("DELETE FROM lake.public.a WHERE id = 5");
+    const auto rows_read = [&] {
+        return std::stol(database().value(
+            "select coalesce(seq_tup_read, 0) from pg_stat_user_tables where relname = 'a'"));
+    };
+    // In the middle of the second of its scans.
+    const auto begin = [&](const std::string& file) {
+        // What sessions have read is counted for certain when they have ended.
+        EXPECT_EQ(replica().stop().code, 0);
+        replica().start();
+        EXPECT_TRUE(replica().catches_up());
+        const long before = rows_read();
+        auto slow = start_verify({"--json", "--max-rows-per-second", "2000"}, file);
+        EXPECT_TRUE(eventually([&] { return rows_read() > before + 8000; })) << slow->output();
+        return slow;
+    };
+    const auto end = [&](ChildProcess& slow) {
+        const auto exit = slow.wait();
+        const VerifyAnswer answer({exit.value_or(ChildExit{}), slow.output()});
+        EXPECT_EQ(answer.code, 1) << answer.err;
+        EXPECT_EQ(answer.outcome("public.a"), "different") << answer.err;
+        EXPECT_TRUE(answer.table("public.a").value("has_more", false));
+        return answer.reason("public.a");
+    };
+    const auto compared_later = [](ChildProcess& slow) {
+        return eventually(
+            [&] { return slow.output().find("a table is compared later") != std::string::npos; });
+    };
+    {
+        const auto slow = begin(replica().folder() + "/stopped");
+        slow->signal(SIGTERM);
+        EXPECT_THAT(end(*slow), HasSubstr("stopped between two reads"));
+    }
+    {
+        const auto slow = begin(replica().folder() + "/altered");
+        database().exec("alter table a add column more int");
+        EXPECT_TRUE(compared_later(*slow)) << slow->output();
+        slow->signal(SIGTERM);
+        const std::string reason = end(*slow);
+        EXPECT_THAT(reason, HasSubstr("was altered"));
+        EXPECT_THAT(reason, HasSubstr("stopped before"));
+    }
+    {
+        const auto slow = begin(replica().folder() + "/paused");
+        EXPECT_EQ(replica().command({"pause", "public.a"}).code, 0);
+        database().exec("alter table a drop column more");
+        const std::string reason = end(*slow);
+        EXPECT_THAT(reason, HasSubstr("was altered"));
+        EXPECT_THAT(reason, HasSubstr("it stands still at"));
+    }
+    EXPECT_EQ(replica().stop().code, 0);
+}
+
 // More than is put right row by row is copied again, which the report says. Keys that are too many
 // for one request are not.
 TEST_P(VerifySources, WhatIsTooMuchIsCopiedAgain) {
