@@ -665,6 +665,10 @@ Result<std::optional<ComparedTable>> Verification::match(SourceSide& source,
                               record.reason.empty() ? name_of(record.phase) : record.reason);
         return std::optional<ComparedTable>();
     }
+    if (!published.problem.empty()) {
+        why_not = published.problem;  // The pipeline is about to stop it.
+        return std::optional<ComparedTable>();
+    }
     if (published.is_partly) {
         why_not = "the publication leaves operations out, so it is not a copy";
         return std::optional<ComparedTable>();

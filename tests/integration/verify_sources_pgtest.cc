@@ -376,6 +376,32 @@ TEST_P(VerifySources, ADifferenceWhoseRowsAreNotNamedIsReported) {
     EXPECT_EQ(replica().stop().code, 0);
 }
 
+// Made a moment before the position, and not noticed by then: what the pipeline stops for is no
+// difference, and no reason to copy again.
+TEST_P(VerifySources, WhatCannotBeFollowedAnyMoreIsNotCompared) {
+    database().exec(
+        "create table leaves(day int, n int, primary key (day, n)) partition by list (day);"
+        "create table leaves_1 partition of leaves for values in (1);"
+        "insert into leaves select 1, generate_series(1, 100);"
+        "create table other(id int primary key); create publication shop for table leaves, other");
+    replica().start();
+    ASSERT_TRUE(replica().catches_up());
+    const pid_t watch = std::stoi(database().value(fmt::format(
+        "select pid from pg_stat_activity where application_name = 'walbrook:{}:catalog'",
+        replica().id())));
+    ASSERT_EQ(kill(watch, SIGSTOP), 0);
+    database().exec(
+        "create unlogged table leaves_2 partition of leaves for values in (2);"
+        "insert into leaves values (2, 1)");
+    const VerifyAnswer answer = verify({"--repair"});
+    EXPECT_EQ(kill(watch, SIGCONT), 0);
+    EXPECT_EQ(answer.code, 65) << answer.err;
+    EXPECT_EQ(answer.outcome("public.leaves"), "not compared");
+    EXPECT_THAT(answer.reason("public.leaves"), HasSubstr("public.leaves_2 is not logged"));
+    EXPECT_EQ(answer.outcome("public.other"), "equal");
+    EXPECT_EQ(replica().stop().code, 0);
+}
+
 // More than is put right row by row is copied again, which the report says. Keys that are too many
 // for one request are not.
 TEST_P(VerifySources, WhatIsTooMuchIsCopiedAgain) {
