@@ -109,6 +109,27 @@ TEST_P(ReadSource, RowsBehindAFilterAreReadToo) {
     }
 }
 
+// Neither the list of tables nor the snapshot is lost for it.
+TEST_P(ReadSource, AFilteredTableThatIsLockedIsLeftForLater) {
+    if (GetParam() < 15) return;  // Has no row filters.
+    database().exec("create table item(id int primary key, note text);" + rows_of_item(1, 100) +
+                    "create publication shop for table item where (id <= 10)");
+    SnapshotHolder holder = take_snapshot();
+    SourceSide source(database().connection(),
+                      {.application_name = "test", .lock_timeout = std::chrono::milliseconds(300)},
+                      holder, {0});
+    Connection other = database().session();
+    testing::must_exec(other, "begin; lock table item");
+    const ComparedTable table = only_table(source);
+    const auto locked = source.digest(table, 4, {});
+    ASSERT_FALSE(locked);
+    EXPECT_EQ(locked.error().code(), ErrorCode::conflict) << locked.error().message();
+    testing::must_exec(other, "rollback");
+    const auto digest = source.digest(table, 4, {});
+    ASSERT_TRUE(digest) << digest.error().message();
+    EXPECT_EQ(rows_in(*digest), 10U);
+}
+
 // However little Postgres knows of it: groups of a table should be small.
 TEST_P(ReadSource, ATableThatWasNeverAnalysedIsNotTakenForAnEmptyOne) {
     EXPECT_GT(estimate_of_item(rows_of_item(1, 20'000)), 5000U);
