@@ -549,13 +549,15 @@ TEST_F(ApplyCoreTest, ACopyThatIsOlderThanItsHoldIsLost) {
 // Between a record that ends with its page and one that begins behind the header of the next
 // nothing stands: a copy of either position has the same.
 TEST_F(ApplyCoreTest, ACopyThatBeginsAtTheHeaderOfAPageIsNotOlderThanItsHold) {
-    for (const std::uint64_t received : {8192U, 8192U + 24U, 8192U + 40U}) {
+    constexpr std::uint64_t segment = 1 << 20;
+    for (const std::uint64_t received : {segment, segment + 40, segment + 8192 + 24}) {
         said_.clear();
         flush_.reset();
         start({});
         feed(input::Keepalive{{received}});
         feed(input::Hold{table(1)});
-        feed(input::CopyDone{copy_of(table(1), 8192), *SnapshotXids::parse("9000:9000:")});
+        feed(input::CopyDone{copy_of(table(1), received / 8192 * 8192),
+                             *SnapshotXids::parse("9000:9000:")});
         tick();
         EXPECT_THAT(said_, ElementsAre("holding 1"));
         EXPECT_THAT(flushed(), ElementsAre("publish t1"));
