@@ -703,6 +703,7 @@ Result<RowRepairs> PipelineImpl::repair(Lsn at, const std::string& snapshot,
                  read_repairs(config_, snapshot, rows, kRepairReadMax, stop_start_.get_token()));
     const auto left = std::chrono::duration_cast<milliseconds>(until - now());
     WALBROOK_TRY(RowRepairs repaired, ask_for_cut({at, std::move(read.repairs)}, left));
+    watch_.look_soon();  // As above: what was put right is compared again.
     repaired.refused.insert(repaired.refused.end(), read.refused.begin(), read.refused.end());
     return repaired;
 }
