@@ -33,15 +33,19 @@ constexpr auto kSqliteMigrations = std::to_array<const char*>({
     "alter table tables add column membership text not null default ''",
     "alter table tables add column content text not null default ''",
     // `durable` could be a position that was only confirmed, and programs of before go on to write
-    // it beside this one.
+    // it beside newer ones: without names of columns, so that `positions` has to stay as it is.
     "alter table lineage add column timeline_begin text not null default '00000000/00000000';"
-    "alter table positions add column flushed text not null default '00000000/00000000'",
+    "create table flushes(pipeline_id integer not null, destination text not null,"
+    " position text not null, primary key (pipeline_id, destination)) without rowid",
 });
 
-// StoredPositions::durable. A lake knows by itself where it stands; what forgets has only this, and
-// goes on from where a program of before was.
-constexpr const char* kSqliteDurable =
-    "case when destination = 'ducklake' then flushed else max(durable, flushed) end";
+// A lake knows by itself where it stands; what forgets has only this, and goes on from where a
+// program of before was.
+constexpr const char* kSqlitePositions =
+    "select case when p.destination = 'ducklake' then coalesce(f.position, '00000000/00000000')"
+    " else max(p.durable, coalesce(f.position, '')) end, p.confirm_bound from positions p"
+    " left join flushes f on f.pipeline_id = p.pipeline_id and f.destination = p.destination"
+    " where p.pipeline_id = ? and p.destination = ?";
 
 constexpr std::int64_t kApplicationId = 0x57'4c'42'4b;  // "WLBK": tells a file of ours.
 
@@ -177,12 +181,13 @@ Status SqliteStore::save_lineage(const Lineage& lineage, Lsn shared_until) {
                                  .add(std::string_view(lineage.slot))
                                  .add(lineage.timeline_begin)
                                  .done());
-    WALBROOK_RETURN_IF_ERROR(scoped("update positions set durable = min(durable, ?3),"
-                                    " flushed = min(flushed, ?3),"
-                                    " confirm_bound = min(confirm_bound, ?3)"
-                                    " where pipeline_id = ?1 and destination = ?2")
-                                 .add(shared_until)
-                                 .done());
+    for (const char* sql :
+         {"update positions set durable = min(durable, ?3), confirm_bound = min(confirm_bound, ?3)"
+          " where pipeline_id = ?1 and destination = ?2",
+          "update flushes set position = min(position, ?3)"
+          " where pipeline_id = ?1 and destination = ?2"}) {
+        WALBROOK_RETURN_IF_ERROR(scoped(sql).add(shared_until).done());
+    }
     return transaction.commit();
 }
 
@@ -260,10 +265,7 @@ Status SqliteStore::remove_table(TableId table) {
 
 Result<StoredPositions> SqliteStore::load_positions() {
     WALBROOK_RETURN_IF_ERROR(check_open());
-    auto statement = scoped(
-        fmt::format("select {}, confirm_bound from positions where pipeline_id = ? and destination"
-                    " = ?",
-                    kSqliteDurable));
+    auto statement = scoped(kSqlitePositions);
     WALBROOK_TRY(const bool row, statement.next());
     if (!row) return StoredPositions();
     return StoredPositions{statement.lsn(0), statement.lsn(1)};
@@ -271,20 +273,20 @@ Result<StoredPositions> SqliteStore::load_positions() {
 
 Result<StoredPositions> SqliteStore::advance(const StoredPositions& to) {
     WALBROOK_RETURN_IF_ERROR(check_open());
-    auto statement =
-        scoped(fmt::format("insert into positions (pipeline_id, destination, durable, flushed,"
-                           " confirm_bound) values (?, ?, '00000000/00000000', ?, ?)"
-                           " on conflict (pipeline_id, destination)"
-                           " do update set flushed = max(flushed, excluded.flushed),"
-                           " confirm_bound = max(confirm_bound, excluded.confirm_bound)"
-                           " returning {}, confirm_bound",
-                           kSqliteDurable));
-    statement.add(to.durable).add(to.confirm_bound);
-    WALBROOK_TRY(const bool row, statement.next());
-    if (!row) return Error(ErrorCode::internal, "the state file returned no position");
-    const StoredPositions stored{statement.lsn(0), statement.lsn(1)};
-    // The row is committed only when the statement has ended.
-    WALBROOK_RETURN_IF_ERROR(statement.done());
+    WALBROOK_TRY(SqliteTransaction transaction, SqliteTransaction::begin(*session_));
+    WALBROOK_RETURN_IF_ERROR(
+        scoped("insert into positions values (?, ?, '00000000/00000000', ?)"
+               " on conflict (pipeline_id, destination)"
+               " do update set confirm_bound = max(confirm_bound, excluded.confirm_bound)")
+            .add(to.confirm_bound)
+            .done());
+    WALBROOK_RETURN_IF_ERROR(scoped("insert into flushes values (?, ?, ?)"
+                                    " on conflict (pipeline_id, destination)"
+                                    " do update set position = max(position, excluded.position)")
+                                 .add(to.durable)
+                                 .done());
+    WALBROOK_TRY(const StoredPositions stored, load_positions());
+    WALBROOK_RETURN_IF_ERROR(transaction.commit());
     return stored;
 }
 
@@ -327,6 +329,7 @@ Status SqliteStore::clear() {
     for (const char* sql :
          {"delete from lineage where pipeline_id = ? and destination = ?",
           "delete from positions where pipeline_id = ? and destination = ?",
+          "delete from flushes where pipeline_id = ? and destination = ?",
           "delete from tables where pipeline_id = ? and destination = ?",
           "delete from table_schemas where pipeline_id = ? and destination = ?"}) {
         WALBROOK_RETURN_IF_ERROR(scoped(sql).done());
