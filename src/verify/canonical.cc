@@ -137,9 +137,12 @@ std::string canonical_in_postgres(const PostgresDialect& dialect, const ColumnSc
     const std::string from = by_subscript
                                  ? fmt::format("generate_subscripts({}, 1) as i(i)", value)
                                  : fmt::format("unnest({}) with ordinality as u(x, i)", value);
+    // Without elements there is nothing that a shape could be of: '{}' with a lower bound of 0, as
+    // casts of empty vectors make it, is the same list.
     return fmt::format(
-        "case when {0} is null then 'N;' when array_ndims({0}) > 1 or array_lower({0}, 1) <> 1 "
-        "then 'X' || {3} else 'L' || cardinality({0})::text || ':' || coalesce((select "
+        "case when {0} is null then 'N;' when cardinality({0}) > 0 and (array_ndims({0}) > 1 or "
+        "array_lower({0}, 1) <> 1) then 'X' || {3} else 'L' || cardinality({0})::text || ':' || "
+        "coalesce((select "
         "string_agg({1}, '' order by i) from {2}), '') end",
         value, element, from, element_in_postgres(dialect, TypeKind::text, 0, value));
 }

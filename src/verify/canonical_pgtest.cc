@@ -253,6 +253,20 @@ TEST_P(Canonical, AListOfAnotherShapeIsAnotherValue) {
     }
 }
 
+// It has one dimension without elements, and 0 for a lower bound.
+TEST_P(Canonical, AnEmptyVectorThatBecameAnArrayIsAnEmptyList) {
+    Connection source = database().session();
+    ColumnSchema column;
+    column.type = {TypeKind::uint32, true, 0, 0};
+    column.element_type_oid = 26;
+    const auto found =
+        source.query(within(std::chrono::seconds(60)),
+                     fmt::format("select {} from (select ''::oidvector::oid[] as x) as v",
+                                 canonical_in_postgres({}, column, "v.x")));
+    ASSERT_TRUE(found) << found.error().message();
+    EXPECT_EQ(found->text(0, 0), "L0:");
+}
+
 // Numbers and groups out of a digest are the same on both sides, too.
 TEST_P(Canonical, DigestsBecomeTheSameNumbers) {
     const auto duckdb = duckdb_engine::Database::create({});
