@@ -98,15 +98,12 @@ std::string missing_file(const std::string& error) {
 }
 
 // As DuckDB says it (1.5.5): `No magic bytes found at end of file 'PATH'`, `File 'PATH' too small
-// to be a Parquet file`.
-std::string damaged_file(const std::string& error) {
-    if (error.find("No magic bytes") == std::string::npos &&
-        error.find("too small to be a Parquet file") == std::string::npos) {
-        return {};
-    }
-    const std::size_t begin = error.find('\'');
-    const std::size_t end = error.rfind('\'');
-    return begin == end ? std::string() : error.substr(begin + 1, end - begin - 1);
+// to be a Parquet file`, and more of the kind.
+std::string damaged_file(const Error& error, const std::string& data_path) {
+    const std::size_t begin = error.message().find(data_path);
+    if (error.code() != ErrorCode::internal || begin == std::string::npos) return {};
+    const std::string path = error.message().substr(begin);
+    return path.substr(0, path.find_first_of("'\""));
 }
 
 Error copy_again(const std::string& path, const TableSchema& table, std::string_view what) {
@@ -144,7 +141,7 @@ bool is_gone(const fs::path& file, const fs::path& data_path) {
 Error of_lost_file(const Lake& lake, Error error, const TableSchema& table) {
     if (!duckdb_engine::is_from_duckdb(error)) return error;
     const std::string& data_path = lake.options().data_path;
-    if (const std::string path = damaged_file(error.message()); path.starts_with(data_path)) {
+    if (const std::string path = damaged_file(error, data_path); !path.empty()) {
         return copy_again(path, table, "is damaged");
     }
     if (error.code() != ErrorCode::unavailable) return error;

@@ -598,6 +598,19 @@ TEST_F(PostgresCatalog, WhoWasOvertakenTakesNoFilesAway) {
     EXPECT_EQ(table("public.t"), "0|x|y; 1|x|y; 2|x|y");
 }
 
+TEST_F(PostgresCatalog, MayBeNamedByAUri) {
+    DuckLakeConfig named = config();
+    const PgConnectionConfig at = database_.connection();
+    named.catalog = fmt::format("postgres:postgresql://{}@{}:{}/{}", at.username, at.host,
+                                proxy_.port(), at.name);
+    lake_ = make_ducklake_destination(named);
+    const auto opened = lake_->open(who(), {});
+    ASSERT_TRUE(opened) << opened.error().message();
+    given(schema_, {{"0", "x", "y"}});
+    expect_ok(apply(200, list_of(row(1))));
+    EXPECT_EQ(table("public.t"), "0|x|y; 1|x|y");
+}
+
 // One that stood still in its start for longer than its lease lived.
 TEST_F(PostgresCatalog, AStartThatWasOvertakenSweepsNothing) {
     open();
