@@ -77,12 +77,14 @@ Status look(Connection& connection, const Deadline& deadline, const std::string&
     // The position is read after the snapshot: what that sees stands before it.
     WALBROOK_TRY(const Rows rows,
                  connection.query(deadline,
-                                  "select pg_current_snapshot()::text, case when "
-                                  "pg_is_in_recovery() then pg_last_wal_replay_lsn() else "
-                                  "pg_current_wal_insert_lsn() end"));
+                                  "select pg_current_snapshot()::text, case when r then l else "
+                                  "pg_current_wal_insert_lsn() end, case when r then l else "
+                                  "pg_current_wal_flush_lsn() end from (select "
+                                  "pg_is_in_recovery() as r, pg_last_wal_replay_lsn() as l) s"));
     Fields fields(rows, 0);
     const std::string xids = fields.text();
     out.position = before_page_header(fields.lsn());
+    out.flushed = std::min(out.position, fields.lsn());
     WALBROOK_RETURN_IF_ERROR(fields.finish("look at the catalog"));
     WALBROOK_TRY(out.xids, SnapshotXids::parse(xids));
     WALBROOK_TRY(out.publication, read_publication(connection, deadline, publication));

@@ -26,7 +26,8 @@ struct CatalogLook {
     SnapshotXids xids;  // Whose commits it has seen; on a standby they do not tell,
     // but there whatever was decoded before the look began had been replayed.
     bool in_recovery = false;
-    Lsn position;  // Insert position read after it: all that it saw stands before.
+    Lsn position;  // Insert position read after it: all that it saw stands before,
+    Lsn flushed;   // and of that so much is flushed: the server has it also after a crash.
     std::optional<Publication> publication;
     std::map<TableId, Table> tables;
 };

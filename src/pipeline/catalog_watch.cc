@@ -219,16 +219,18 @@ Status CatalogWatch::look(const std::stop_token& stop) {
     {
         const std::lock_guard lock(mutex_);
         if (wanted_publication_ && *wanted_publication_ <= seen) {
-            publication_position_ = look_.position;
+            // Not beyond: the stream begins there, and is refused where the log has not come yet.
+            publication_position_ = look_.flushed;
         }
+    }
+    // First: what another table has as its leaf by now is told to leave before that is told.
+    for (const TableState& state : states) {
+        if (!look_.tables.contains(state.table)) retire(state);
     }
     for (const TableState& state : states) {
         const auto found = look_.tables.find(state.table);
-        if (found == look_.tables.end()) {
-            retire(state);
-        } else if (!retiring_.contains(state.table)) {
-            heed(state, found->second);
-        }
+        if (found == look_.tables.end() || retiring_.contains(state.table)) continue;
+        heed(state, found->second);
     }
     std::erase_if(retiring_, [&](TableId id) {
         return std::none_of(states.begin(), states.end(),

@@ -452,8 +452,8 @@ Status TableCopy::copy_unit(Connection& connection, const CopyUnitRange& range, 
                             std::uint64_t& step_blocks, const std::stop_token& stop) {
     const auto pass = parts_.copy_gate.enter(stop);
     if (!pass) return Error(ErrorCode::cancelled, "stopped before a unit was read");
-    Instant range_end{};
-    UnitReaderOptions options = reader_options(range.table, *pass, range_end, stop);
+    UnitUnderWay unit;
+    UnitReaderOptions options = reader_options(range.table, *pass, unit, stop);
     options.snapshot = holder_->name();
     options.step_blocks = step_blocks;
     UnitReader reader(connection, range, std::move(options), stop);
@@ -462,18 +462,17 @@ Status TableCopy::copy_unit(Connection& connection, const CopyUnitRange& range, 
     return failpoint("copy.after_unit");
 }
 
-// `pass` and `range_end` live as long as the reader. Between ranges no lock is held, and it may
+// `pass` and `unit` live as long as the reader. Between ranges no lock is held, and it may
 // wait as long as it must; within one only as long as a lock may be kept.
 UnitReaderOptions TableCopy::reader_options(const PhysicalTable& table, const CopyGate::Pass& pass,
-                                            Instant& range_end, const std::stop_token& stop) {
+                                            UnitUnderWay& unit, const std::stop_token& stop) {
     const milliseconds yield(parts_.config.copy_lock_yield_ms);
     UnitReaderOptions options;
     options.range_bytes = parts_.copy_rate.range_bytes();
     options.after_range = [this](std::uint64_t expected, std::uint64_t came) {
         parts_.copy_rate.settle(expected, came);
     };
-    options.before_range = [this, &pass, &range_end, stop,
-                            yield](std::uint64_t expected) -> Status {
+    options.before_range = [this, &pass, &unit, stop, yield](std::uint64_t expected) -> Status {
         WALBROOK_RETURN_IF_ERROR(switch_to_ranges_when_old());
         if (!parts_.copy_rate.admit(expected, stop)) {
             return Error(ErrorCode::cancelled, "stopped while copies were too fast");
@@ -481,13 +480,14 @@ UnitReaderOptions TableCopy::reader_options(const PhysicalTable& table, const Co
         if (!pass.wait(Instant::max(), stop)) {
             return Error(ErrorCode::cancelled, "stopped while memory was short");
         }
-        range_end = now() + yield;
+        unit.range_end = now() + yield;
         return switch_to_ranges_when_old();
     };
-    options.wait_for_lock = [this, &pass, stop](milliseconds how_long) -> Status {
+    options.wait_for_lock = [this, &pass, &unit, stop](milliseconds how_long) -> Status {
         parts_.tables.note(id_, "the copy waits for a lock that somebody else has on the table");
-        pass.step_out();
-        const bool may_go_on = sleep_for(how_long, stop) && pass.step_in(stop);
+        // One that has rows keeps the memory of them, which the place stands for.
+        if (!unit.has_rows) pass.step_out();
+        const bool may_go_on = sleep_for(how_long, stop) && (unit.has_rows || pass.step_in(stop));
         if (may_go_on) return {};
         return Error(ErrorCode::cancelled, "stopped while a lock was not to be had");
     };
@@ -497,11 +497,12 @@ UnitReaderOptions TableCopy::reader_options(const PhysicalTable& table, const Co
         options.row_filter = filter->second;
     }
     options.yield = yield;
-    options.on_batch = [this, &pass, &range_end, stop](std::size_t rows) -> Status {
+    options.on_batch = [this, &pass, &unit, stop](std::size_t rows) -> Status {
         parts_.tables.add_rows(id_, rows);
         if (rows != 0) parts_.tables.note(id_, {});
+        unit.has_rows = unit.has_rows || rows != 0;
         if (const auto lost = parts_.copy_events.lost(id_)) return *lost;
-        pass.wait(range_end, stop);
+        pass.wait(unit.range_end, stop);
         return switch_to_ranges_when_old();
     };
     return options;
@@ -530,8 +531,8 @@ Status TableCopy::copy_ranges(const std::stop_token& stop) {
     for (std::uint32_t index = 0; !keys.at_end; ++index) {
         const auto pass = parts_.copy_gate.enter(stop);
         if (!pass) return Error(ErrorCode::cancelled, "stopped before a unit was read");
-        Instant range_end{};
-        UnitReaderOptions options = reader_options(table, *pass, range_end, stop);
+        UnitUnderWay unit;
+        UnitReaderOptions options = reader_options(table, *pass, unit, stop);
         options.yield =
             std::min<milliseconds>(options.yield, seconds(parts_.config.max_snapshot_age_secs));
         options.keys = &keys;

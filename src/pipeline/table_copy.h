@@ -47,8 +47,12 @@ class TableCopy {
     Status switch_to_ranges_when_old() const;
     Status begin_ranges();
     Status copy_ranges(const std::stop_token& stop);
+    struct UnitUnderWay {
+        Instant range_end{};  // When its lock should be given back.
+        bool has_rows = false;
+    };
     UnitReaderOptions reader_options(const PhysicalTable& table, const CopyGate::Pass& pass,
-                                     Instant& range_end, const std::stop_token& stop);
+                                     UnitUnderWay& unit, const std::stop_token& stop);
     Status check_range(Connection& connection, const Deadline& deadline);
     Status after_key_range(const KeyRange& range);
     Result<SnapshotHolder> open_holder(const std::stop_token& stop);

@@ -113,11 +113,13 @@ PublishedTable published_table(Fields& fields) {
 }
 
 // Every table below the given ones that holds rows, by the transaction's snapshot and
-// without a lock; of a plain table that is itself.
+// without a lock; of a plain table that is itself. One whose detachment is pending is none any
+// more, for queries and for the stream (get_partition_ancestors in partition.c).
 constexpr const char* kTreeSql =
     "with recursive tree(root, oid) as (select r.oid, r.oid from unnest($1::oid[]) r(oid)"
     " union all select t.root, i.inhrelid from tree t join pg_class p on p.oid = t.oid"
-    "   join pg_inherits i on i.inhparent = t.oid where p.relkind = 'p')"
+    "   join pg_inherits i on i.inhparent = t.oid and not i.inhdetachpending"
+    "   where p.relkind = 'p')"
     " select t.root, c.oid, n.nspname, c.relname, c.relfilenode, c.relkind, c.relpersistence"
     " from tree t"
     " join pg_class c on c.oid = t.oid join pg_namespace n on n.oid = c.relnamespace"

@@ -60,6 +60,7 @@ constexpr Zoo kPublications[] = {
     {"for table root, branch, leaf3, s.root, t.leaf"},
     {"for table mother, mixed"},
     {"for table only mother, leaving"},
+    {"for table leaving, leaving2"},
     {"for tables in schema s", 15},
     {"for tables in schema t, table s.root, plain", 15},
     {"for tables in schema public", 15},
@@ -137,9 +138,13 @@ class Members : public PgTest {
             const auto found = servers.find(id);
             return found == servers.end() ? "" : found->second.filter;
         };
+        std::set<TableId> physicals;
         for (const PublishedTable& table :
              value_of(read_published_tables(*session_, soon(), publication))) {
             SCOPED_TRACE(table.schema + "." + table.name);
+            for (const PhysicalTable& physical : table.physical) {
+                EXPECT_TRUE(physicals.insert(physical.id).second) << "two have " << physical.name;
+            }
             auto filters = value_of(read_row_filters(*session_, soon(), publication, table));
             const bool is_listed = servers.contains(table.id);
             // Before 16 it lists columns only where the publication does.

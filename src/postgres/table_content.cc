@@ -190,6 +190,11 @@ Result<bool> has_older_rows(Connection& connection, const Deadline& deadline,
     return is_older;
 }
 
+// It was renamed or dropped after the look, or somebody has cancelled the query.
+bool may_pass_at_once(const Error& error) {
+    return error.sqlstate() == "42P01" || error.sqlstate() == "57014";
+}
+
 }  // namespace
 
 std::string to_string(const TableContent& content) {
@@ -297,7 +302,8 @@ Status check_new_partitions(Connection& connection, const Deadline& deadline,
                                           [&](const auto& file) { return file.first == oid; });
         if (is_known || !look.born_here.contains(oid)) continue;
         const auto is_older = has_older_rows(connection, deadline, partition);
-        if (!is_older && (!connection.is_open() || deadline.stop.stop_requested())) {
+        if (!is_older && (!connection.is_open() || deadline.stop.stop_requested() ||
+                          may_pass_at_once(is_older.error()))) {
             return is_older.error();
         }
         if (!is_older) look.not_seen = is_older.error().message();

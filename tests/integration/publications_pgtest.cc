@@ -658,6 +658,42 @@ TEST_P(Publications, ALeafThatLeavesATableWhichHasStoppedIsFollowed) {
     stop();
 }
 
+// Queries and the stream have the leaf as a table of its own by then: one table has its rows.
+TEST_P(Publications, ALeafWhoseDetachmentIsPendingIsNoLeafAnyMore) {
+    start(
+        "create table p (id int, v int, primary key (id)) partition by range (id);"
+        "create table p1 partition of p for values from (0) to (100);"
+        "create table p2 partition of p for values from (100) to (200);"
+        "insert into p values (1, 1), (150, 2); create publication shop for table p, p2"
+        " with (publish_via_partition_root = true)");
+    ASSERT_TRUE(becomes_equal("p")) << replica_->log();
+    {
+        Connection reader = database().session();
+        must_exec(reader, "begin; select from p");
+        Connection other = database().session();
+        must_exec(other, "set statement_timeout = 300");
+        EXPECT_FALSE(other.exec(within(std::chrono::seconds(60)),
+                                "alter table p detach partition p2 concurrently"));
+        must_exec(reader, "commit");
+    }
+    ASSERT_EQ(database().value("select count(*) from pg_inherits where inhdetachpending"), "1");
+    database().exec("insert into p2 values (160, 3)");
+    ASSERT_TRUE(becomes_equal("p2")) << replica_->log();
+    ASSERT_TRUE(becomes_equal("p")) << replica_->log();
+    ASSERT_TRUE(eventually([&] { return follows("p") && follows("p2"); })) << replica_->log();
+    const auto copies = [&] {
+        return std::pair(replica_->table("p")->copies, replica_->table("p2")->copies);
+    };
+    const auto before = copies();
+    database().exec("alter table p detach partition p2 finalize; insert into p2 values (170, 4)");
+    database().exec("insert into p values (2, 2)");
+    ASSERT_TRUE(replica_->catches_up());
+    ASSERT_TRUE(becomes_equal("p2")) << replica_->log();
+    ASSERT_TRUE(becomes_equal("p")) << replica_->log();
+    EXPECT_EQ(copies(), before);
+    stop();
+}
+
 // Names that the lake does not tell apart: one table has the place, the others wait for people.
 TEST_P(Publications, ATableThatTheLakeCannotHoldIsErroredAlone) {
     start(
