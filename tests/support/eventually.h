@@ -20,9 +20,9 @@ template <class Condition>
         if (condition()) return true;
         const auto answered = std::chrono::steady_clock::now();
         if (answered >= until) return false;
-        // A costly question takes no more than a fifth of the time from what is waited for, unless
+        // A costly question takes no more than a tenth of the time from what is waited for, unless
         // it takes long itself.
-        const auto rest = std::chrono::ceil<std::chrono::milliseconds>((answered - asked) * 4);
+        const auto rest = std::chrono::ceil<std::chrono::milliseconds>((answered - asked) * 9);
         std::this_thread::sleep_for(std::clamp(rest, pause, std::chrono::milliseconds(1000)));
         pause = std::min(pause * 2, std::chrono::milliseconds(50));
     }
