@@ -30,9 +30,7 @@ class SnapshotXids {
     bool shows_all_of(const SnapshotXids& older) const;
 
     bool operator==(const SnapshotXids&) const = default;
-    std::uint64_t xmin() const { return xmin_; }
     std::uint64_t xmax() const { return xmax_; }
-    const std::vector<std::uint64_t>& in_progress() const { return in_progress_; }
 
  private:
     std::uint64_t xmin_ = 0;

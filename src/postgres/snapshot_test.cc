@@ -71,7 +71,10 @@ TEST(SnapshotXids, ShowsAllOfAnOlderOne) {
 }
 
 TEST(SnapshotXids, SortsWhatIsInProgress) {
-    EXPECT_EQ(parsed("10:20:15,11,12").in_progress(), (std::vector<std::uint64_t>{11, 12, 15}));
+    const auto xids = parsed("10:20:15,11,12");
+    EXPECT_EQ(xids, parsed("10:20:11,12,15"));
+    for (const std::uint32_t running : {11U, 12U, 15U}) EXPECT_FALSE(xids.visible(running));
+    for (const std::uint32_t ended : {10U, 13U, 16U}) EXPECT_TRUE(xids.visible(ended));
 }
 
 // Of a slot, whose xmax moves on with commits only: aborted ones lie between.

@@ -333,8 +333,9 @@ Status UnitReader::check_name(const Deadline& deadline) {
                      deadline, "select coalesce(to_regclass($1)::oid = $2::oid, false)",
                      quote_qualified(range_.table.schema, range_.table.name), range_.table.id.oid));
     if (rows.text(0, 0) == "t") return {};
-    return Error(ErrorCode::aborted,
-                 fmt::format("{} had another name before it was read", range_.table.name));
+    return Error(
+        ErrorCode::aborted,
+        fmt::format("another table had the name of {} when it was read", range_.table.name));
 }
 
 Status UnitReader::end_key_range() {

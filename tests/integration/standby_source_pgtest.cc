@@ -75,31 +75,17 @@ class Standby : public ::testing::TestWithParam<int> {
     std::unique_ptr<Replica> replica_;
 };
 
-std::vector<int> versions_with_slots_at_standbys() {
-    std::vector<int> versions = pg_versions();
-    std::erase_if(versions, [](int version) { return version < 16; });
-    return versions;
-}
-std::vector<int> versions_without_slots_at_standbys() {
-    std::vector<int> versions = pg_versions();
-    std::erase_if(versions, [](int version) { return version >= 16; });
-    return versions;
-}
-
-std::vector<int> newest_with_slots_at_standbys() {
-    std::vector<int> versions = newest_pg_version();
-    std::erase_if(versions, [](int version) { return version < 16; });
-    return versions;
-}
+constexpr int kSlotsAtStandbys = 16;
 
 class StandbySource : public Standby {};
-INSTANTIATE_TEST_SUITE_P(Pg, StandbySource, ::testing::ValuesIn(versions_with_slots_at_standbys()),
+INSTANTIATE_TEST_SUITE_P(Pg, StandbySource, ::testing::ValuesIn(only_from(kSlotsAtStandbys)),
                          version_name);
 GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(StandbySource);
 
 class StandbySourceOnce : public Standby {};
 INSTANTIATE_TEST_SUITE_P(Pg, StandbySourceOnce,
-                         ::testing::ValuesIn(newest_with_slots_at_standbys()), version_name);
+                         ::testing::ValuesIn(only_from(kSlotsAtStandbys, newest_pg_version())),
+                         version_name);
 GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(StandbySourceOnce);
 
 // Copies, streaming, schema changes, new tables and new copies, while the primary is written to.
@@ -402,8 +388,8 @@ TEST_P(StandbySourceOnce, APromotionJustBeforeAStopIsKnownToTheNextStart) {
 }
 
 class OldStandbySource : public Standby {};
-INSTANTIATE_TEST_SUITE_P(Pg, OldStandbySource,
-                         ::testing::ValuesIn(versions_without_slots_at_standbys()), version_name);
+INSTANTIATE_TEST_SUITE_P(Pg, OldStandbySource, ::testing::ValuesIn(only_before(kSlotsAtStandbys)),
+                         version_name);
 GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(OldStandbySource);
 
 TEST_P(OldStandbySource, IsRefused) {

@@ -353,10 +353,16 @@ std::vector<int> newest_pg_version() {
     return {*std::max_element(versions.begin(), versions.end())};
 }
 
-std::vector<int> versions_with_failover_slots() {
-    std::vector<int> versions = newest_pg_version();
-    std::erase_if(versions, [](int version) { return version < 17; });
+std::vector<int> only_from(int first, std::vector<int> versions) {
+    std::erase_if(versions, [&](int version) { return version < first; });
     return versions;
 }
+
+std::vector<int> only_before(int end, std::vector<int> versions) {
+    std::erase_if(versions, [&](int version) { return version >= end; });
+    return versions;
+}
+
+std::vector<int> versions_with_failover_slots() { return only_from(17, newest_pg_version()); }
 
 }  // namespace walbrook::testing

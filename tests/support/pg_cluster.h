@@ -104,7 +104,10 @@ class PgCluster {
 std::vector<int> pg_versions();
 // The newest of them alone, for tests of what does not depend on the server's version.
 std::vector<int> newest_pg_version();
-// It, if it has slots that a standby takes over.
+// Of these versions those from `first` on, and those before `end`; there may be none.
+std::vector<int> only_from(int first, std::vector<int> versions = pg_versions());
+std::vector<int> only_before(int end, std::vector<int> versions = pg_versions());
+// The newest, if it has slots that a standby takes over.
 std::vector<int> versions_with_failover_slots();
 
 }  // namespace walbrook::testing

@@ -46,8 +46,9 @@ Status write_whole(const std::string& path, const std::string& text) {
 Result<std::string> read_owner(const std::string& path) {
     std::error_code error;
     const auto size = fs::file_size(path, error);
-    if (error == std::errc::no_such_file_or_directory || (!error && size == 0))
+    if (error == std::errc::no_such_file_or_directory || (!error && size == 0)) {
         return std::string();
+    }
     std::string owner;
     if (!error && std::ifstream(path) >> owner) return owner;
     return Error(ErrorCode::config, "read " + path + ", which says whose folder this is: " +
