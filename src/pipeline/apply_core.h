@@ -393,7 +393,8 @@ class ApplyCore {
     Status on_disconnected();
     void on_timeline_changed();
     void begin_hold(const input::Hold& hold);
-    void begin_waiting_holds();
+    // Those that wait for a new stream, or the others.
+    void begin_waiting_holds(bool has_new_stream);
     void ask_for_new_stream();
     bool at_boundary() const { return !in_transaction_ && !replay_; }
     Table* find(TableId id);

@@ -74,9 +74,9 @@ bool ApplyCore::waits_for_owners(const input::Hold& hold) {
                        [](const Owner& owner) { return !owner.table->is_idle(); });
 }
 
-void ApplyCore::begin_waiting_holds() {
+void ApplyCore::begin_waiting_holds(bool has_new_stream) {
     std::erase_if(waiting_holds_, [&](const input::Hold& hold) {
-        if (hold.needs_new_stream || received_ < hold.read_at) return false;
+        if (hold.needs_new_stream != has_new_stream || received_ < hold.read_at) return false;
         begin_hold(hold);
         return true;
     });
@@ -417,7 +417,7 @@ void ApplyCore::submit(ChangeLog& log, Lsn position, FlushKind kind) {
 void ApplyCore::advance() {
     if (!at_boundary()) return;
     heed_news();
-    begin_waiting_holds();
+    begin_waiting_holds(false);
     ask_for_new_stream();
     publish_ready_copies();
     add_repairs();
@@ -543,11 +543,7 @@ Status ApplyCore::on_disconnected() {
     // What is here already may come again all the same: it is skipped.
     start_ = std::max(start_, received_);
     needs_new_stream_ = false;
-    std::erase_if(waiting_holds_, [&](const input::Hold& hold) {
-        if (!hold.needs_new_stream || received_ < hold.read_at) return false;
-        begin_hold(hold);
-        return true;
-    });
+    begin_waiting_holds(true);
     return {};
 }
 

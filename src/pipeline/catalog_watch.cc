@@ -21,11 +21,6 @@ constexpr int kRestPerLook = 20;
 // A commit may be in the log for a moment before it can be seen.
 constexpr milliseconds kNotYetVisible{5};
 
-bool is_in(const TableContent& content, std::uint32_t partition) {
-    return std::any_of(content.files.begin(), content.files.end(),
-                       [&](const auto& file) { return file.first == partition; });
-}
-
 }  // namespace
 
 CatalogWatch::CatalogWatch(Parts& parts) : parts_(parts) {}
@@ -256,7 +251,7 @@ Status CatalogWatch::check_partitions(const std::vector<TableState>& states, Cat
         TableLook& look = found->second.look;
         const std::set<std::uint32_t> born_here = look.born_here;
         for (const auto& [oid, why] : doubtful_) {
-            if (is_in(*before, oid) || look.born_here.erase(oid) == 0) continue;
+            if (before->has_file(oid) || look.born_here.erase(oid) == 0) continue;
             look.not_seen = why;
         }
         WALBROOK_RETURN_IF_ERROR(

@@ -197,6 +197,11 @@ bool may_pass_at_once(const Error& error) {
 
 }  // namespace
 
+bool TableContent::has_file(std::uint32_t oid) const {
+    return std::any_of(files.begin(), files.end(),
+                       [&](const auto& file) { return file.first == oid; });
+}
+
 std::string to_string(const TableContent& content) {
     if (content.columns.empty()) return {};
     std::string out =
@@ -298,9 +303,7 @@ Status check_new_partitions(Connection& connection, const Deadline& deadline,
                             TableLook& look) {
     for (const PhysicalTable& partition : table.physical) {
         const std::uint32_t oid = partition.id.oid;
-        const bool is_known = std::any_of(before.files.begin(), before.files.end(),
-                                          [&](const auto& file) { return file.first == oid; });
-        if (is_known || !look.born_here.contains(oid)) continue;
+        if (before.has_file(oid) || !look.born_here.contains(oid)) continue;
         const auto is_older = has_older_rows(connection, deadline, partition);
         if (!is_older && (!connection.is_open() || deadline.stop.stop_requested() ||
                           may_pass_at_once(is_older.error()))) {

@@ -31,6 +31,7 @@ struct TableContent {
     // and in which schema a table is that is published by that. They are made anew where it was
     // elsewhere for a while, and nothing else changes them. Missing: not known, or nothing to say.
     std::vector<std::pair<std::uint32_t, std::string>> places;
+    bool has_file(std::uint32_t oid) const;
     bool operator==(const TableContent&) const = default;
 };
 
