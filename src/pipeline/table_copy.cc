@@ -300,8 +300,9 @@ Status TableCopy::wait_for_writers(const std::stop_token& stop) {
     // Whoever writes through a partitioned table has a lock on it, too.
     std::vector<std::uint32_t> oids = partitions();
     oids.push_back(id_.oid);
-    const auto prepared = parts_.tables.is_late_member(id_) ? PreparedTransactions::include
-                                                            : PreparedTransactions::ignore;
+    const auto prepared = parts_.tables.is_late_member(id_)
+                              ? PreparedTransactions::include
+                              : PreparedTransactions::if_being_committed;
     WALBROOK_TRY(std::vector<Writer> writers,
                  list_writers(*catalog_, within(kQueryDeadline, stop), oids, prepared));
     while (!writers.empty()) {

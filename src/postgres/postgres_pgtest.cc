@@ -490,7 +490,8 @@ TEST_P(Writers, PreparedOnesCountWhenAskedFor) {
     const auto tables = oids("t");
     Connection watcher = open();
     EXPECT_TRUE(
-        value_of(list_writers(watcher, soon(), tables, PreparedTransactions::ignore)).empty());
+        value_of(list_writers(watcher, soon(), tables, PreparedTransactions::if_being_committed))
+            .empty());
     auto list = value_of(list_writers(watcher, soon(), tables, PreparedTransactions::include));
     ASSERT_EQ(list.size(), 1U);
     EXPECT_EQ(list[0].gid, "early");
@@ -516,9 +517,9 @@ TEST_P(Writers, APreparedFormIsStillTheSameTransaction) {
         auto list = value_of(list_writers(watcher, soon(), tables, PreparedTransactions::include));
         ASSERT_EQ(list.size(), 1U);
         must_exec(writer, "insert into t values (2); prepare transaction 'late'");
-        EXPECT_TRUE(
-            value_of(still_writing(watcher, soon(), tables, PreparedTransactions::ignore, list))
-                .empty());
+        EXPECT_TRUE(value_of(still_writing(watcher, soon(), tables,
+                                           PreparedTransactions::if_being_committed, list))
+                        .empty());
         list =
             value_of(still_writing(watcher, soon(), tables, PreparedTransactions::include, list));
         ASSERT_EQ(list.size(), 1U);

@@ -36,11 +36,24 @@ constexpr const char* kWritersSql =
     "    and f.command = 'VACUUM FULL')"
     " order by 8 desc nulls last, 1";
 
+// Read in this order, too: locks, then states. A session that was idle in between had no COMMIT
+// PREPARED under way when the first was read.
+constexpr const char* kMayCommitPreparedSql =
+    "with l as materialized (select locktype, granted, pid, virtualtransaction from pg_locks"
+    "   where pid <> pg_backend_pid())"
+    " select l.virtualtransaction, null, l.pid, '', coalesce(a.application_name, ''),"
+    "  coalesce(a.usename, ''), 'perhaps in COMMIT PREPARED',"
+    "  extract(epoch from clock_timestamp() - a.xact_start)::int8"
+    " from l join pg_stat_activity a on a.pid = l.pid"
+    " where l.locktype = 'virtualxid' and l.granted"
+    "  and a.datid = (select oid from pg_database where datname = current_database())"
+    "  and coalesce(a.state, '') not like 'idle%'"
+    "  and not exists (select from l o where o.pid = l.pid and o.locktype <> 'virtualxid')"
+    " order by 8 desc nulls last, 1";
+
 std::string prepared_name(std::uint32_t xid) { return fmt::format("-1/{}", xid); }
 
-Result<std::vector<Writer>> query_writers(Connection& connection, const Deadline& deadline,
-                                          std::span<const std::uint32_t> tables) {
-    WALBROOK_TRY(const Rows rows, connection.query(deadline, kWritersSql, oid_array(tables)));
+Result<std::vector<Writer>> read_writers(const Rows& rows) {
     std::vector<Writer> writers;
     for (std::size_t i = 0; i < rows.size(); ++i) {
         Fields fields(rows, i);
@@ -61,6 +74,12 @@ Result<std::vector<Writer>> query_writers(Connection& connection, const Deadline
         writers.push_back(std::move(writer));
     }
     return writers;
+}
+
+Result<std::vector<Writer>> query_writers(Connection& connection, const Deadline& deadline,
+                                          std::span<const std::uint32_t> tables) {
+    WALBROOK_TRY(const Rows rows, connection.query(deadline, kWritersSql, oid_array(tables)));
+    return read_writers(rows);
 }
 
 // virtualtransaction → xid (0: none yet) of every transaction that runs now.
@@ -136,9 +155,13 @@ Result<std::vector<Writer>> list_writers(Connection& connection, const Deadline&
                                          std::span<const std::uint32_t> tables,
                                          PreparedTransactions prepared) {
     WALBROOK_TRY(auto writers, query_writers(connection, deadline, tables));
-    if (prepared == PreparedTransactions::ignore) {
-        std::erase_if(writers, [](const Writer& writer) { return writer.is_prepared(); });
+    if (prepared == PreparedTransactions::include) return writers;
+    if (std::erase_if(writers, [](const Writer& one) { return one.is_prepared(); }) == 0) {
+        return writers;
     }
+    WALBROOK_TRY(const Rows rows, connection.query(deadline, kMayCommitPreparedSql));
+    WALBROOK_TRY(const std::vector<Writer> sessions, read_writers(rows));
+    for (const Writer& session : sessions) add_once(writers, session);
     return writers;
 }
 

@@ -27,11 +27,17 @@ struct Writer {
 
 // Rows that a prepared transaction wrote before a table became a member of the
 // publication are never sent, so then it must be waited for; else they come at COMMIT
-// PREPARED, and waiting for it could last for ever.
-enum class PreparedTransactions { ignore, include };
+// PREPARED, and waiting for it could last for ever. But for one whose COMMIT PREPARED is
+// under way: from its record in the log until it ends (it may wait for a synchronous standby
+// in between) the stream may have passed what no snapshot shows.
+enum class PreparedTransactions { if_being_committed, include };
 
 // The transactions that hold such a lock on one of these physical tables now. Takes no
-// lock. VACUUM (which writes no row of its own) and our own session are left out.
+// lock. VACUUM (which writes no row of its own) and our own session are left out. With
+// `if_being_committed`, where any of them is prepared: also the sessions of this database that
+// may be in a COMMIT PREPARED. No view tells which one they are about; they hold no lock but
+// their virtualxid (twophase.c, FinishPreparedTransaction) and are not idle, as far as our role
+// may know. One that only begins later has its record behind what the log had at this call.
 Result<std::vector<Writer>> list_writers(Connection& connection, const Deadline& deadline,
                                          std::span<const std::uint32_t> tables,
                                          PreparedTransactions prepared);
