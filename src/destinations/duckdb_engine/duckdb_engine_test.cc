@@ -1,7 +1,10 @@
 #include "destinations/duckdb_engine/engine.h"
 #include "destinations/duckdb_engine/sql.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
+
+#include <filesystem>
 
 // What libduckdb keeps until the process ends is not ours to free.
 extern "C" const char* __lsan_default_suppressions();
@@ -73,6 +76,57 @@ TEST(Engine, GetsMoreMemoryWhenItIsNotEnough) {
     EXPECT_TRUE(is_large(db, 400'000'000));
     EXPECT_FALSE(is_large(db, 1'000'000));
     EXPECT_EQ(too_large(db, 400'000'000).code(), ErrorCode::unsupported_value);
+}
+
+// As the lake's do when one takes the other's place: copies go on with the older one. DuckDB counts
+// the names of its files from 0 in each instance, and opens what is there.
+TEST(Engine, DatabasesThatSpillSideBySideKeepTheirOwn) {
+    std::string folder = std::filesystem::temp_directory_path() / "walbrook-XXXXXX";
+    ASSERT_NE(mkdtemp(folder.data()), nullptr);
+    DatabaseOptions options;
+    options.memory_bytes_max = 24ULL << 20;
+    options.threads = 1;
+    options.temp_directory = folder + "/spilled";
+    std::vector<std::unique_ptr<Database>> databases;
+    std::vector<std::unique_ptr<Connection>> sessions;
+    const auto fill = [&](int number) {
+        auto made = Database::create(options);
+        ASSERT_TRUE(made) << made.error().message();
+        databases.push_back(*std::move(made));
+        auto session = databases.back()->connect();
+        ASSERT_TRUE(session);
+        sessions.push_back(*std::move(session));
+        const Status filled = sessions.back()->run(
+            fmt::format("CREATE TABLE t AS SELECT i, hash(i + {0}) AS h FROM range({0}, {0} + "
+                        "4000000) r(i)",
+                        number * 10'000'000));
+        ASSERT_TRUE(filled) << filled.error().message();
+    };
+    const auto check = [&](int number) {
+        const auto found = sessions[static_cast<std::size_t>(number)]->query(
+            fmt::format("SELECT count(*) FILTER (h = hash(i + {0})), count(DISTINCT i), min(i) "
+                        "FROM (SELECT * FROM t WHERE i % 100 = 0)",
+                        number * 10'000'000));
+        ASSERT_TRUE(found) << found.error().message();
+        EXPECT_EQ(found->number(0, 0), 40'000);
+        EXPECT_EQ(found->number(0, 1), 40'000);
+        EXPECT_EQ(found->number(0, 2), number * 10'000'000);
+    };
+    fill(0);
+    fill(1);
+    check(0);
+    check(1);
+    // The first one takes away what it has made, and nothing else.
+    EXPECT_FALSE(std::filesystem::is_empty(options.temp_directory));
+    sessions[0].reset();
+    databases[0].reset();
+    check(1);
+    fill(2);
+    check(1);
+    check(2);
+    sessions.clear();
+    databases.clear();
+    std::filesystem::remove_all(folder);
 }
 
 TEST(Engine, ReachesNothingByItself) {

@@ -288,12 +288,31 @@ Database::~Database() = default;
 
 bool Database::is_invalid() const { return *handle_->is_invalid; }
 
+namespace {
+
+// DuckDB numbers its temporary files from 0 in each instance, writes into what already has that
+// name (one of the other's), and removes the folder with all that is in it. So each has its own.
+Result<std::string> own_temp_directory(const std::string& parent) {
+    static std::atomic<unsigned> databases = 0;
+    if (parent.empty()) return parent;
+    std::error_code error;
+    std::filesystem::create_directories(parent, error);
+    if (error) {
+        return Error(ErrorCode::unavailable,
+                     "make DuckDB's temporary folder " + parent + ": " + error.message());
+    }
+    return fmt::format("{}/{}", parent, ++databases);
+}
+
+}  // namespace
+
 Result<std::unique_ptr<Database>> Database::create(const DatabaseOptions& options) {
+    WALBROOK_TRY(const std::string temp_directory, own_temp_directory(options.temp_directory));
     ConfigHandle config;
     WALBROOK_RETURN_IF_ERROR(
         config.set("memory_limit", std::to_string(options.memory_bytes_max) + "B"));
     WALBROOK_RETURN_IF_ERROR(config.set("threads", std::to_string(options.threads)));
-    WALBROOK_RETURN_IF_ERROR(config.set("temp_directory", options.temp_directory));
+    WALBROOK_RETURN_IF_ERROR(config.set("temp_directory", temp_directory));
     WALBROOK_RETURN_IF_ERROR(config.set("autoinstall_known_extensions", "false"));
     WALBROOK_RETURN_IF_ERROR(config.set("autoload_known_extensions", "false"));
     // Extensions are files of ours, loaded by path from beside libduckdb, which nobody checks
