@@ -12,6 +12,7 @@
 #include <random>
 #include <string>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <vector>
 
@@ -169,6 +170,26 @@ TEST(SpillFile, LeavesNoNameInTheDirectory) {
     const auto file = make_file(directory);
     ASSERT_TRUE(file->append(random_batch(every_kind(), 10, 1)));
     EXPECT_TRUE(std::filesystem::is_empty(directory.path()));
+}
+
+// It has no name, but who may see its process's descriptors could open it by them.
+TEST(SpillFile, IsOfItsUserAlone) {
+    const TempDir directory;
+    const mode_t before = umask(0);
+    const auto file = make_file(directory);
+    ASSERT_TRUE(file->append(random_batch(every_kind(), 10, 1)));
+    umask(before);
+    int seen = 0;
+    for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd")) {
+        std::error_code gone;
+        const std::string to = std::filesystem::read_symlink(entry.path(), gone).string();
+        struct stat found{};
+        if (!to.starts_with(directory.path() + "/")) continue;
+        ASSERT_EQ(stat(entry.path().c_str(), &found), 0);
+        EXPECT_EQ(found.st_mode & 07777, 0600U);
+        ++seen;
+    }
+    EXPECT_EQ(seen, 1);
 }
 
 TEST(SpillFile, RefusesBatchesOfOtherColumns) {

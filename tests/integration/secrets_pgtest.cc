@@ -141,6 +141,26 @@ class Secrets : public ::testing::TestWithParam<int> {
         };
         for (const auto& args : commands) finder.look(args[0], replica.run(args).output);
     }
+    // What a process that lives says of itself, once it names the problem that it has.
+    static void look_at_answers(Finder& finder, Replica& replica, const std::string& problem) {
+        ASSERT_TRUE(replica.shows_problem(problem)) << replica.log();
+        for (const char* path : {"/metrics", "/api/v1/status", "/readyz"}) {
+            const auto answer = ask_control_socket(replica.work_dir(), path);
+            // Not being ready is an error of the one who asks.
+            EXPECT_TRUE(answer || path == std::string("/readyz")) << path;
+            finder.look(path, answer ? *answer : answer.error().message());
+        }
+        const std::vector<std::vector<std::string>> commands = {{"status"}, {"status", "--json"}};
+        for (const auto& args : commands) {
+            const Finished status = replica.run(args);
+            EXPECT_EQ(status.exit.code, 0) << status.output;
+            EXPECT_THAT(status.output, HasSubstr(problem));
+            finder.look("status", status.output);
+        }
+        finder.look_at_process(replica.process().pid());
+        finder.look_in_folder(replica.work_dir());
+        finder.look("the log", replica.log());
+    }
 
     TempDir files_{"secrets"};
     std::string client_key_;  // The HTTP server's, too, and given as text.
@@ -201,7 +221,6 @@ TEST_P(Secrets, AreNotInWhatIsSaidOfARefusal) {
         EXPECT_THAT(refused->log(), HasSubstr(says));
         finder.look("the log", refused->log());
         look_at_commands(finder, *refused);
-        // Until it is stopped it says why it has not begun.
         finder.look_in_folder(refused->work_dir());
     };
     refuse("Pl4nted wrong", kStorePassword, kLakePassword,
@@ -216,6 +235,48 @@ TEST_P(Secrets, AreNotInWhatIsSaidOfARefusal) {
     client_key_.erase(client_key_.find('\n') + 1, 65);  // Its first line of data.
     refuse(kSourcePassword, kStorePassword, kLakePassword,
            "tls.client_key must be the key of tls.client_cert");
+    EXPECT_THAT(finder.found(), IsEmpty());
+}
+
+// A process that cannot begin, and one that cannot go on, say why until that is over.
+TEST_P(Secrets, AreNotInTheStatusOfAPipelineInTrouble) {
+    Finder finder(lines_of_key());
+    const auto limit = [&](const std::string& role, int sessions) {
+        // "too many connections for role …"
+        source_->exec(fmt::format("alter role {} connection limit {}", role, sessions));
+        source_->exec(
+            fmt::format("select pg_terminate_backend(pid) from pg_stat_activity where "
+                        "usename = '{}'",
+                        role));
+    };
+    auto running = replica(kSourcePassword, kStorePassword, kLakePassword);
+    for (const std::string role : {"store_w", "lake_w"}) {
+        SCOPED_TRACE("not begun: " + role);
+        limit(role, 0);
+        running->start();
+        look_at_answers(finder, *running, role);
+        if (HasFatalFailure()) return;
+        limit(role, -1);
+        ASSERT_TRUE(running->catches_up()) << running->log();
+        EXPECT_EQ(running->stop().code, 0);
+    }
+    running->start();
+    for (const std::string role : {"store_w", "lake_w"}) {
+        SCOPED_TRACE("cannot go on: " + role);
+        source_->exec("update item set note = note || 'z'");
+        ASSERT_TRUE(running->catches_up()) << running->log();
+        limit(role, 0);
+        source_->exec("update item set note = note || 'z'");
+        look_at_answers(finder, *running, role);
+        if (HasFatalFailure()) return;
+        limit(role, -1);
+    }
+    ASSERT_TRUE(running->catches_up()) << running->log();
+    server_->crash();
+    look_at_answers(finder, *running, "failed: Connection refused");
+    server_->start();
+    EXPECT_TRUE(running->catches_up()) << running->log();
+    EXPECT_EQ(running->stop().code, 0);
     EXPECT_THAT(finder.found(), IsEmpty());
 }
 
