@@ -81,7 +81,7 @@ int main(int argc, char** argv) {
     command->add_flag(
         "--resume", verify.resume,
         "Go on with a comparison that was stopped: tables that it compared within the "
-        "last 24 hours are not read again");
+        "last 24 hours are not read again, the one that it was at begins anew");
     command->callback([&, given] {
         verify.config_given = given->count() > 0;
         exit = verify_command(verify);

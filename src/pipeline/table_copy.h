@@ -13,9 +13,10 @@
 
 namespace walbrook {
 
-// Copies one table and brings it to where the common flushes are (DESIGN, "One slot"):
-// hold its changes, wait for its writers, take a snapshot, copy ranges of it in short
-// transactions into a shadow table, then let the core catch up and publish.
+// Copies one table and brings it to where the common flushes are (and slices, as
+// `docs/design/growing-slices.md` says): hold its changes, wait for its writers, take a snapshot,
+// copy ranges of it in short transactions into a shadow table, then let the core catch up and
+// publish.
 //
 // No lock is held between ranges, and a lock is never waited for: the user's DDL wins.
 // Where the snapshot became too old, a table with a suitable key is copied again in ranges of it,

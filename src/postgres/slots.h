@@ -51,7 +51,7 @@ Status set_slot_failover(Connection& connection, const Deadline& deadline, const
 
 // A temporary slot with an exported snapshot. Both live as long as the session, the
 // snapshot only until its next command. Only where the xid rule of snapshot.h cannot
-// work; on a primary no user table may be read before the clog wait (DESIGN.md 2.2).
+// work; on a primary no user table may be read before the clog wait (`docs/design/verify.md`).
 struct ExportingSlot {
     Lsn consistent_point;
     std::string snapshot;
