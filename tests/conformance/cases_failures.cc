@@ -3,12 +3,16 @@
 
 #include "world.h"
 
+#include <array>
+#include <chrono>
+#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <functional>
 #include <future>
 #include <random>
 #include <thread>
+#include <utility>
 
 namespace walbrook::testing {
 namespace {
@@ -184,6 +188,133 @@ void death_within_a_call(World& world) {
     }
     world.load(next, {{"5", "whole"}}, ++attempt);
     world.expect_rows(next, {{"5", "whole"}});
+}
+
+// A flush that says when all of it was handed over: what comes then is the destination's alone.
+class WatchedFlush final : public Flush {
+ public:
+    WatchedFlush(TestFlush& items, World& world) : items_(items), world_(world) {}
+    Lsn position() const override { return items_.position(); }
+    std::int64_t commit_time_us() const override { return items_.commit_time_us(); }
+    void rewind() override { items_.rewind(); }
+    Result<const FlushItem*> next() override {
+        auto item = items_.next();
+        if (item && *item == nullptr) world_.has_no_more_items();
+        return item;
+    }
+
+ private:
+    TestFlush& items_;
+    World& world_;
+};
+
+// Flushes that change a table with a key and one without, and may publish a copy. Each is sent by
+// processes that are killed until it has landed. Without Capabilities::exactly_once data may be
+// there before the position is: then only what has a key can come again.
+class Landings {
+ public:
+    explicit Landings(World& world)
+        : world_(world), by_position_(world.capabilities().exactly_once) {
+        world_.load(table_, {{"0", "new"}});
+        if (by_position_) world_.load(bag_, {{"line 0"}});
+        begin_next();
+    }
+
+    // Whether it landed then, and what World::Killed says.
+    std::pair<bool, KillTime> die(KillTime kill_after, bool with_copy) {
+        const bool publishes = with_copy && by_position_;
+        ++attempt_;
+        const auto [recovered, ended] = world_.die_after(kill_after, [&] { send(publishes); });
+        const bool has_landed = recovered.position == position_;
+        EXPECT_TRUE(has_landed || !ended) << "what was acknowledged is not there";
+        expect_position(recovered.position, has_landed ? position_ : durable_);
+        if (has_landed && publishes) published_ = flush_;
+        if (has_landed || by_position_) expect_rows_of(has_landed ? flush_ : flush_ - 1);
+        if (has_landed) begin_next();
+        return {has_landed, ended};
+    }
+    void finish() {
+        send(false);
+        expect_rows_of(flush_);
+    }
+
+ private:
+    void begin_next() {
+        ++flush_;
+        durable_ = world_.last_position();
+        position_ = world_.next_position();
+    }
+    void send(bool publishes) {
+        const TextRow last = {number(flush_ - 1), "new"};
+        ChangeRecorder changes(table_);
+        changes.insert({number(flush_), "new"}).update(last, {last[0], "old"});
+        ChangeRecorder lines(bag_);
+        lines.insert({"line " + number(flush_)}).insert({"same"});
+        lines.remove({"line " + number(flush_ - 1)});
+        TestFlush flush(position_);
+        flush.add(changes.take());
+        if (by_position_) flush.add(lines.take());
+        if (publishes) {
+            flush.add(Publish{world_.copy(copied_, {{number(flush_), "copied"}}, attempt_)});
+        }
+        WatchedFlush watched(flush, world_);
+        world_.expect_applied(watched);
+    }
+    void expect_position(Lsn recovered, Lsn expected) {
+        EXPECT_EQ(to_string(recovered), to_string(expected));
+        world_.expect_position(expected);
+    }
+    void expect_rows_of(int flushes) {
+        std::vector<TextRow> rows = {{number(flushes), "new"}};
+        std::vector<TextRow> lines = {{"line " + number(flushes)}};
+        for (int i = 0; i < flushes; ++i) {
+            rows.push_back({number(i), "old"});
+            lines.push_back({"same"});
+        }
+        world_.expect_rows(table_, rows);
+        if (by_position_) world_.expect_rows(bag_, lines);
+        if (published_ == 0) return world_.expect_no_table(copied_);
+        world_.expect_rows(copied_, {{number(published_), "copied"}});
+    }
+
+    World& world_;
+    const bool by_position_;
+    const TableSchemaPtr table_ = simple(16384, "t");
+    const TableSchemaPtr bag_ = keyless(16385, "bag");
+    const TableSchemaPtr copied_ = simple(16386, "copied");
+    int flush_ = 0;  // The next one,
+    Lsn position_;
+    Lsn durable_;  // and where it begins.
+    int published_ = 0;
+    std::uint32_t attempt_ = 0;
+};
+
+// Between the last item and the answer nothing is pulled from us, so the kill comes from outside.
+// Any time is right: how the processes are scheduled says which moment it hits, not what must be
+// found then. Every second life looks for the moment at which a flush lands, as what is stored in
+// two steps is half there just before it: the kill comes earlier than in the last if it was too
+// late there, else later. The others are spread, some of them close behind the last item.
+void death_within_a_commit(World& world) {
+    using namespace std::chrono;
+    const auto began = steady_clock::now();
+    const bool is_long = std::getenv("WALBROOK_TEST_LONG_FORM") != nullptr;
+    const seconds enough(is_long ? 60 : 3);
+    const int lives_max = is_long ? 1000 : 100;
+    Landings landings(world);
+    const auto took = landings.die({}, false).second;
+    double lands_us = took ? duration<double, std::micro>(*took).count() : 0;
+    double share = 0;
+    for (int i = 0; i < 6 || (i < lives_max && steady_clock::now() < began + enough); ++i) {
+        if (::testing::Test::HasFailure()) return;
+        // The golden ratio: however many there are, they lie evenly.
+        share = std::fmod(share + 0.618, 1.0);
+        const bool is_spread = i % 2 == 1;
+        const double after_us = lands_us * (!is_spread ? 1 : i % 4 == 1 ? share * 3 : share / 10);
+        SCOPED_TRACE("life " + number(i) + ", for " + std::to_string(after_us) + " us");
+        const bool has_landed = landings.die(microseconds(std::lround(after_us)), is_spread).first;
+        if (!is_spread) lands_us *= has_landed ? 1 - 0.4 * share : 1 + 0.6 * share;
+    }
+    landings.finish();
 }
 
 // --- Unknown outcomes
@@ -475,6 +606,8 @@ constexpr CaseEntry kFailureCases[] = {
      death_between_calls},
     {{"death_within_a_call", "a process that is gone within a call leaves nothing of it"},
      death_within_a_call},
+    {{"death_within_a_commit", "killed at any moment of a flush, all of it is there or nothing"},
+     death_within_a_commit},
     {{"unknown_outcomes", "the position says whether a flush of each kind was done"},
      unknown_outcomes},
     {{"overlapping_replays", "what comes again, also as a part of another flush, does not double"},

@@ -10,7 +10,10 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <chrono>
 #include <csignal>
+#include <poll.h>
+#include <unistd.h>
 
 namespace walbrook::testing {
 namespace {
@@ -82,11 +85,44 @@ bool late_position_fails(const char* name, bool can_be_killed) {
 }
 
 TEST(PlantedDeaths, APositionThatIsStoredAtTheEndIsFoundByKillsAlone) {
-    for (const char* name :
-         {"position_survives", "empty_flush_moves_the_position", "crash_before_the_acknowledgement",
-          "death_between_calls", "unknown_outcomes", "overlapping_replays"}) {
+    for (const char* name : {"position_survives", "empty_flush_moves_the_position",
+                             "crash_before_the_acknowledgement", "death_between_calls",
+                             "death_within_a_commit", "unknown_outcomes", "overlapping_replays"}) {
         EXPECT_TRUE(late_position_fails(name, true)) << name;
         EXPECT_FALSE(late_position_fails(name, false)) << name;
+    }
+}
+
+// Stores rows in one step, and the position a millisecond later in another one.
+class TwoSteps final : public DestinationAround {
+ public:
+    using DestinationAround::DestinationAround;
+
+    Result<Ack> apply(Flush& flush, Ack required, std::stop_token stop) override {
+        WALBROOK_TRY(const Lsn stored, inner_->read_position({}));
+        FlushAt earlier(flush, stored);
+        WALBROOK_RETURN_IF_ERROR(inner_->apply(earlier, required, stop).status());
+        poll(nullptr, 0, 1);
+        TestFlush nothing(flush.position());
+        return inner_->apply(nothing, required, {});
+    }
+};
+
+class TwoStepsHarness final : public JournalHarness {
+ public:
+    std::unique_ptr<Destination> create() override {
+        return std::make_unique<TwoSteps>(JournalHarness::create());
+    }
+};
+
+TEST(PlantedDeaths, APositionThatIsStoredBehindTheRowsIsFoundByKillsFromOutsideAlone) {
+    const auto make = [] { return std::make_unique<TwoStepsHarness>(); };
+    EXPECT_TRUE(fails_conformance_case("death_within_a_commit", make));
+    for (const char* name :
+         {"position_survives", "empty_flush_moves_the_position", "crash_before_the_acknowledgement",
+          "failed_flush_leaves_nothing", "death_between_calls", "death_within_a_call",
+          "unknown_outcomes", "overlapping_replays"}) {
+        EXPECT_FALSE(fails_conformance_case(name, make)) << name;
     }
 }
 
@@ -108,6 +144,26 @@ TEST(ForkedLife, MustEndByTheKill) {
     EXPECT_NONFATAL_FAILURE(run_forked([](ForkedLife&) { std::raise(SIGTERM); }), "by signal 15");
     // By somebody else's.
     EXPECT_NONFATAL_FAILURE(run_forked([](ForkedLife&) { std::raise(SIGKILL); }), "by signal 9");
+}
+
+TEST(ForkedLife, IsKilledFromOutside) {
+    constexpr std::chrono::hours kNever(1);
+    const auto ends = [](ForkedLife& life) {
+        life.start_the_clock();
+        life.start_the_clock();  // Says nothing more.
+        life.end(0);
+    };
+    EXPECT_TRUE(run_forked_until(kNever, ends));
+    EXPECT_TRUE(run_forked_until({}, ends));
+    EXPECT_TRUE(run_forked_until(kNever, [](ForkedLife& life) { life.end(0); }));
+    const auto hangs = [](ForkedLife& life) {
+        life.start_the_clock();
+        for (;;) pause();
+    };
+    EXPECT_FALSE(run_forked_until(std::chrono::nanoseconds(0), hangs));
+    EXPECT_FALSE(run_forked_until(std::chrono::milliseconds(2), hangs));
+    EXPECT_NONFATAL_FAILURE(run_forked_until({}, fail_and_end), "as planned");
+    EXPECT_NONFATAL_FAILURE(run_forked_until({}, [](ForkedLife&) { _exit(7); }), "by exit code 7");
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 #include "world.h"
 
 #include <algorithm>
+#include <poll.h>
 
 namespace walbrook::testing {
 
@@ -29,8 +30,16 @@ PipelineIdentity World::identity(const std::string& work_dir) {
 }
 
 Recovered World::open() {
+    const auto give_up = std::chrono::steady_clock::now() + harness_->stop_bound();
     destination_ = harness_->create();
     Result<Recovered> recovered = destination_->open(identity(harness_->work_dir()), {});
+    // What a process that is gone has begun elsewhere may not be over yet.
+    while (!recovered && recovered.error().code() == ErrorCode::unavailable &&
+           std::chrono::steady_clock::now() < give_up) {
+        poll(nullptr, 0, 50);
+        destination_ = harness_->create();
+        recovered = destination_->open(identity(harness_->work_dir()), {});
+    }
     if (recovered) return *std::move(recovered);
     ADD_FAILURE() << "open: " << recovered.error().message();
     return {};
@@ -64,6 +73,22 @@ Recovered World::die(const std::function<void()>& live) {
         destination_.reset();
     }
     return open();
+}
+
+World::Killed World::die_after(KillTime kill_after, const std::function<void()>& live) {
+    if (!harness_->can_be_killed()) return {die(live), std::chrono::nanoseconds(0)};
+    close();
+    const KillTime ended = run_forked_until(kill_after, [&](ForkedLife& life) {
+        life_ = &life;
+        open();
+        live();
+        life.end(0);
+    });
+    return {open(), ended};
+}
+
+void World::has_no_more_items() {
+    if (life_ != nullptr) life_->start_the_clock();
 }
 
 Error World::end_of_life() {

@@ -46,6 +46,15 @@ class World {
     // Within die(), by what is pulled from us in a call: the process is gone now. Where it cannot
     // be killed the call gets this error, and nobody calls the destination again.
     Error end_of_life();
+    // die() by a kill from outside, so long after has_no_more_items(), or where `live` ends if that
+    // comes first. `ended` tells how long after it that was, unless the kill was earlier.
+    struct Killed {
+        Recovered recovered;
+        KillTime ended;
+    };
+    Killed die_after(KillTime kill_after, const std::function<void()>& live);
+    // Within die_after(), by what is pulled from us in a call.
+    void has_no_more_items();
     // For cases that open themselves.
     void close();
 
