@@ -1,4 +1,6 @@
-#include "sim/world.h"
+#include "sim/coverage.h"
+
+#include <fmt/format.h>
 
 #include <array>
 #include <utility>
