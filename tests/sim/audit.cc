@@ -212,22 +212,38 @@ void World::check_positions() {
 
 // No table stands still but for what was done to it, and none waits for the operator that was not
 // tried again as often as it is to be.
-void World::check_state(const TableState& next) {
+void World::check_state(const TableState& next, bool is_heard) {
     Excuses& excuses = excuses_[Source::table_of(next.table.oid)];
-    const TableState before = std::exchange(excuses.seen, next);
+    if (auto unheard = std::exchange(excuses.unheard, std::nullopt)) {
+        excuses.seen = std::move(unheard->seen);
+        excuses.refusals += unheard->refusals;
+        excuses.unreadable += unheard->unreadable;
+        excuses.failures = unheard->failures;
+    }
+    const Excuses known = excuses;
+    check_change(std::exchange(excuses.seen, next), next);
+    if (is_heard) return;
+    excuses.unheard = {known.seen, known.refusals - excuses.refusals,
+                       known.unreadable - excuses.unreadable, known.failures};
+}
+
+void World::check_change(const TableState& before, const TableState& next) {
+    Excuses& excuses = excuses_[Source::table_of(next.table.oid)];
     if (next.paused && !excuses.is_paused) {
         throw Violation(fmt::format("table {} is paused, and nobody did that", next.name));
     }
     if (before.phase == TablePhase::catching_up && next.phase == TablePhase::ready) {
         excuses.failures = 0;
     }
+    const bool is_asked_for = excuses.is_asked_for && before.phase != TablePhase::queued;
+    if (is_asked_for) excuses.failures = 0;
     if (before.phase != TablePhase::errored) {
         if (next.phase == TablePhase::errored) check_errored(next);
         return;
     }
     if (next.phase == TablePhase::queued) {
-        const bool is_asked_for = before.next_retry_unix_ms == 0 || excuses.failures == 0;
-        coverage_.tried_again += !is_asked_for && before.next_retry_unix_ms <= now_ms_ + 1;
+        const bool is_planned = before.next_retry_unix_ms != 0 && !is_asked_for;
+        coverage_.tried_again += is_planned && before.next_retry_unix_ms <= now_ms_ + 1;
     } else if (next.phase == TablePhase::errored) {
         const bool is_same =
             next.reason == before.reason && next.next_retry_unix_ms == before.next_retry_unix_ms;
@@ -267,7 +283,7 @@ bool World::excuse(std::size_t table, const std::string& reason) {
 // He has paused it himself, or no other attempt is planned: check_errored() has seen that it may be
 // so. All else comes right by itself.
 bool World::waits_for_operator(std::size_t table) const {
-    const TableState& state = excuses_[table].seen;
+    const TableState state = process_->tables.get(id_of(table));
     const bool is_errored = state.phase == TablePhase::errored;
     return state.paused || (is_errored && state.next_retry_unix_ms == 0);
 }

@@ -88,10 +88,17 @@ Status Copier::advance(std::size_t table) {
             for (const std::size_t tx : copy.writers) {
                 if (!parts_.source.has_ended(tx)) return {};
             }
-            return parts_.is_writer_free() ? take_snapshot(table) : Status();
+            return take_snapshot(table);
+        case Stage::beginning:
+            return parts_.is_writer_free() ? begin(table) : Status();
         case Stage::copying:
             if (const auto lost = parts_.events.lost(id_of(table))) return *lost;
-            return write_unit(table);
+            return copy.next_unit == copy.units.size() ? wait_until_flushed(table)
+                                                       : write_unit(table);
+        case Stage::finishing:
+            return parts_.is_writer_free() ? finish(table) : Status();
+        case Stage::finished:
+            return tell_finished(table);
         case Stage::publishing: {
             const auto told = take_event(id_of(table));
             if (!told) return {};
@@ -100,13 +107,7 @@ Status Copier::advance(std::size_t table) {
             return {};
         }
         case Stage::published:
-            // Only now the store knows, and whoever stops the table meanwhile has waited.
-            expect(parts_.tables.move(id_of(table), PhaseEvent::published), "say published");
-            parts_.events.close(id_of(table));
-            if (copy.in_ranges && copy.snapshots.ranges() > 1) ++published_in_ranges_;
-            copy = {};
-            parts_.tables.give_back(id_of(table), std::chrono::milliseconds(0));
-            return {};
+            return tell_published(table);
         case Stage::none:
         case Stage::cleaning:
             break;
@@ -180,8 +181,19 @@ Status Copier::take_snapshot(std::size_t table) {
             copy.units[row % copy.units.size()].push_back(values);
         }
     }
-    expect(parts_.lake.begin_copy(copy.target, {}), "begin a copy");
+    copy.stage = Stage::beginning;
+    return {};
+}
+
+// What fails may be done all the same, and is to be taken back.
+Status Copier::begin(std::size_t table) {
+    Copy& copy = copies_[table];
     copy.has_begun = true;
+    WALBROOK_RETURN_IF_ERROR(parts_.lake.begin_copy(copy.target, {}));
+    // The session of before the snapshot plans the units.
+    if (copy.incarnation != parts_.source.incarnation()) {
+        return Error(ErrorCode::unavailable, "the server is gone");
+    }
     copy.stage = Stage::copying;
     return {};
 }
@@ -215,9 +227,6 @@ Status Copier::check_storage(std::size_t table) const {
 // snapshot's means that the rows are gone.
 Status Copier::write_unit(std::size_t table) {
     Copy& copy = copies_[table];
-    if (copy.next_unit == copy.units.size()) {
-        return parts_.is_writer_free() ? finish(table) : Status();
-    }
     // Time for changes between the snapshots.
     if (copy.in_ranges && parts_.random.percent(80)) return {};
     if (parts_.source.is_locked_exclusively(table)) return {};
@@ -228,14 +237,15 @@ Status Copier::write_unit(std::size_t table) {
     const auto half = static_cast<std::ptrdiff_t>(rows.size() / 2);
     reader.add(testing::make_rows(copy.target->schema, {rows.begin(), rows.begin() + half}));
     const CopyUnit unit{copy.target, static_cast<std::uint32_t>(copy.next_unit)};
-    if (parts_.random.percent(5)) {
-        // The connection breaks in the middle: nothing is written, the unit comes again.
-        reader.fail_at_end(Error(ErrorCode::unavailable, "planned"));
-        if (parts_.lake.write_copy(unit, reader, {})) throw Violation("half a unit was taken");
-        return {};
+    if (parts_.random.percent(1)) {
+        // The connection breaks in the middle: nothing is written.
+        reader.fail_at_end(Error(ErrorCode::unavailable, "planned: the connection breaks"));
+        Status status = parts_.lake.write_copy(unit, reader, {});
+        if (status) throw Violation("half a unit was taken");
+        return status;
     }
     reader.add(testing::make_rows(copy.target->schema, {rows.begin() + half, rows.end()}));
-    expect(parts_.lake.write_copy(unit, reader, {}), "write a copy");
+    WALBROOK_RETURN_IF_ERROR(parts_.lake.write_copy(unit, reader, {}));
     if (copy.in_ranges) {
         std::optional<KeyPoint> up_to;
         if (copy.next_unit < copy.bounds.size()) up_to = point(copy.bounds[copy.next_unit]);
@@ -268,20 +278,46 @@ Status Copier::read_range(std::size_t table) {
     return {};
 }
 
-Status Copier::finish(std::size_t table) {
+// TableCopy::finish(), of which the call waits for the writer.
+Status Copier::wait_until_flushed(std::size_t table) {
     Copy& copy = copies_[table];
-    // TableCopy::wait_until_flushed()
     if (parts_.source.flushed() < copy.snapshot.insert_position) return {};
     if (copy.in_ranges && parts_.bug != Bug::publishes_too_early) {
         CopyTarget target = *copy.target;
         target.position = copy.snapshot.insert_position;
         copy.target = std::make_shared<const CopyTarget>(std::move(target));
     }
-    expect(parts_.lake.finish_copy(copy.target, {}), "finish a copy");
+    copy.stage = Stage::finishing;
+    return {};
+}
+
+Status Copier::finish(std::size_t table) {
+    Copy& copy = copies_[table];
+    WALBROOK_RETURN_IF_ERROR(parts_.lake.finish_copy(copy.target, {}));
+    copy.stage = Stage::finished;
+    return {};
+}
+
+Status Copier::tell_finished(std::size_t table) {
+    Copy& copy = copies_[table];
     WALBROOK_RETURN_IF_ERROR(parts_.tables.move(id_of(table), PhaseEvent::copy_finished));
     CopySnapshots shown = copy.in_ranges ? copy.snapshots : CopySnapshots(copy.xids);
     parts_.inbox.push_back(input::CopyDone{copy.target, std::move(shown), copy.seen});
     copy.stage = Stage::publishing;
+    return {};
+}
+
+// Only now the store knows, and whoever stops the table meanwhile has waited. Nothing is left to be
+// given up: a store that does not answer is asked again.
+Status Copier::tell_published(std::size_t table) {
+    Copy& copy = copies_[table];
+    const Status stored = parts_.tables.move(id_of(table), PhaseEvent::published);
+    if (!stored && reaction_to(stored.error().code()) == Reaction::retry) return {};
+    expect(stored, "say published");
+    parts_.events.close(id_of(table));
+    if (copy.in_ranges && copy.snapshots.ranges() > 1) ++published_in_ranges_;
+    copy = {};
+    parts_.tables.give_back(id_of(table), std::chrono::milliseconds(0));
     return {};
 }
 
@@ -302,21 +338,23 @@ void Copier::give_up(std::size_t table, Error error) {
     copy.stage = Stage::cleaning;
 }
 
-// And CopyWorkers::settle().
+// And CopyWorkers::settle(). What could not be discarded the next begin_copy() or open() does.
 void Copier::clean_up(std::size_t table) {
     Copy& copy = copies_[table];
     const TableId id = id_of(table);
     if (copy.has_begun && !parts_.is_writer_free()) return;
-    if (copy.has_begun) expect(parts_.lake.discard_copy(copy.target, {}), "discard a copy");
+    if (copy.has_begun) parts_.lake.discard_copy(copy.target, {}).ignore();
     parts_.events.close(id);
     const Reaction reaction = reaction_to(copy.error->code());
     if (reaction == Reaction::stop) throw Violation("a copy ends: " + copy.error->message());
     const TablePhase phase = parts_.tables.get(id).phase;
+    Status stored;
     if (reaction == Reaction::error_table) {
-        expect(parts_.tables.fail(id, *copy.error, Lsn{}), "fail a table");
+        stored = parts_.tables.fail(id, *copy.error, Lsn{});
     } else if (phase != TablePhase::queued) {
-        expect(parts_.tables.copy_again(id, copy.error->message()), "copy a table again");
+        stored = parts_.tables.copy_again(id, copy.error->message());
     }
+    if (!stored) failed_ = stored.error();
     const std::uint32_t failures = std::min(copy.failures + 1, 5U);
     copy = {};
     copy.failures = failures;
@@ -324,8 +362,9 @@ void Copier::clean_up(std::size_t table) {
 }
 
 std::string Copier::describe(std::size_t table) const {
-    static constexpr std::array names{"none",    "reading",    "asked",     "held",
-                                      "copying", "publishing", "published", "cleaning"};
+    static constexpr std::array names{"none",       "reading",   "asked",     "held",
+                                      "beginning",  "copying",   "finishing", "finished",
+                                      "publishing", "published", "cleaning"};
     const TableState state = parts_.tables.get(id_of(table));
     return fmt::format("{} (phase {}, attempt {}: {})",
                        names[static_cast<std::size_t>(copies_[table].stage)], name_of(state.phase),

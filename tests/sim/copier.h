@@ -42,12 +42,28 @@ class Copier {
     void step(std::size_t table, std::uint64_t give_up_per_mille);
 
     bool is_open(std::size_t table) const { return copies_[table].stage != Stage::none; }
+    // Why the process must end; nothing as long as it goes on.
+    const std::optional<Error>& failed() const { return failed_; }
     std::string describe(std::size_t table) const;
     // Tables that were published with more than one snapshot.
     std::uint64_t published_in_ranges() const { return published_in_ranges_; }
 
  private:
-    enum class Stage { none, reading, asked, held, copying, publishing, published, cleaning };
+    // Where `beginning`, `copying` and `finishing` end a call of the destination is made, which
+    // waits for the writer; what follows from its answer is another step.
+    enum class Stage {
+        none,
+        reading,
+        asked,
+        held,
+        beginning,
+        copying,
+        finishing,
+        finished,
+        publishing,
+        published,
+        cleaning
+    };
     struct Copy {
         Stage stage = Stage::none;
         std::uint64_t incarnation = 0;  // Of the server.
@@ -79,7 +95,11 @@ class Copier {
     Status take_snapshot(std::size_t table);
     Status write_unit(std::size_t table);
     Status read_range(std::size_t table);
+    Status begin(std::size_t table);
+    Status wait_until_flushed(std::size_t table);
     Status finish(std::size_t table);
+    Status tell_finished(std::size_t table);
+    Status tell_published(std::size_t table);
     Status check_storage(std::size_t table) const;
     // The next event of the copy; nothing if none has come.
     std::optional<CopyEvents::Told> take_event(TableId table);
@@ -89,6 +109,7 @@ class Copier {
     const CopierParts parts_;
     std::array<Copy, kTables> copies_;
     std::uint64_t published_in_ranges_ = 0;
+    std::optional<Error> failed_;
 };
 
 }  // namespace walbrook::sim

@@ -20,6 +20,24 @@ struct Coverage {
     std::uint64_t tried_again = 0;       // As it was planned.
     std::uint64_t refused = 0;
     std::uint64_t unknown = 0;  // Outcomes.
+    // Calls with which nothing was done, and those that were done and did not answer.
+    std::uint64_t opens_failed = 0;
+    std::uint64_t opens_unanswered = 0;
+    std::uint64_t begins_failed = 0;  // Of copies.
+    std::uint64_t begins_unanswered = 0;
+    std::uint64_t units_failed = 0;
+    std::uint64_t units_failed_half_way = 0;
+    std::uint64_t units_unanswered = 0;
+    std::uint64_t finishes_failed = 0;
+    std::uint64_t finishes_unanswered = 0;
+    std::uint64_t discards_failed = 0;
+    std::uint64_t discards_unanswered = 0;
+    std::uint64_t states_refused = 0;  // Of tables, by the store,
+    std::uint64_t states_unanswered = 0;
+    std::uint64_t store_refused = 0;  // and whatever else it is given.
+    std::uint64_t store_unanswered = 0;
+    std::uint64_t starts_failed = 0;
+    std::uint64_t ended_by_store = 0;  // The process, which ends with what it cannot do.
     std::uint64_t crashes = 0;
     std::uint64_t disconnects = 0;
     std::uint64_t streamed = 0;

@@ -3,9 +3,19 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
+#include <utility>
 
 namespace walbrook::sim {
 namespace {
+
+// What a call says that fails for now, with nothing done.
+constexpr std::array kPassing{ErrorCode::unavailable, ErrorCode::timed_out, ErrorCode::throttled,
+                              ErrorCode::aborted, ErrorCode::conflict};
+
+Error planned(ErrorCode code) {
+    return {code, fmt::format("{}the lake is {}", kPlanned, name_of(code))};
+}
 
 LakeTable& table_in(LakeView& view, const TableSchemaPtr& schema) {
     return view.tables[Source::table_of(schema->id.oid)];
@@ -55,9 +65,66 @@ class Watched final : public Flush {
 
 }  // namespace
 
+std::optional<FaultyLake::Mishap> FaultyLake::mishap(std::uint64_t& failed,
+                                                     std::uint64_t& unanswered) {
+    if (!random_.per_mille(faults_.call_per_mille)) return std::nullopt;
+    const bool is_done = random_.percent(50);
+    ++(is_done ? unanswered : failed);
+    // One that may be done all the same says that nobody answers, or that it does not know.
+    if (is_done || random_.percent(20)) {
+        const bool is_silent = random_.percent(50);
+        return Mishap{is_done,
+                      planned(is_silent ? ErrorCode::unavailable : ErrorCode::unknown_outcome)};
+    }
+    return Mishap{is_done, planned(random_.pick(kPassing))};
+}
+
+Result<Recovered> FaultyLake::open(const PipelineIdentity& who, std::stop_token stop) {
+    const auto mishap = this->mishap(coverage_.opens_failed, coverage_.opens_unanswered);
+    if (mishap && !mishap->is_done) return mishap->error;
+    auto recovered = inner_->open(who, std::move(stop));
+    expect(recovered.status(), "open the lake");
+    if (mishap) return mishap->error;
+    return recovered;
+}
+
 Status FaultyLake::begin_copy(const CopyTargetPtr& copy, std::stop_token stop) {
+    const auto mishap = this->mishap(coverage_.begins_failed, coverage_.begins_unanswered);
+    if (mishap && !mishap->is_done) return mishap->error;
     table_in(view_, copy->schema).shadow = copy->schema;
-    return inner_->begin_copy(copy, std::move(stop));
+    expect(inner_->begin_copy(copy, std::move(stop)), "begin a copy");
+    return mishap ? Status(mishap->error) : Status();
+}
+
+// Written whole or not at all; where it fails half way, rows have been read.
+Status FaultyLake::write_copy(const CopyUnit& unit, RowReader& rows, std::stop_token stop) {
+    const auto mishap = this->mishap(coverage_.units_failed, coverage_.units_unanswered);
+    if (mishap && !mishap->is_done) {
+        if (random_.percent(50)) return mishap->error;
+        const auto first = rows.next();
+        coverage_.units_failed_half_way += first.status() && *first != nullptr;
+        return mishap->error;
+    }
+    Status status = inner_->write_copy(unit, rows, std::move(stop));
+    if (!status && !status.error().message().starts_with(kPlanned)) {
+        throw Violation("write a copy: " + status.error().message());
+    }
+    if (status && mishap) return mishap->error;
+    return status;
+}
+
+Status FaultyLake::finish_copy(const CopyTargetPtr& copy, std::stop_token stop) {
+    const auto mishap = this->mishap(coverage_.finishes_failed, coverage_.finishes_unanswered);
+    if (mishap && !mishap->is_done) return mishap->error;
+    expect(inner_->finish_copy(copy, std::move(stop)), "finish a copy");
+    return mishap ? Status(mishap->error) : Status();
+}
+
+Status FaultyLake::discard_copy(const CopyTargetPtr& copy, std::stop_token stop) {
+    const auto mishap = this->mishap(coverage_.discards_failed, coverage_.discards_unanswered);
+    if (mishap && !mishap->is_done) return mishap->error;
+    expect(inner_->discard_copy(copy, std::move(stop)), "discard a copy");
+    return mishap ? Status(mishap->error) : Status();
 }
 
 // Of any table, or of the one that is always refused.
@@ -104,7 +171,7 @@ Result<Ack> FaultyLake::land(Flush& flush) {
 
 Result<Ack> FaultyLake::apply(Flush& flush, Ack, std::stop_token) {
     if (random_.per_mille(faults_.unavailable_per_mille)) {
-        return Error(ErrorCode::unavailable, "planned: nothing landed");
+        return planned(random_.pick(kPassing));
     }
     const bool is_any = random_.per_mille(faults_.refusal_per_mille);
     if (is_any || faults_.refused) {

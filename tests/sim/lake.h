@@ -1,5 +1,6 @@
 #pragma once
 
+#include "sim/coverage.h"
 #include "sim/random.h"
 #include "sim/source.h"
 #include "walbrook/destination.h"
@@ -43,6 +44,8 @@ enum class Bug {
     in_product,           // Of the product, which was built with it.
 };
 
+// Whatever fails because the model wants it so says so.
+inline constexpr std::string_view kPlanned = "planned: ";
 // What the model gives as its reason; the table's number follows.
 inline constexpr std::string_view kRefusal = "refused by plan: ";
 
@@ -61,39 +64,33 @@ struct LakeView {
 
 struct LakeFaults {
     std::uint64_t unavailable_per_mille = 0;  // Nothing landed; tried again.
+    std::uint64_t call_per_mille = 0;         // Another call fails, or is done without an answer.
     std::uint64_t lost_answer_per_mille = 0;  // Landed or not: the answer did not come.
     std::uint64_t refusal_per_mille = 0;      // One table's changes are refused,
     std::optional<std::size_t> refused;       // and always those of this one.
 };
 
-// A lake in memory whose answers may get lost; notes what landed.
+// A lake in memory whose calls may fail, and whose answers may get lost; notes what landed.
 class FaultyLake final : public Destination {
  public:
     FaultyLake(Random& random, std::shared_ptr<MemoryLake> lake, LakeView& view,
-               const LakeFaults& faults)
+               const LakeFaults& faults, Coverage& coverage)
         : random_(random),
           inner_(MemoryDestination::create(std::move(lake))),
           view_(view),
-          faults_(faults) {}
+          faults_(faults),
+          coverage_(coverage) {}
 
     std::string_view name() const override { return inner_->name(); }
     Capabilities capabilities() const override { return inner_->capabilities(); }
     std::vector<std::string> refusals(const std::vector<TableSchemaPtr>& tables) const override {
         return inner_->refusals(tables);
     }
-    Result<Recovered> open(const PipelineIdentity& who, std::stop_token stop) override {
-        return inner_->open(who, std::move(stop));
-    }
+    Result<Recovered> open(const PipelineIdentity& who, std::stop_token stop) override;
     Status begin_copy(const CopyTargetPtr& copy, std::stop_token stop) override;
-    Status write_copy(const CopyUnit& unit, RowReader& rows, std::stop_token stop) override {
-        return inner_->write_copy(unit, rows, std::move(stop));
-    }
-    Status finish_copy(const CopyTargetPtr& copy, std::stop_token stop) override {
-        return inner_->finish_copy(copy, std::move(stop));
-    }
-    Status discard_copy(const CopyTargetPtr& copy, std::stop_token stop) override {
-        return inner_->discard_copy(copy, std::move(stop));
-    }
+    Status write_copy(const CopyUnit& unit, RowReader& rows, std::stop_token stop) override;
+    Status finish_copy(const CopyTargetPtr& copy, std::stop_token stop) override;
+    Status discard_copy(const CopyTargetPtr& copy, std::stop_token stop) override;
     Result<Ack> apply(Flush& flush, Ack required, std::stop_token stop) override;
     Result<Lsn> read_position(std::stop_token stop) override;
     Status maintain(std::stop_token) override { return {}; }
@@ -109,6 +106,12 @@ class FaultyLake final : public Destination {
     std::function<void(std::size_t)> on_refusal;
 
  private:
+    // Nothing if all goes well.
+    struct Mishap {
+        bool is_done;
+        Error error;
+    };
+    std::optional<Mishap> mishap(std::uint64_t& failed, std::uint64_t& unanswered);
     Result<Ack> land(Flush& flush);
     std::optional<Error> refuse_one(Flush& flush, bool is_any);
 
@@ -116,6 +119,7 @@ class FaultyLake final : public Destination {
     const std::unique_ptr<MemoryDestination> inner_;
     LakeView& view_;
     const LakeFaults& faults_;
+    Coverage& coverage_;
     bool landed_ = false;
 };
 

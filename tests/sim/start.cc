@@ -37,7 +37,10 @@ void World::begin_anew() {
 
 // Until it works, as whoever watches over the process does.
 void World::start() {
-    while (!start_once()) ++coverage_.crashes;
+    while (!start_once()) {
+        trace("the start fails");
+        ++coverage_.starts_failed;
+    }
     memory_ = MemoryState::ample;
     is_paused_for_cut_ = false;
     cut_at_.reset();
@@ -50,16 +53,18 @@ bool World::dies_while_starting() { return faults_ && random_.percent(4); }
 bool World::start_once() {
     process_.reset();
     walsender_.reset();
+    // What was stored is so, whether the dead process heard that or not.
+    for (Excuses& excuses : excuses_) excuses.unheard.reset();
     const auto known = store_.load_lineage();
     const Timeline present = source_->timeline();
     Lineage lineage{identity().system_identifier, present.number, 5, "walbrook_1", present.begin};
     if (known && *known) lineage = **known;
-    expect(store_.save_lineage(lineage, kLsnMax), "save the lineage");
+    if (!store_.save_lineage(lineage, kLsnMax)) return false;
 
-    auto lake = std::make_unique<FaultyLake>(random_, lake_, view_, rates_.lake);
+    auto lake = std::make_unique<FaultyLake>(random_, lake_, view_, rates_.lake, coverage_);
     lake->on_refusal = [this](std::size_t t) { ++excuses_[t].refusals; };
     const auto recovered = lake->open(identity(), {});
-    if (!recovered) throw Violation("open: " + recovered.error().message());
+    if (!recovered) return false;
     if (recovered->position != view_.position) throw Violation("the lake lost its position");
     const Lsn position = recovered->position;
     if (position > source_->flushed()) {
@@ -88,10 +93,8 @@ bool World::start_once() {
         if (plan.visible) (plan.stands_still ? returned : ready).push_back(*plan.visible);
         states.push_back(std::move(plan.state));
     }
-    freeze(*lake, returned, position);
-    if (dies_while_starting()) return false;
-    expect(store_.save_tables(states), "save the tables");
-    if (dies_while_starting()) return false;
+    if (!freeze(*lake, returned, position) || dies_while_starting()) return false;
+    if (!store_.save_tables(states) || dies_while_starting()) return false;
 
     const std::string lost = slot_loss(position, !ready.empty());
     if (!lost.empty()) {
@@ -99,11 +102,10 @@ bool World::start_once() {
         ++coverage_.slots_lost;
         // Without the key an operator sets it when he hears of it.
         recreates_slot_ = true;
-        freeze(*lake, ready, position);
+        if (!freeze(*lake, ready, position)) return false;
         for (TableState& state : states) state.phase = TablePhase::queued;
         ready.clear();
-        if (dies_while_starting()) return false;
-        expect(store_.save_tables(states), "save the tables");
+        if (dies_while_starting() || !store_.save_tables(states)) return false;
         slot_ = {};
     }
     if (dies_while_starting()) return false;
@@ -120,8 +122,7 @@ bool World::start_once() {
         lineage.timeline = present.number;
         lineage.timeline_begin = present.begin;
         const Lsn begin = std::max(position, slot_.confirmed);
-        expect(store_.save_lineage(lineage, shared_until ? *shared_until : begin),
-               "save the lineage");
+        if (!store_.save_lineage(lineage, shared_until ? *shared_until : begin)) return false;
     }
     // What only the process had that is gone is forgotten with it.
     if (lost_from_ && lost_from_ <= position) {
@@ -141,15 +142,14 @@ bool World::start_once() {
         options.position = slot_.confirmed;
         options.last_commit.reset();
     }
-    while (!store_.advance({position, options.position})) {
-    }
+    if (!store_.advance({position, options.position})) return false;
     trace("start at {} (lake {}, slot {})", to_string(options.position), to_string(position),
           to_string(slot_.confirmed));
     note(options.position.value);
     const Lsn begin = options.position;
     process_ = std::make_unique<Process>(*this, std::move(lake), std::move(ready),
                                          std::move(options), lineage, begin);
-    expect(process_->tables.begin_with(std::move(states)), "begin with the tables");
+    if (!process_->tables.begin_with(std::move(states))) return false;
     process_->catalog.begin(snapshot);
     return true;
 }
@@ -181,17 +181,14 @@ void World::make_slot() {
     slot_ = {true, false, source_->insert_position(), source_->insert_position()};
 }
 
-void World::freeze(FaultyLake& lake, const std::vector<ReadyTable>& tables, Lsn position) {
-    if (tables.empty()) return;
-    for (;;) {
-        ChangeLog log(core_options_.spill);
-        for (const ReadyTable& table : tables) {
-            log.add(Freeze{table.schema, TablePhase::queued, position, "it stands still"});
-        }
-        const auto flush = log.finish(position);
-        // What fails ends the start, and the next one does the same.
-        if (lake.apply(*flush, Ack::durable, {})) return;
+bool World::freeze(FaultyLake& lake, const std::vector<ReadyTable>& tables, Lsn position) {
+    if (tables.empty()) return true;
+    ChangeLog log(core_options_.spill);
+    for (const ReadyTable& table : tables) {
+        log.add(Freeze{table.schema, TablePhase::queued, position, "it stands still"});
     }
+    const auto flush = log.finish(position);
+    return lake.apply(*flush, Ack::durable, {}).status().ok();
 }
 
 }  // namespace walbrook::sim

@@ -1,5 +1,6 @@
 #include "sim/world.h"
 
+#include "pipeline/error_policy.h"
 #include "pipeline/slot_check.h"
 #include "pipeline/stopped_tables.h"
 #include "sim/process.h"
@@ -32,8 +33,8 @@ std::string printable(const std::string& frame) {
 }  // namespace
 
 World::World(const WorldOptions& options)
-    : options_(options), random_(options.seed), store_(random_, rates_.store_per_mille) {
-    store_.on_table = [this](const TableState& state) { check_state(state); };
+    : options_(options), random_(options.seed), store_(random_, rates_.store_per_mille, coverage_) {
+    store_.on_table = [this](const TableState& s, bool is_heard) { check_state(s, is_heard); };
     choose_rates();
     begin_anew();
 }
@@ -90,12 +91,13 @@ void World::choose_rates() {
     if (random_.percent(45)) rates_.server_per_mille = random_.between(1, 5);
     if (random_.percent(15)) rates_.slot_per_mille = 1;
     if (random_.percent(40)) rates_.command_per_mille = random_.between(1, 8);
-    if (random_.percent(20)) rates_.store_per_mille = random_.between(50, 300);
+    if (random_.percent(30)) rates_.store_per_mille = random_.between(20, 300);
     if (random_.percent(30)) rates_.give_up_per_mille = random_.between(1, 30);
     if (random_.percent(50)) rates_.lake.unavailable_per_mille = random_.between(50, 500);
     if (random_.percent(40)) rates_.lake.lost_answer_per_mille = random_.between(5, 60);
     if (random_.percent(30)) rates_.lake.refusal_per_mille = random_.between(5, 30);
     if (random_.percent(20)) rates_.lake.refused = random_.below(kTables);
+    if (random_.percent(40)) rates_.lake.call_per_mille = random_.between(20, 250);
     if (random_.percent(20)) walsender_options_.unreadable_per_mille = random_.between(1, 12);
     walsender_options_.on_unreadable = [this](std::size_t t) { ++excuses_[t].unreadable; };
 
@@ -118,18 +120,37 @@ void World::crash() {
 // StreamThread::connect().
 void World::connect() {
     if (walsender_) return;
-    if (!follow_timeline()) return;
     ApplyCore& core = *process_->core;
+    Lineage next = process_->lineage;
+    const Timeline present = source_->timeline();
+    const bool is_new = !is_same(timeline_of(next), present);
+    Result<Lsn> shared_until = kLsnMax;
+    if (is_new) {
+        shared_until =
+            check_history(source_->history(), timeline_of(next), present, core.continues_from());
+        if (!shared_until) return refuse(shared_until.error().message()), start();
+        if (lost_from_) throw Violation("it goes on with transactions that the server never had");
+        process_->received = {};  // It may go back, this once.
+        feed(input::TimelineChanged{});
+    }
     if (core.received() > source_->flushed()) {
         return refuse("the log ends before what was received"), start();
     }
     Slot slot;
     slot.confirmed_flush = slot_.confirmed;
     if (slot_.is_lost) slot.wal_status = "lost";
-    if (!why_lost(slot_.exists ? std::optional(slot) : std::nullopt, process_->confirm_bound)
-             .empty()) {
+    const Lsn bound = std::min(process_->confirm_bound, *shared_until);
+    if (!why_lost(slot_.exists ? std::optional(slot) : std::nullopt, bound).empty()) {
         trace("the slot is lost to the stream");
         return start();
+    }
+    if (is_new) {
+        next.timeline = present.number;
+        next.timeline_begin = present.begin;
+        // Another time.
+        if (!store_.save_lineage(next, *shared_until)) return feed(input::Disconnected{});
+        process_->lineage = next;
+        process_->confirm_bound = bound;
     }
     // A client that asks for less than it has is answered from what it confirmed.
     const Lsn asked = random_.percent(75) ? core.received() : Lsn{};
@@ -138,31 +159,6 @@ void World::connect() {
     WalsenderOptions options = walsender_options_;
     if (!faults_) options.unreadable_per_mille = 0;
     walsender_ = std::make_unique<Walsender>(*source_, random_, options, from, random_.below(30));
-}
-
-// StreamThread::follow_timeline(). False if the process has ended.
-bool World::follow_timeline() {
-    Process& process = *process_;
-    const Timeline present = source_->timeline();
-    if (is_same(timeline_of(process.lineage), present)) return true;
-    const Lsn position = process.core->continues_from();
-    const Result<Lsn> shared_until =
-        check_history(source_->history(), timeline_of(process.lineage), present, position);
-    if (!shared_until) {
-        refuse(shared_until.error().message());
-        start();
-        return false;
-    }
-    if (lost_from_) throw Violation("it goes on with transactions that the server never had");
-    Lineage next = process.lineage;
-    next.timeline = present.number;
-    next.timeline_begin = present.begin;
-    expect(store_.save_lineage(next, *shared_until), "save the lineage");
-    process.lineage = next;
-    process.confirm_bound = std::min(process.confirm_bound, *shared_until);
-    process.received = {};  // It may go back, this once.
-    feed(input::TimelineChanged{});
-    return true;
 }
 
 void World::disconnect() {
@@ -254,7 +250,7 @@ void World::command() {
             ++coverage_.pauses;
             trace("pause {}", table.oid);
             excuses_[Source::table_of(table.oid)].is_paused = true;
-            expect(process_->tables.set_paused(table, true), "pause");
+            if (!process_->tables.set_paused(table, true)) return;
             const Error why(ErrorCode::aborted, "paused by the operator");
             process_->inbox.push_back(input::Stop{table, true, why});
             return;
@@ -271,22 +267,25 @@ void World::resync(TableId table) {
     if (phase == TablePhase::copying || phase == TablePhase::catching_up) {
         process_->events.tell(table, Error(ErrorCode::aborted, "a new copy was asked for"));
     } else {
-        if (phase != TablePhase::queued) excuses_[Source::table_of(table.oid)].failures = 0;
-        expect(process_->tables.request_copy(table, "a new copy was asked for"), "resync");
+        request_copy(table, "a new copy was asked for");
     }
+}
+
+// Of what the store does not take he is told, and may ask again.
+void World::request_copy(TableId table, const std::string& reason) {
+    Excuses& excuses = excuses_[Source::table_of(table.oid)];
+    excuses.is_asked_for = true;
+    process_->tables.request_copy(table, reason).ignore();
+    excuses.is_asked_for = false;
 }
 
 void World::resume(TableId table) {
     const TableState state = process_->tables.get(table);
     if (!state.paused && state.phase != TablePhase::errored) return;
     trace("resume {}", table.oid);
-    Excuses& excuses = excuses_[Source::table_of(table.oid)];
-    expect(process_->tables.set_paused(table, false), "resume");
-    excuses.is_paused = false;
-    if (state.phase == TablePhase::errored) {
-        excuses.failures = 0;
-        expect(process_->tables.request_copy(table, "resumed by the operator"), "resume");
-    }
+    if (!process_->tables.set_paused(table, false)) return;
+    excuses_[Source::table_of(table.oid)].is_paused = false;
+    if (state.phase == TablePhase::errored) request_copy(table, "resumed by the operator");
 }
 
 void World::deliver(std::uint64_t messages) {
@@ -361,8 +360,10 @@ void World::settle_stopped() {
     std::erase_if(process.stopped, [&](const action::TableStopped& stopped) {
         const Result<bool> settled =
             walbrook::settle_stopped(stopped, policy, process.events, process.tables);
-        expect(settled.status(), "settle a table that stopped");
-        return *settled;
+        if (settled) return *settled;
+        const bool passes = reaction_to(settled.error().code()) == Reaction::retry;
+        if (!passes) throw Violation("settle a table that stopped: " + settled.error().message());
+        return false;
     });
 }
 
@@ -626,7 +627,10 @@ void World::step() {
             process_->copier.begin_one();
             process_->copier.step(random_.below(kTables), rates_.give_up_per_mille);
             coverage_.published_in_ranges += process_->copier.published_in_ranges() - before;
-            return;
+            if (!process_->copier.failed()) return;
+            trace("the process ends: {}", process_->copier.failed()->message());
+            ++coverage_.ended_by_store;
+            return crash();
         }
         case 5:
             return take_inputs();

@@ -51,7 +51,7 @@ class World {
         std::uint64_t command_per_mille = 0;
         std::uint64_t give_up_per_mille = 0;
         std::uint64_t memory_per_mille = 0;
-        std::uint64_t store_per_mille = 0;  // Does not answer.
+        std::uint64_t store_per_mille = 0;  // Does not take what it is given, or does not answer.
         std::uint64_t cut_weight = 0;
         std::uint64_t source_weight = 30;
         std::uint64_t deliver_weight = 25;
@@ -68,10 +68,20 @@ class World {
     // What was done to a table that it may stand still for.
     struct Excuses {
         bool is_paused = false;        // By the operator.
+        bool is_asked_for = false;     // What he just asks for ends what was before.
         std::uint64_t refusals = 0;    // By the lake, of which none has made it errored yet.
         std::uint64_t unreadable = 0;  // Values that were sent, likewise.
         std::uint64_t failures = 0;    // How often it was errored since it was published.
         TableState seen;               // Stored last.
+        // What was before the state that was stored last, if whoever stored that has not heard so
+        // and goes on from before, unless the process ends.
+        struct Unheard {
+            TableState seen;
+            std::uint64_t refusals = 0;
+            std::uint64_t unreadable = 0;
+            std::uint64_t failures = 0;
+        };
+        std::optional<Unheard> unheard;
     };
     // What dies in a crash.
     struct Process;
@@ -82,7 +92,7 @@ class World {
     bool dies_while_starting();
     std::string slot_loss(Lsn recovered, bool has_data);
     void make_slot();
-    void freeze(FaultyLake& lake, const std::vector<ReadyTable>& tables, Lsn position);
+    bool freeze(FaultyLake& lake, const std::vector<ReadyTable>& tables, Lsn position);
     void refuse(const std::string& why);
     void begin_anew();
     void crash();
@@ -91,7 +101,6 @@ class World {
     bool is_settled() const;
 
     void connect();
-    bool follow_timeline();
     void disconnect();
     // What the destination and the process have ends here: where the lake stands, or is to stand
     // soon, or the last transaction that came. Not what only keepalives told of.
@@ -101,6 +110,7 @@ class World {
     void command();
     void resync(TableId table);
     void resume(TableId table);
+    void request_copy(TableId table, const std::string& reason);
     void replicate();
     Lsn sent_up_to() const;
     void deliver(std::uint64_t messages);
@@ -125,7 +135,8 @@ class World {
     std::vector<Replace> some_repairs(Lsn cut);
     void check_confirmed();
     void check_positions();
-    void check_state(const TableState& next);
+    void check_state(const TableState& next, bool is_heard);
+    void check_change(const TableState& before, const TableState& next);
     void check_errored(const TableState& next);
     bool excuse(std::size_t table, const std::string& reason);
     bool waits_for_operator(std::size_t table) const;
@@ -137,6 +148,7 @@ class World {
 
     const WorldOptions options_;
     Random random_;
+    Coverage coverage_;
     Rates rates_;
     CoreOptions core_options_;
     WalsenderOptions walsender_options_;
@@ -169,7 +181,6 @@ class World {
     std::array<Rows, kTables> rows_;
     std::size_t next_commit_ = 0;
     std::uint64_t digest_ = 0xCBF2'9CE4'8422'2325ULL;
-    Coverage coverage_;
 };
 
 template <class... Args>
