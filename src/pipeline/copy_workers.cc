@@ -1,6 +1,9 @@
 #include "pipeline/copy_workers.h"
 
+#include "base/backoff.h"
+#include "base/clock.h"
 #include "pipeline/error_policy.h"
+#include "pipeline/stopped_tables.h"
 #include "pipeline/table_copy.h"
 
 #include <algorithm>
@@ -41,12 +44,13 @@ void CopyWorkers::work(const std::stop_token& stop) {
                 failures = failures_[table->table]++;
             }
         }
-        if (!status) settle(*table, std::move(status).error(), failures);
+        if (!status) settle(*table, std::move(status).error(), failures, stop);
         parts_.tables.give_back(table->table, status ? milliseconds(0) : pause_after(failures));
     }
 }
 
-void CopyWorkers::settle(const TableState& table, Error error, std::uint32_t failures) {
+void CopyWorkers::settle(const TableState& table, Error error, std::uint32_t failures,
+                         const std::stop_token& stop) {
     if (error.code() == ErrorCode::cancelled) return;  // The next start copies it again.
     const Reaction reaction = reaction_to(error.code());
     if (reaction == Reaction::stop && error.code() != ErrorCode::permission) {
@@ -56,16 +60,19 @@ void CopyWorkers::settle(const TableState& table, Error error, std::uint32_t fai
     parts_.log.failed(again ? LogLevel::warn : LogLevel::error,
                       again ? "a copy is repeated" : "a table is errored; the others go on", error,
                       {{"table", table.schema + "." + table.name}, {"failures", failures}});
-    const TablePhase phase = parts_.tables.get(table.table).phase;
-    Status stored;
-    if (!again) {
-        stored = parts_.tables.fail(table.table, error, Lsn{});
-    } else if (phase != TablePhase::queued) {
-        stored = parts_.tables.copy_again(table.table, error.message());
-    } else {
-        parts_.tables.note(table.table, error.message());  // It never began.
+    // The store may be away for the same reason that the copy failed for: where it lies in the
+    // source. That is nothing for the other tables to end for.
+    Backoff backoff({milliseconds(100), milliseconds(10'000)});
+    for (;;) {
+        const Status stored = settle_failed_copy(table.table, error, parts_.tables);
+        if (stored) return;
+        if (reaction_to(stored.error().code()) == Reaction::stop) {
+            return parts_.fail(stored.error());
+        }
+        parts_.log.failed(LogLevel::warn, "the store does not take a table's phase; trying again",
+                          stored.error(), {{"table", table.schema + "." + table.name}});
+        if (!sleep_for(backoff.next(), stop)) return;  // The next start copies it again.
     }
-    if (!stored) parts_.fail(stored.error());
 }
 
 }  // namespace walbrook

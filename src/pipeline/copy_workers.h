@@ -1,9 +1,9 @@
 #pragma once
 
+#include "pipeline/parts.h"
+
 #include <thread>
 #include <vector>
-
-#include "pipeline/parts.h"
 
 namespace walbrook {
 
@@ -19,7 +19,8 @@ class CopyWorkers {
 
  private:
     void work(const std::stop_token& stop);
-    void settle(const TableState& table, Error error, std::uint32_t failures);
+    void settle(const TableState& table, Error error, std::uint32_t failures,
+                const std::stop_token& stop);
 
     Parts& parts_;
     std::stop_source stop_;

@@ -1,5 +1,7 @@
 #include "pipeline/stopped_tables.h"
 
+#include "pipeline/error_policy.h"
+
 namespace walbrook {
 namespace {
 
@@ -44,6 +46,18 @@ Result<bool> settle_stopped(const action::TableStopped& stopped, SchemaChangePol
                                               retries_after(stopped.error, policy));
     if (!status) return status.error();
     return true;
+}
+
+Status settle_failed_copy(TableId table, const Error& error, TableRegistry& tables) {
+    const Reaction reaction = reaction_to(error.code());
+    if (reaction != Reaction::retry && reaction != Reaction::redo) {
+        return tables.fail(table, error, Lsn{});
+    }
+    if (tables.get(table).phase != TablePhase::queued) {
+        return tables.copy_again(table, error.message());
+    }
+    tables.note(table, error.message());  // It never began.
+    return {};
 }
 
 }  // namespace walbrook

@@ -2,6 +2,7 @@
 
 #include "pipeline/stopped_tables.h"
 #include "walbrook/stores.h"
+#include "walbrook/testing/faulty_store.h"
 
 #include <gtest/gtest.h>
 
@@ -289,6 +290,34 @@ TEST_F(TableRegistryTest, ProgressBeginsAnewWithEveryCopy) {
     EXPECT_EQ(tables.progress({1}).rows_copied, 0U);
     EXPECT_TRUE(tables.progress({1}).waiting_for.empty());
     EXPECT_EQ(tables.progress({9}).rows_copied, 0U);
+}
+
+// Done without an answer is for whoever asks the same as not done.
+TEST(SettleFailedCopy, IsAskedAgainWhereTheStoreDoesNotAnswer) {
+    using testing::FaultyStore;
+    for (const auto kind : {FaultyStore::Kind::before, FaultyStore::Kind::after}) {
+        for (const auto code : {ErrorCode::unavailable, ErrorCode::unsupported_value}) {
+            // After open(), begin_with() and the copy's start.
+            const auto has_struck = std::make_shared<std::atomic<bool>>(false);
+            FaultyStore store(make_memory_store(), 4, kind, has_struck);
+            ASSERT_TRUE(store.open({1, "memory"}));
+            StoreGate gate(store);
+            TableRegistry tables(gate, {});
+            TableState state;
+            state.table = {1};
+            ASSERT_TRUE(tables.begin_with({state}));
+            ASSERT_TRUE(tables.move({1}, PhaseEvent::copy_started));
+            const Error why(code, "its copy failed");
+            EXPECT_FALSE(settle_failed_copy({1}, why, tables));
+            EXPECT_TRUE(*has_struck);
+            EXPECT_EQ(tables.get({1}).phase, TablePhase::copying);
+            ASSERT_TRUE(settle_failed_copy({1}, why, tables));
+            const bool again = code == ErrorCode::unavailable;
+            EXPECT_EQ(tables.get({1}).phase, again ? TablePhase::queued : TablePhase::errored);
+            EXPECT_EQ(tables.get({1}).retries, again ? 0U : 1U);
+            EXPECT_EQ(store.load_tables()->front(), tables.get({1}));
+        }
+    }
 }
 
 }  // namespace

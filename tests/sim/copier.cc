@@ -1,6 +1,7 @@
 #include "sim/copier.h"
 
 #include "pipeline/error_policy.h"
+#include "pipeline/stopped_tables.h"
 #include "walbrook/testing/rows.h"
 
 #include <fmt/format.h>
@@ -343,18 +344,15 @@ void Copier::clean_up(std::size_t table) {
     Copy& copy = copies_[table];
     const TableId id = id_of(table);
     if (copy.has_begun && !parts_.is_writer_free()) return;
-    if (copy.has_begun) parts_.lake.discard_copy(copy.target, {}).ignore();
+    if (std::exchange(copy.has_begun, false)) {
+        parts_.lake.discard_copy(copy.target, {}).ignore();
+    }
     parts_.events.close(id);
     const Reaction reaction = reaction_to(copy.error->code());
     if (reaction == Reaction::stop) throw Violation("a copy ends: " + copy.error->message());
-    const TablePhase phase = parts_.tables.get(id).phase;
-    Status stored;
-    if (reaction == Reaction::error_table) {
-        stored = parts_.tables.fail(id, *copy.error, Lsn{});
-    } else if (phase != TablePhase::queued) {
-        stored = parts_.tables.copy_again(id, copy.error->message());
-    }
-    if (!stored) failed_ = stored.error();
+    const Status stored = settle_failed_copy(id, *copy.error, parts_.tables);
+    if (!stored && reaction_to(stored.error().code()) == Reaction::retry) return;  // Another time.
+    expect(stored, "settle a copy that failed");
     const std::uint32_t failures = std::min(copy.failures + 1, 5U);
     copy = {};
     copy.failures = failures;

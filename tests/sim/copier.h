@@ -42,8 +42,6 @@ class Copier {
     void step(std::size_t table, std::uint64_t give_up_per_mille);
 
     bool is_open(std::size_t table) const { return copies_[table].stage != Stage::none; }
-    // Why the process must end; nothing as long as it goes on.
-    const std::optional<Error>& failed() const { return failed_; }
     std::string describe(std::size_t table) const;
     // Tables that were published with more than one snapshot.
     std::uint64_t published_in_ranges() const { return published_in_ranges_; }
@@ -109,7 +107,6 @@ class Copier {
     const CopierParts parts_;
     std::array<Copy, kTables> copies_;
     std::uint64_t published_in_ranges_ = 0;
-    std::optional<Error> failed_;
 };
 
 }  // namespace walbrook::sim

@@ -40,7 +40,6 @@ constexpr auto kCounters = std::to_array<std::pair<const char*, Counter>>({
     {"other writes refused", &Coverage::store_refused},
     {"store unanswered", &Coverage::store_unanswered},
     {"starts failed", &Coverage::starts_failed},
-    {"ends over the store", &Coverage::ended_by_store},
     {"crashes", &Coverage::crashes},
     {"disconnects", &Coverage::disconnects},
     {"streamed transactions", &Coverage::streamed},

@@ -37,7 +37,6 @@ struct Coverage {
     std::uint64_t store_refused = 0;  // and whatever else it is given.
     std::uint64_t store_unanswered = 0;
     std::uint64_t starts_failed = 0;
-    std::uint64_t ended_by_store = 0;  // The process, which ends with what it cannot do.
     std::uint64_t crashes = 0;
     std::uint64_t disconnects = 0;
     std::uint64_t streamed = 0;
