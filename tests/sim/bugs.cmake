@@ -79,6 +79,11 @@ walbrook_plant(12 pipeline/table_registry.cc
 walbrook_plant(13 pipeline/table_registry.cc
     [[if (state.phase != TablePhase::errored || state.next_retry_unix_ms == 0) continue;]]
     [[if ((BUG) || state.phase != TablePhase::errored || state.next_retry_unix_ms == 0) continue;]])
+# Tells the store once that a copy has failed, and leaves the table where it is if that fails.
+walbrook_plant(14 pipeline/stopped_tables.cc
+    [[return tables.copy_again(table, error.message());]]
+    [[const Status stored = tables.copy_again(table, error.message());
+        return (BUG) ? Status() : stored;]])
 get_property(files GLOBAL PROPERTY sim_bugs_files)
 set(sim_bugs_sources)
 foreach(name ${files})

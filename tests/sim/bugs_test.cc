@@ -38,7 +38,8 @@ INSTANTIATE_TEST_SUITE_P(
                       std::pair{"KeepsCopiesOverAFailover", 6}, std::pair{"TrustsAMovedSlot", 7},
                       std::pair{"FollowsARewrite", 8}, std::pair{"GoesOnWithAnotherServer", 9},
                       std::pair{"ErrorsOverAnOutage", 10}, std::pair{"ErrorsOverALostCopy", 11},
-                      std::pair{"PlansNoRetry", 12}, std::pair{"ForgetsARetry", 13}),
+                      std::pair{"PlansNoRetry", 12}, std::pair{"ForgetsARetry", 13},
+                      std::pair{"ForgetsAFailedCopy", 14}),
     [](const auto& param) { return std::string(param.param.first); });
 
 }  // namespace

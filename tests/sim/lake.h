@@ -41,6 +41,7 @@ enum class Bug {
     asks_one_snapshot,    // Takes the first snapshot of a copy in ranges for that of all.
     ranges_of_places,     // Makes ranges of where rows are instead of the key.
     cuts_too_late,        // Names a later position than that of the snapshot.
+    skips_failed_units,   // Goes on with a copy of which a part could not be written.
     in_product,           // Of the product, which was built with it.
 };
 

@@ -113,7 +113,8 @@ INSTANTIATE_TEST_SUITE_P(Sim, PlantedBug,
                                            std::pair{"ForgetsPosition", Bug::forgets_position},
                                            std::pair{"AsksOneSnapshot", Bug::asks_one_snapshot},
                                            std::pair{"RangesOfPlaces", Bug::ranges_of_places},
-                                           std::pair{"CutsTooLate", Bug::cuts_too_late}),
+                                           std::pair{"CutsTooLate", Bug::cuts_too_late},
+                                           std::pair{"SkipsFailedUnits", Bug::skips_failed_units}),
                          [](const auto& param) { return std::string(param.param.first); });
 
 // Registered only where seeds are asked for.
