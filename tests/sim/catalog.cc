@@ -22,7 +22,7 @@ CatalogLook::Table look_at(const Source& source, const Source::Snapshot& snapsho
     if (!content) throw Violation("the model's content of a table cannot be parsed");
     out.look.content = *content;
     out.look.definition = definition_of(*version);
-    out.membership = "all";
+    out.membership = kMembership;
     TableSchema schema = *version->schema;
     schema.membership = out.membership;
     out.source.schema = std::make_shared<const TableSchema>(std::move(schema));

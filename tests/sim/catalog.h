@@ -14,6 +14,9 @@
 
 namespace walbrook::sim {
 
+// How every table belongs to the publication.
+inline constexpr const char* kMembership = "all";
+
 // What a look at the source's catalog under a snapshot tells of a table.
 CatalogLook::Table look_at(const Source& source, const Source::Snapshot& snapshot,
                            std::size_t table);

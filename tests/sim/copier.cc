@@ -79,6 +79,7 @@ Status Copier::advance(std::size_t table) {
             const auto told = take_event(id_of(table));
             if (!told) return {};
             if (told->error) return *told->error;
+            WALBROOK_RETURN_IF_ERROR(parts_.tables.check_wanted(id_of(table), kMembership));
             copy.stage = Stage::held;
             copy.held_at = parts_.source.take_snapshot().insert_position;
             copy.writers = parts_.source.writers_of(table);

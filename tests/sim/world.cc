@@ -91,13 +91,13 @@ void World::choose_rates() {
     if (random_.percent(45)) rates_.server_per_mille = random_.between(1, 5);
     if (random_.percent(15)) rates_.slot_per_mille = 1;
     if (random_.percent(40)) rates_.command_per_mille = random_.between(1, 8);
-    if (random_.percent(30)) rates_.store_per_mille = random_.between(20, 300);
+    if (random_.percent(20)) rates_.store_per_mille = random_.between(20, 250);
     if (random_.percent(30)) rates_.give_up_per_mille = random_.between(1, 30);
     if (random_.percent(50)) rates_.lake.unavailable_per_mille = random_.between(50, 500);
     if (random_.percent(40)) rates_.lake.lost_answer_per_mille = random_.between(5, 60);
     if (random_.percent(30)) rates_.lake.refusal_per_mille = random_.between(5, 30);
     if (random_.percent(20)) rates_.lake.refused = random_.below(kTables);
-    if (random_.percent(40)) rates_.lake.call_per_mille = random_.between(20, 250);
+    if (random_.percent(25)) rates_.lake.call_per_mille = random_.between(20, 150);
     if (random_.percent(20)) walsender_options_.unreadable_per_mille = random_.between(1, 12);
     walsender_options_.on_unreadable = [this](std::size_t t) { ++excuses_[t].unreadable; };
 
@@ -600,7 +600,7 @@ void World::step() {
                                                 rates_.deliver_weight,
                                                 15,
                                                 rates_.writer_weight,
-                                                20,
+                                                25,
                                                 10,
                                                 5,
                                                 rates_.cut_weight,
