@@ -42,8 +42,8 @@ struct TableStatus {
 
 // A consistent picture of a running pipeline.
 struct PipelineStatus {
-    // starting, streaming, reconnecting (to the source), retrying (a flush that the
-    // destination refused), draining, stopped
+    // starting, streaming, reconnecting (to the source), retrying (a flush that the destination
+    // refused, or what the store did not take), draining, stopped
     std::string state;
     Lsn received, durable, confirmed, source_end;
     std::uint64_t lag_bytes = 0;  // source_end - durable.

@@ -797,6 +797,13 @@ PipelineStatus PipelineImpl::status() const {
             if (out.state == "streaming") out.state = "retrying";
             out.problems.push_back("the destination refuses a flush: " + trouble);
         }
+        if (std::string trouble = stream_->store_trouble(); !trouble.empty()) {
+            if (out.state == "streaming") out.state = "retrying";
+            out.problems.push_back(std::move(trouble));
+        }
+        for (std::string& trouble : stream_->lesser_store_troubles()) {
+            out.problems.push_back(std::move(trouble));
+        }
         const std::int64_t oldest = counters.oldest_waiting_us;
         out.lag_ms = oldest == 0 ? 0 : std::max<std::int64_t>(0, (unix_time_us() - oldest) / 1000);
         out.source_end = std::max(source_end_, Lsn{counters.source_end});

@@ -41,6 +41,8 @@ constexpr std::string_view kUndefinedObject = "42704";
 constexpr seconds kConnectDeadline{30};
 constexpr milliseconds kReconnectPauseMax{10'000};
 constexpr seconds kLastLookDeadline{5};
+// Of phases: what waits behind another table's trouble waits no longer than this.
+constexpr milliseconds kPhasesPauseMax{1000};
 // A server that has nothing to say answers when it is asked. Twice its wal_sender_timeout is
 // what it would give us, the least is what a loaded machine may need for an answer.
 constexpr seconds kSilenceMin{10};
@@ -52,6 +54,10 @@ StreamThread::StreamThread(Parts& parts, StreamSettings settings)
     : parts_(parts),
       settings_(std::move(settings)),
       core_(settings_.core, settings_.ready),
+      versions_(parts_.store, parts_.log),
+      phases_patience_(parts_.log, "a table's phase", kPhasesPauseMax),
+      removals_patience_(parts_.log, "that a table is no longer published"),
+      positions_patience_(parts_.log, "a position"),
       silence_max_(settings_.wal_sender_timeout.count() == 0
                        ? milliseconds(kSilenceMax)
                        : std::clamp<milliseconds>(2 * settings_.wal_sender_timeout, kSilenceMin,
@@ -277,6 +283,17 @@ std::string StreamThread::trouble() const {
     return trouble_;
 }
 
+std::vector<std::string> StreamThread::lesser_store_troubles() const {
+    std::vector<std::string> troubles;
+    for (const StorePatience* patience :
+         {&phases_patience_, &removals_patience_, &positions_patience_}) {
+        if (std::string text = patience->trouble(); !text.empty()) {
+            troubles.push_back(std::move(text));
+        }
+    }
+    return troubles;
+}
+
 Status StreamThread::stream(End& end) {
     while (!stop_.stop_requested()) {
         take_inputs();
@@ -413,7 +430,7 @@ void StreamThread::act(CoreAction& any) {
     } else if (std::holds_alternative<action::Look>(any)) {
         parts_.watch.look_soon();
     } else if (const auto* version = std::get_if<action::NewVersion>(&any)) {
-        versions_.push_back(*version);
+        versions_.add(*version);
         store_versions();
     } else if (std::holds_alternative<action::NeedText>(any)) {
         settings_.binary = false;
@@ -433,53 +450,48 @@ void StreamThread::act(CoreAction& any) {
 }
 
 void StreamThread::settle_stopped() {
+    if (!phases_patience_.is_due(now())) return;
+    Status stored;
     std::erase_if(stopped_, [&](const action::TableStopped& stopped) {
         const Result<bool> settled = walbrook::settle_stopped(
             stopped, parts_.config.schema_change_policy, parts_.copy_events, parts_.tables);
-        if (settled) return *settled;
-        if (reaction_to(settled.error().code()) == Reaction::stop) {
-            failed_ = settled.error();
-        } else {
-            parts_.log.failed(LogLevel::warn,
-                              "the store does not take a table's phase; trying again",
-                              settled.error());
-        }
-        return false;
+        if (!settled) stored = settled.error();
+        return settled && *settled;
     });
+    note_store(phases_patience_, stored);
 }
 
 // A table that was removed from the publication: the store forgets it, too.
 void StreamThread::settle_forgotten() {
+    if (forgotten_.empty() || !removals_patience_.is_due(now())) return;
+    Status stored;
     std::erase_if(forgotten_, [&](TableId table) {
-        const Status status = parts_.tables.remove(table);
-        if (!status) {
-            parts_.log.failed(LogLevel::warn, "the store cannot be written; trying again",
-                              status.error());
-        }
-        return status.ok();
+        Status removed = parts_.tables.remove(table);
+        const bool is_gone = removed.ok();
+        if (!is_gone) stored = std::move(removed);
+        return is_gone;
     });
+    note_store(removals_patience_, stored);
+}
+
+void StreamThread::note_store(StorePatience& patience, const Status& status) {
+    if (Status noted = patience.note(status, now()); !noted) failed_ = std::move(noted).error();
 }
 
 // Versions are stored before rows that need them are submitted: until then nothing is read, and
 // what is ready to be written waits.
 void StreamThread::store_versions() {
-    while (!versions_.empty()) {
-        const action::NewVersion& version = versions_.front();
-        const Status status = parts_.store.with([&](Store& store) {
-            Status put = failpoint("schema.before_store");
-            if (put) put = store.put_schema(*version.schema, version.from);
-            // Whoever starts again begins at what is durable, or later.
-            if (put) put = store.prune_schemas(version.schema->id, core_.durable());
-            if (put) put = failpoint("schema.after_store");
-            return put;
-        });
-        if (!status) {
-            parts_.log.failed(LogLevel::warn, "the store does not take a schema; trying again",
-                              status.error());
-            return;
-        }
-        versions_.pop_front();
+    auto refused = versions_.store(core_.durable(), now());
+    if (!refused) {
+        failed_ = std::move(refused).error();
+        return;
     }
+    // Not here: the core may be in the middle of a step. What it submits of them until it hears of
+    // this is right all the same, and nobody asks for the version of a table that is errored.
+    for (auto& [table, error] : *refused) {
+        parts_.inbox.put(input::Stop{table, false, std::move(error)});
+    }
+    if (!versions_.empty()) return;
     for (action::SubmitFlush& each : std::exchange(flushes_, {})) {
         parts_.writer.submit(std::move(each.flush), each.kind);
     }
@@ -493,15 +505,13 @@ Status StreamThread::confirm() {
     if (target > confirm_bound_) {
         if (target == core_.durable()) {
             confirm_bound_ = target;  // The writer has stored it.
+            note_store(positions_patience_, {});
         } else if (at - last_idle_bound_ >= kIdleConfirmInterval) {
             last_idle_bound_ = at;
             const auto stored =
                 parts_.store.with([&](Store& store) { return store.advance({Lsn{}, target}); });
-            if (!stored) {
-                parts_.log.failed(LogLevel::warn, "the store cannot be written", stored.error());
-            } else {
-                confirm_bound_ = stored->confirm_bound;
-            }
+            WALBROOK_RETURN_IF_ERROR(positions_patience_.note(stored.status(), at));
+            if (stored) confirm_bound_ = stored->confirm_bound;
         }
     }
     const Lsn next = std::min(target, confirm_bound_);

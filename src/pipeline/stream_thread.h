@@ -2,6 +2,8 @@
 
 #include "pipeline/apply_core.h"
 #include "pipeline/parts.h"
+#include "pipeline/store_patience.h"
+#include "pipeline/version_queue.h"
 #include "postgres/slots.h"
 #include "source/replication_stream.h"
 #include "source/timeline.h"
@@ -11,6 +13,7 @@
 #include <mutex>
 #include <string>
 #include <thread>
+#include <vector>
 
 namespace walbrook {
 
@@ -59,6 +62,11 @@ class StreamThread {
     const StreamCounters& counters() const { return counters_; }
     // Why the source is not streamed from at the moment; empty: it is. Thread-safe.
     std::string trouble() const;
+    // Why nothing goes on until the store takes what it was given; empty: it does. Thread-safe.
+    std::string store_trouble() const { return versions_.trouble(); }
+    // What else it does not take: that holds up single tables, or what the source may forget.
+    // Thread-safe.
+    std::vector<std::string> lesser_store_troubles() const;
 
  private:
     enum class End { stopped, drained, reconnect };
@@ -88,6 +96,7 @@ class StreamThread {
     void tick();
     void settle_stopped();
     void settle_forgotten();
+    void note_store(StorePatience& patience, const Status& status);
     void store_versions();
     bool jumps_to_publication();
     bool wants_frames() const;
@@ -108,9 +117,12 @@ class StreamThread {
     std::vector<CoreAction> actions_;
     std::deque<CoreInput> waiting_;              // Inputs that need a transaction boundary.
     std::vector<action::TableStopped> stopped_;  // Whose phase is not stored yet.
-    std::deque<action::NewVersion> versions_;    // That the store does not have yet.
+    VersionQueue versions_;                      // That the store does not have yet.
     std::vector<action::SubmitFlush> flushes_;   // That wait for versions_.
     std::vector<TableId> forgotten_;             // That the store still has.
+    StorePatience phases_patience_;              // Of stopped_,
+    StorePatience removals_patience_;            // of forgotten_,
+    StorePatience positions_patience_;           // and of confirm().
     std::optional<Error> failed_;
     bool wants_new_stream_ = false;    // The connection ends for that.
     bool misses_publication_ = false;  // It ended for that.
