@@ -11,6 +11,7 @@
 
 #include <array>
 #include <utility>
+#include <vector>
 
 namespace walbrook::testing {
 namespace {
@@ -101,6 +102,46 @@ TEST_P(BrokenConnection, CopiesAreCutAtManyPlaces) {
     ASSERT_TRUE(eventually([&] { return proxy().cuts_left() == 0; }, seconds(100)));
     trial.is_over(cuts);
     trial.expect_recovery(replica);
+    bank.expect_nothing_lost(replica, trial);
+}
+
+// The same on the way to the server: half a status of what was received, half a query.
+TEST_P(BrokenConnection, WhatIsSentIsCutAtManyPlaces) {
+    Bank bank = Bank::small(database());
+    Replica replica(database());
+    replica.configure("batch: {max_fill_ms: 20}");
+    replica.connect_through(proxy().port());
+    bank.start(2, 300);
+    int cuts = 0;
+    const auto cut = [&](const char* who, std::uint64_t bytes) {
+        const auto end = ++cuts % 2 == 0 ? TcpProxy::End::close : TcpProxy::End::reset;
+        proxy().cut(who, bytes, end, TcpProxy::Way::to_server);
+    };
+    const auto are_done = [&] { return proxy().cuts_left() == 0; };
+    {
+        // In what such a connection begins with, and in the queries of the copies.
+        for (const std::uint64_t bytes : {50, 690}) cut(":snapshot", bytes);
+        for (const std::uint64_t bytes : {3, 300, 760}) cut(":copy", bytes);
+        replica.start();
+        FaultTrial trial("connections of copies closed or reset after n bytes to the server");
+        ASSERT_TRUE(eventually(are_done, seconds(60)));
+        trial.is_over(cuts);
+        trial.expect_recovery(replica);
+        trial.expect_equal(replica);
+    }
+    FaultTrial trial("connection closed or reset after n bytes to the server");
+    // A status has 39 bytes. Of several cuts each one after the first hits an attempt to connect:
+    // what it begins with, its queries, the start of the stream.
+    const std::vector<std::vector<std::uint64_t>> rounds = {
+        {3}, {20}, {38}, {10, 50, 520}, {10, 600, 800}};
+    for (const auto& round : rounds) {
+        SCOPED_TRACE(round.back());
+        for (const std::uint64_t bytes : round) cut(":stream", bytes);
+        ASSERT_TRUE(eventually(are_done, seconds(30)));
+        trial.is_over(static_cast<int>(round.size()));
+        trial.expect_recovery(replica);
+        if (HasFailure()) return;
+    }
     bank.expect_nothing_lost(replica, trial);
 }
 

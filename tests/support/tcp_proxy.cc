@@ -81,9 +81,9 @@ TcpProxy::~TcpProxy() {
     close(listener_);
 }
 
-void TcpProxy::cut(std::string who, std::uint64_t after_bytes, End end) {
+void TcpProxy::cut(std::string who, std::uint64_t after_bytes, End end, Way way) {
     const std::lock_guard lock(mutex_);
-    cuts_.push_back({std::move(who), after_bytes, end});
+    cuts_.push_back({std::move(who), after_bytes, end, way});
 }
 
 void TcpProxy::lose_answer(std::string text, int nth) {
@@ -200,8 +200,9 @@ void TcpProxy::pump_from_client(const std::shared_ptr<Link>& link) {
             const std::size_t room = kBeginningBytes - link->beginning.size();
             link->beginning.append(buffer.data(), std::min(room, static_cast<std::size_t>(got)));
         }
-        const bool is_sent = send_all(link->server, buffer.data(), static_cast<std::size_t>(got));
-        if (!is_sent && !link->is_half_open) break;
+        const bool is_passed =
+            pass(*link, Way::to_server, buffer.data(), static_cast<std::size_t>(got));
+        if (!is_passed && !link->is_half_open) break;
     }
     link->is_over = true;
 }
@@ -212,44 +213,55 @@ void TcpProxy::pump_from_server(const std::shared_ptr<Link>& link) {
         const ssize_t got = recv(link->server, buffer.data(), buffer.size(), 0);
         if (link->is_half_open) continue;
         if (got <= 0) break;
-        const bool is_passed = pass_to_client(*link, buffer.data(), static_cast<std::size_t>(got));
+        const bool is_passed =
+            pass(*link, Way::to_client, buffer.data(), static_cast<std::size_t>(got));
         if (!is_passed && !link->is_half_open) break;
     }
     link->is_over = true;
 }
 
-bool TcpProxy::pass_to_client(Link& link, const char* data, std::size_t size) {
+std::size_t TcpProxy::before_cut(const Link& link, Way way, std::size_t size) {
+    const auto cut = std::find_if(cuts_.begin(), cuts_.end(), [&](const Cut& each) {
+        return each.way == way && link.is_of(each.who);
+    });
+    if (cut == cuts_.end()) return size;
+    if (size <= cut->bytes_left) {
+        cut->bytes_left -= size;
+        return size;
+    }
+    // With this the close at the end of the link is a reset. Of what was sent to the server both
+    // sides hear.
+    const linger now{cut->end == End::reset ? 1 : 0, 0};
+    setsockopt(link.client, SOL_SOCKET, SO_LINGER, &now, sizeof now);
+    if (way == Way::to_server) setsockopt(link.server, SOL_SOCKET, SO_LINGER, &now, sizeof now);
+    const std::size_t before = cut->bytes_left;
+    cuts_.erase(cut);
+    return before;
+}
+
+bool TcpProxy::pass(Link& link, Way way, const char* data, std::size_t size) {
     std::size_t packet = 0;
     std::uint64_t rate = 0;
-    bool is_cut = false;
+    std::size_t passed = 0;
     {
         const std::lock_guard lock(mutex_);
-        if (answers_left_ > 0 &&
-            std::string_view(data, size).find(lost_answer_) != std::string_view::npos &&
-            --answers_left_ == 0) {
-            return false;
+        if (way == Way::to_client) {
+            if (answers_left_ > 0 &&
+                std::string_view(data, size).find(lost_answer_) != std::string_view::npos &&
+                --answers_left_ == 0) {
+                return false;
+            }
+            rate = link.is_of(slow_) ? bytes_per_second_ : 0;
         }
-        const auto cut = std::find_if(cuts_.begin(), cuts_.end(),
-                                      [&](const Cut& each) { return link.is_of(each.who); });
-        if (cut != cuts_.end() && size > cut->bytes_left) {
-            is_cut = true;
-            size = cut->bytes_left;
-            // With this the close at the end of the link is a reset.
-            const linger now{cut->end == End::reset ? 1 : 0, 0};
-            setsockopt(link.client, SOL_SOCKET, SO_LINGER, &now, sizeof now);
-            cuts_.erase(cut);
-        } else if (cut != cuts_.end()) {
-            cut->bytes_left -= size;
-        }
-        packet = packet_bytes_;
-        rate = link.is_of(slow_) ? bytes_per_second_ : 0;
+        passed = before_cut(link, way, size);
+        packet = packet_bytes_ == 0 ? size : packet_bytes_;
     }
-    if (packet == 0) packet = std::max<std::size_t>(size, 1);
-    for (std::size_t at = 0; at < size; at += packet) {
-        if (!send_all(link.client, data + at, std::min(packet, size - at))) return false;
+    const int to = way == Way::to_client ? link.client : link.server;
+    for (std::size_t at = 0; at < passed; at += packet) {
+        if (!send_all(to, data + at, std::min(packet, passed - at))) return false;
     }
-    if (rate != 0) poll(nullptr, 0, static_cast<int>(size * 1000 / rate));
-    return !is_cut;
+    if (rate != 0) poll(nullptr, 0, static_cast<int>(passed * 1000 / rate));
+    return passed == size;
 }
 
 }  // namespace walbrook::testing

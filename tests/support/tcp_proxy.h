@@ -14,7 +14,6 @@ namespace walbrook::testing {
 // Stands between a client and a server on 127.0.0.1 and does to their connections what
 // networks do. Its rules are for connections in whose first bytes from the client a text
 // occurs: "stream" finds application_name "walbrook:7:stream". An empty text means all.
-// Only bytes from the server to the client are counted, cut, split and slowed down.
 class TcpProxy {
  public:
     explicit TcpProxy(std::uint16_t server_port);
@@ -25,10 +24,12 @@ class TcpProxy {
     std::uint16_t port() const { return port_; }
 
     enum class End { close, reset };
-    // After so many further bytes on such connections together the one whose byte it is
+    enum class Way { to_client, to_server };
+    // After so many further bytes this way on such connections together the one whose byte it is
     // ends, in the middle of whatever that is. Several cuts of one kind of connection come one
     // after the other.
-    void cut(std::string who, std::uint64_t after_bytes, End end = End::close);
+    void cut(std::string who, std::uint64_t after_bytes, End end = End::close,
+             Way way = Way::to_client);
     // The `nth` answer from now on that holds `text` does not arrive; its connection ends instead.
     void lose_answer(std::string text, int nth);
     bool has_lost_answer() const;
@@ -41,9 +42,9 @@ class TcpProxy {
     // connection is half-open. Returns how many they were.
     enum class Side { client, server };
     int half_open(const std::string& who, Side lost);
-    // Bytes of one send; 0: as they come.
+    // Bytes of one send, both ways; 0: as they come.
     void split(std::size_t packet_bytes);
-    // 0: as fast as they come.
+    // Of what comes from the server. 0: as fast as it comes.
     void slow_down(std::string who, std::uint64_t bytes_per_second);
 
  private:
@@ -52,6 +53,7 @@ class TcpProxy {
         std::string who;
         std::uint64_t bytes_left;
         End end;
+        Way way;
     };
 
     void accept_links();
@@ -59,7 +61,9 @@ class TcpProxy {
     void pump_from_server(const std::shared_ptr<Link>& link);
     bool wait_readable(const Link& link, int socket) const;
     bool is_stalled(const Link& link) const;
-    bool pass_to_client(Link& link, const char* data, std::size_t size);
+    bool pass(Link& link, Way way, const char* data, std::size_t size);
+    // How much of that comes before a cut that is due; all of it if none is. Under mutex_.
+    std::size_t before_cut(const Link& link, Way way, std::size_t size);
 
     const std::uint16_t server_port_;
     std::uint16_t port_ = 0;
