@@ -90,7 +90,7 @@ TEST_P(WorkDiskFull, ALargeTransactionIsNotLost) {
     replica.start();
     ASSERT_TRUE(replica.catches_up());
     bank().start(2, 50);
-    FaultTrial trial("disk of work_dir full");
+    FaultTrial trial("disk of work_dir full", disk().name());
     database().exec(kLargeTransaction);
     ASSERT_TRUE(complains(replica, "free some space there"));
     make_space(replica);
@@ -155,7 +155,7 @@ TEST_P(StoreDiskFull, WhatItMissesIsStoredLater) {
     replica.start();
     ASSERT_TRUE(replica.catches_up());
     bank().start(2, 50);
-    FaultTrial trial("disk of the store full");
+    FaultTrial trial("disk of the store full", disk().name());
     for (const char* change : {"insert into item values (2, 'new')",
                                "alter table item add column more int default 7; insert into item "
                                "values (3, 'wider', 8)"}) {
@@ -206,7 +206,7 @@ class LakeDiskFull : public DiskFull {
         replica.start();
         ASSERT_TRUE(replica.catches_up());
         bank().start(2, 50);
-        FaultTrial trial(fault);
+        FaultTrial trial(fault, disk().name());
         disk().fill(left);
         database().exec(
             "begin; insert into item select g, md5(g::text) from generate_series(2, 5000) g;"
@@ -306,7 +306,7 @@ TEST_P(LakeDiskFull, ACopyGoesOnWhenThereIsRoom) {
     give(replica, "lake/data", 3 << 20);
     bank().start(1, 20);
     replica.start();
-    FaultTrial trial("disk of the lake full while it is copied to");
+    FaultTrial trial("disk of the lake full while it is copied to", disk().name());
     ASSERT_TRUE(complains(replica, "free some space"));
     database().exec("insert into item values (2, 'meanwhile')");
     database().exec("update large set a = 'changed' where id % 1000 = 0");

@@ -58,7 +58,8 @@ Counts counts_of(const json& report) {
 
 }  // namespace
 
-FaultTrial::FaultTrial(std::string fault) : fault_(std::move(fault)) {}
+FaultTrial::FaultTrial(std::string fault, std::string_view how)
+    : fault_(std::move(fault)), how_(how) {}
 
 FaultTrial::~FaultTrial() {
     try {
@@ -130,6 +131,7 @@ void FaultTrial::report() const {
     const auto* const test = ::testing::UnitTest::GetInstance()->current_test_info();
     const std::string line =
         json({{"fault", fault_},
+              {"how", how_},
               {"test",
                test == nullptr ? "" : fmt::format("{}.{}", test->test_suite_name(), test->name())},
               // A test that ended before it was over has tried it all the same.

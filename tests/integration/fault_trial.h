@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace walbrook::testing {
@@ -22,7 +23,8 @@ namespace walbrook::testing {
 //     trial.expect_equal(replica);   // Nothing is lost, nothing doubled, by `walbrook verify`.
 class FaultTrial {
  public:
-    explicit FaultTrial(std::string fault);
+    // `how` is for faults that can be made in several ways; the report says how often each was.
+    explicit FaultTrial(std::string fault, std::string_view how = {});
     // A trial whose tables were not found equal counts as one that nothing was proven by.
     ~FaultTrial();
     FaultTrial(const FaultTrial&) = delete;
@@ -47,6 +49,7 @@ class FaultTrial {
     void report() const;
 
     const std::string fault_;
+    const std::string how_;
     std::optional<std::chrono::steady_clock::time_point> over_since_;
     int tried_ = 0;
     int since_recovery_ = 0;  // Of those.

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
@@ -44,7 +45,11 @@ SmallDisk::SmallDisk(const std::string& folder, std::uint64_t bytes, Kind kind)
     : folder_(made(folder)), kind_(kind) {
     namespace fs = std::filesystem;
     fs::permissions(folder_, fs::perms::owner_all);
-    if (kind_ == Kind::mounted && !mount_it(bytes)) kind_ = Kind::counted;
+    if (kind_ == Kind::mounted && !mount_it(bytes)) {
+        std::fprintf(stderr, "no disk can be mounted at %s (%s): its writes are counted instead\n",
+                     folder_.c_str(), std::strerror(errno));
+        kind_ = Kind::counted;
+    }
     if (kind_ == Kind::counted) resize(bytes);
 }
 

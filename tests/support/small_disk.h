@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -18,12 +19,14 @@ class SmallDisk {
     enum class Kind { mounted, counted };
 
     // The folder is made; what it had is hidden, and its mode becomes 0700. Where mounting is
-    // refused, `mounted` is `counted`.
+    // refused, `mounted` is `counted`, and a line on stderr says so.
     SmallDisk(const std::string& folder, std::uint64_t bytes, Kind kind);
     ~SmallDisk();
     SmallDisk(const SmallDisk&) = delete;
     SmallDisk& operator=(const SmallDisk&) = delete;
 
+    // What it has become, for reports.
+    std::string_view name() const { return kind_ == Kind::mounted ? "mounted" : "counted"; }
     // For programs that write there: without it a counted disk has no end for them.
     std::vector<std::pair<std::string, std::string>> environment() const;
     void resize(std::uint64_t bytes);
