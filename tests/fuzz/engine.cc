@@ -1,4 +1,5 @@
 #include "fuzz/fuzz.h"
+#include "fuzz/memory_bound.h"
 
 #include <gtest/gtest.h>
 
@@ -23,6 +24,8 @@ extern "C" int LLVMFuzzerInitialize(int* argc, char*** argv) {
 }
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-    walbrook::fuzz::run({reinterpret_cast<const char*>(data), size});
+    const std::size_t bytes =
+        walbrook::fuzz::run_and_count({reinterpret_cast<const char*>(data), size});
+    EXPECT_LE(bytes, walbrook::fuzz::memory_bound(size)) << "for " << size << " bytes";
     return 0;
 }

@@ -1,0 +1,18 @@
+#pragma once
+
+#include "fuzz/fuzz.h"
+
+namespace walbrook::fuzz {
+
+// run(), and the most bytes that it had allocated at once, as far as a sanitizer's allocator
+// knows; 0 in builds without one.
+std::size_t run_and_count(std::string_view input);
+
+// What a target may have at once for an input of so many bytes: what it needs for any (buffers of
+// one size; the most that was seen is 0.6 MiB), and a multiple of the input, which targets take
+// apart several times. A length that is read is believed for no more than what is there.
+constexpr std::size_t memory_bound(std::size_t input_bytes) {
+    return (std::size_t{1} << 20) + 1024 * input_bytes;
+}
+
+}  // namespace walbrook::fuzz
