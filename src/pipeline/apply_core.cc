@@ -43,7 +43,8 @@ ApplyCore::ApplyCore(CoreOptions options, const std::vector<ReadyTable>& ready)
         table.schema = ready_table.schema;
         table.applies = true;
     }
-    for (const auto partitions : {&ReadyTable::partitions, &ReadyTable::partitions_gone}) {
+    for (const auto partitions :
+         {&ReadyTable::partitions, &ReadyTable::partitions_gone, &ReadyTable::partitions_new}) {
         for (const ReadyTable& ready_table : ready) {
             for (const std::uint32_t oid : ready_table.*partitions) {
                 if (find_by_relation(oid) != nullptr) continue;

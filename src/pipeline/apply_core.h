@@ -246,6 +246,9 @@ struct ReadyTable {
     std::vector<std::uint32_t> partitions{};  // Whose rows are its rows.
     // The same until news of it are due, unless they are another one's already.
     std::vector<std::uint32_t> partitions_gone{};
+    // Leaves that the catalog says are its own, and whose rows of before it does not have: another
+    // one's among whose `partitions_gone` they are, else its own.
+    std::vector<std::uint32_t> partitions_new{};
 };
 
 // Decides what is written when: which changes are applied, held or left out, what

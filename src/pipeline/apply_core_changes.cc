@@ -108,9 +108,14 @@ Status ApplyCore::on_described(const input::Described& answer) {
     const bool is_anothers =
         relation.table != nullptr && answer.table && *answer.table != relation.table->id;
     if (is_anothers) {
-        // Whether that was before this change nobody can say.
+        // Whether that was before this change nobody can say: it may be the other one's, which
+        // lacks the rows of before.
         if (relation.table->applies) cannot_follow(*relation.table, kOtherPartitions);
         if (relation.table->held) relation.held_lost = kOtherPartitions;
+        if (Table* const other = find(*answer.table); other != nullptr && other->applies) {
+            const std::string why = of_visible(*other, answer.now).other_rows;
+            if (!why.empty()) cannot_follow(*other, why);
+        }
     } else if (relation.table != nullptr) {
         // Good for one version: the next may come without a message.
         const auto told = told_columns_.extract(relation.table->id.oid);

@@ -369,6 +369,50 @@ TEST_F(ApplyCoreNews, ALeafThatHasGoneAndIsFollowedByItselfIsSoFromTheStart) {
     EXPECT_EQ(flushed(), (std::vector<std::string>{"t11 1", "t2 1"}));
 }
 
+// The other one has stood still since before it came, and lacks the rows that it had then: whose
+// the row is nobody can say. Of a table that has had it since its copy it is.
+TEST_F(ApplyCoreNews, ALeafThatHasGoneToATableWithoutItsRowsStopsBothAtItsFirstRow) {
+    answers_ = false;
+    const auto is_asked_of = [&](ReadyTable taker) {
+        said_.clear();
+        flush_.reset();
+        core_.emplace(options_,
+                      std::vector<ReadyTable>{{.schema = table(1), .partitions_gone = {11, 12}},
+                                              std::move(taker)});
+        SourceTable now;
+        now.schema = table(2);
+        now.seen = 7;
+        now.other_rows = "a partition was attached";
+        begin(1100);
+        relation(12);
+        insert_into(12, TableId{2}, now, {12, 21});
+        commit(1100);
+        tick();
+        return flushed();
+    };
+    EXPECT_EQ(is_asked_of({.schema = table(2), .partitions = {21}, .partitions_new = {12}}),
+              (std::vector<std::string>{"freeze t1 at 1000", "freeze t2 at 1000"}));
+    EXPECT_EQ(said_, (std::vector<std::string>{"again 1 at 1000", "again 2 at 1000"}));
+    // Rewritten since, which is its own matter.
+    EXPECT_EQ(is_asked_of({.schema = table(2), .partitions = {12, 21}}),
+              std::vector<std::string>{"freeze t2 at 1000"});
+}
+
+// Nobody had it before.
+TEST_F(ApplyCoreNews, ALeafThatHasComeToATableIsItsOwnWhereNoOtherHadIt) {
+    answers_ = false;
+    core_.emplace(options_, std::vector<ReadyTable>{{.schema = table(1), .partitions_new = {12}}});
+    SourceTable now;
+    now.schema = table(1);
+    now.other_rows = "a partition was attached";
+    begin(1100);
+    relation(12);
+    insert_into(12, TableId{1}, now, {12});
+    commit(1100);
+    tick();
+    EXPECT_EQ(flushed(), std::vector<std::string>{"freeze t1 at 1000"});
+}
+
 // What was seen before does not take the rows back.
 TEST_F(ApplyCoreNews, OlderNewsDoNotGiveALeafBackToTheTableBefore) {
     start_with({11, 12});

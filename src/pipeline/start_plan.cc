@@ -37,8 +37,15 @@ void plan_visible(const CatalogLook::Table& table, const TableState* known,
     } else if (!other_rows.empty()) {
         plan.warning = "rows changed without changes in the stream: the table is copied again";
         state.reason = other_rows;
-        // The stream may be behind: leaves that have gone are its own until it is there.
-        for (const auto& [oid, file] : then->files) plan.visible->partitions_gone.push_back(oid);
+        // The stream may be behind: leaves that have gone are its own until it is there, and those
+        // that have come are whose they were.
+        ReadyTable& visible = *plan.visible;
+        for (const auto& [oid, file] : then->files) visible.partitions_gone.push_back(oid);
+        const auto came =
+            std::stable_partition(visible.partitions.begin(), visible.partitions.end(),
+                                  [&](std::uint32_t oid) { return then->has_file(oid); });
+        visible.partitions_new.assign(came, visible.partitions.end());
+        visible.partitions.erase(came, visible.partitions.end());
     } else {
         if (!is_copy_due) state.phase = TablePhase::ready;
         state.content = to_string(table.look.content);

@@ -69,6 +69,23 @@ TEST_F(StartPlanTest, ALeafThatHasGoneIsItsTablesUntilTheStreamIsThere) {
     EXPECT_THAT(planned.visible->partitions_gone, ::testing::Contains(12U));
 }
 
+// As above: it may be another one's until then.
+TEST_F(StartPlanTest, ALeafThatHasComeWithRowsIsNotYetItsTables) {
+    for (const std::uint32_t oid : {11U, 12U}) {
+        look_.published.physical.emplace_back().id = {oid};
+    }
+    known_.content = "1;c1;p;;11:10,;";
+    look_.look.content = *parse_table_content("1;c1;p;;11:10,12:10,;");
+    const TablePlan planned = plan();
+    EXPECT_EQ(planned.state.phase, TablePhase::queued);
+    ASSERT_TRUE(planned.visible && !planned.stands_still);
+    EXPECT_THAT(planned.visible->partitions, ::testing::ElementsAre(11U));
+    EXPECT_THAT(planned.visible->partitions_new, ::testing::ElementsAre(12U));
+    // One that was made there came with all of its rows.
+    look_.look.born_here = {12};
+    EXPECT_THAT(plan().visible->partitions, ::testing::ElementsAre(11U, 12U));
+}
+
 // The process died between the publication of a copy and the store's hearing of it: the rows that
 // are visible are those that the destination says.
 TEST_F(StartPlanTest, RowsOfACopyThatTheStoreHasNotHeardOfAreComparedAsTheDestinationSays) {
