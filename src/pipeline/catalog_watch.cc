@@ -18,8 +18,6 @@ constexpr seconds kLookDeadline{30};
 constexpr milliseconds kLookInterval{1000};
 // Looks take at most a small part of the source's time, however many tables there are.
 constexpr int kRestPerLook = 20;
-// A commit may be in the log for a moment before it can be seen.
-constexpr milliseconds kNotYetVisible{5};
 
 }  // namespace
 
@@ -46,9 +44,14 @@ void CatalogWatch::stop() {
 
 void CatalogWatch::ask(std::uint64_t request, std::uint32_t relation, std::uint32_t xid) {
     const std::lock_guard lock(mutex_);
-    // The core asks one question at a time: an older one is moot.
-    questions_ = {{request, relation, xid, parts_.catalog_seen}};
+    question_.ask({request, relation, xid, parts_.catalog_seen}, now());
+    is_unseen_told_ = false;
     changed_.notify_all();
+}
+
+void CatalogWatch::withdraw() {
+    const std::lock_guard lock(mutex_);
+    question_.withdraw();
 }
 
 void CatalogWatch::look_soon() {
@@ -69,7 +72,7 @@ std::optional<Lsn> CatalogWatch::position_with_publication() {
 
 std::string CatalogWatch::trouble() const {
     const std::lock_guard lock(mutex_);
-    return trouble_;
+    return trouble_.empty() ? question_.trouble(now()) : trouble_;
 }
 
 void CatalogWatch::set_trouble(std::string text) {
@@ -90,56 +93,75 @@ std::string CatalogWatch::key_of(const CatalogLook::Table& table) {
     return key;
 }
 
-std::optional<CatalogWatch::Question> CatalogWatch::wait(const std::stop_token& stop) {
+bool CatalogWatch::wait(const std::stop_token& stop) {
     std::unique_lock lock(mutex_);
-    changed_.wait_until(lock, stop, next_look_,
-                        [&] { return !questions_.empty() || is_asked_to_look_; });
-    is_asked_to_look_ = false;
-    if (questions_.empty()) return std::nullopt;
-    const Question first = questions_.front();
-    questions_.pop_front();
-    return first;
+    const auto is_due = [&] { return question_.due() <= now() || is_asked_to_look_; };
+    while (!stop.stop_requested() && !is_due() && now() < next_look_) {
+        // One that is asked meanwhile is due at once.
+        changed_.wait_until(lock, stop, std::min(next_look_, question_.due()), is_due);
+    }
+    return !stop.stop_requested();
 }
 
 void CatalogWatch::work(const std::stop_token& stop) {
     Backoff backoff({milliseconds(100), milliseconds(5'000)});
-    std::optional<Question> question;
     // At once: a session that stands outlives rights and certificates that a new one would need.
     connect(stop).ignore();
-    while (!stop.stop_requested()) {
-        if (!question) question = wait(stop);
-        if (stop.stop_requested()) return;
-        if (question && has_seen(*question)) {
-            answer(*question);
-            question.reset();
-            continue;
+    while (wait(stop)) {
+        if (answer_question()) continue;
+        {
+            const std::lock_guard lock(mutex_);
+            is_asked_to_look_ = false;
         }
         const Instant began = now();
         const Status status = look(stop);
         if (!status) {
             if (stop.stop_requested()) return;
             const ErrorCode code = status.error().code();
-            if (question && (code == ErrorCode::permission || code == ErrorCode::config)) {
+            if ((code == ErrorCode::permission || code == ErrorCode::config) && is_waited_for()) {
                 // The stream waits for the answer, and only a person can mend this.
                 return parts_.fail(Error(status.error()).with_context("read the catalog"));
             }
             set_trouble("the catalog cannot be read: " + status.error().message());
             connection_.reset();
             if (!sleep_for(backoff.next(), stop)) return;
-            // The question may be moot by now, and another one asked.
-            const std::lock_guard lock(mutex_);
-            if (!questions_.empty()) question.reset();
             continue;
         }
         backoff.reset();
         const auto took = now() - began;
         next_look_ = now() + std::max<Instant::duration>(kLookInterval, kRestPerLook * took);
-        if (question && !has_seen(*question) && !sleep_for(kNotYetVisible, stop)) return;
+        note_unseen();
     }
 }
 
+bool CatalogWatch::is_waited_for() const {
+    const std::lock_guard lock(mutex_);
+    return question_.get().has_value();
+}
+
+bool CatalogWatch::answer_question() {
+    std::optional<CatalogQuestion> seen;
+    {
+        const std::lock_guard lock(mutex_);
+        if (!question_.get() || !has_seen(*question_.get())) return false;
+        seen = question_.get();
+        question_.withdraw();
+    }
+    answer(*seen);
+    return true;
+}
+
+void CatalogWatch::note_unseen() {
+    const std::lock_guard lock(mutex_);
+    if (!question_.get() || has_seen(*question_.get())) return;
+    question_.not_seen(now());
+    const std::string trouble = question_.trouble(now());
+    if (trouble.empty() || std::exchange(is_unseen_told_, true)) return;
+    parts_.log.warn("the source's catalog needs attention", {{"problem", trouble}});
+}
+
 // It is asked about transactions that have been decoded to their end.
-bool CatalogWatch::has_seen(const Question& question) const {
+bool CatalogWatch::has_seen(const CatalogQuestion& question) const {
     return look_.in_recovery ? look_seen_ > question.after : look_.xids.visible(question.xid);
 }
 
@@ -375,7 +397,7 @@ void CatalogWatch::heed(const TableState& state, CatalogLook::Table& table) {
     parts_.inbox.put(input::Changed{id, table.source, table.partitions(), look_.position});
 }
 
-void CatalogWatch::answer(const Question& question) {
+void CatalogWatch::answer(const CatalogQuestion& question) {
     input::Described described;
     described.request = question.request;
     described.position = look_.position;

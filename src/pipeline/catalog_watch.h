@@ -1,13 +1,13 @@
 #pragma once
 
 #include "pipeline/catalog_look.h"
+#include "pipeline/open_question.h"
 #include "pipeline/parts.h"
 #include "postgres/connection.h"
 
 #include <atomic>
 #include <condition_variable>
 #include <cstdint>
-#include <deque>
 #include <map>
 #include <mutex>
 #include <optional>
@@ -34,6 +34,8 @@ class CatalogWatch {
 
     // Answers by input::Described, from a look that has seen transaction `xid`. Thread-safe.
     void ask(std::uint64_t request, std::uint32_t relation, std::uint32_t xid);
+    // Nobody waits for the answer any more. Thread-safe.
+    void withdraw();
     // Something has changed: does not wait for the next look's time. Thread-safe.
     void look_soon();
     // Where the log stood at a look that found the publication and began after this call was
@@ -43,16 +45,11 @@ class CatalogWatch {
     // Grows when a standby is found to be promoted, or to follow another timeline; also with a
     // new session, before which that may have happened unseen. Thread-safe.
     std::uint64_t turns() const { return turns_; }
-    // Why the catalog cannot be read, or what is wrong with the publication; empty: nothing.
+    // Why the catalog cannot be read, what is wrong with the publication, or what the stream waits
+    // for; empty: nothing.
     std::string trouble() const;
 
  private:
-    struct Question {
-        std::uint64_t request = 0;
-        std::uint32_t relation = 0;
-        std::uint32_t xid = 0;
-        std::uint64_t after = 0;  // Looks with a higher number began later.
-    };
     // What the core was told of a table.
     struct Told {
         std::string key;
@@ -69,10 +66,15 @@ class CatalogWatch {
     void heed(const TableState& state, CatalogLook::Table& table);
     void add(const CatalogLook::Table& table);
     void retire(const TableState& state);
-    bool has_seen(const Question& question) const;
+    bool has_seen(const CatalogQuestion& question) const;
     Status watch_timeline(bool in_recovery, const Deadline& deadline);
-    void answer(const Question& question);
-    std::optional<Question> wait(const std::stop_token& stop);
+    bool is_waited_for() const;
+    // False: none that the last look has seen.
+    bool answer_question();
+    void note_unseen();
+    void answer(const CatalogQuestion& question);
+    // Until a look is due, or a question. False: to stop.
+    bool wait(const std::stop_token& stop);
     void set_trouble(std::string text);
     // Two looks with equal keys found the same version and rows of a table.
     static std::string key_of(const CatalogLook::Table& table);
@@ -94,8 +96,9 @@ class CatalogWatch {
 
     mutable std::mutex mutex_;  // Guards what follows.
     std::condition_variable_any changed_;
-    std::deque<Question> questions_;
+    OpenQuestion question_;
     bool is_asked_to_look_ = false;
+    bool is_unseen_told_ = false;  // To the log, of question_.
     std::string trouble_;
     std::optional<std::uint64_t> wanted_publication_;  // A look with this number, or later.
     std::optional<Lsn> publication_position_;

@@ -402,6 +402,8 @@ void StreamThread::tick() {
 }
 
 void StreamThread::step(const CoreInput& input) {
+    // What it has asked for is moot.
+    if (std::holds_alternative<input::Disconnected>(input)) parts_.watch.withdraw();
     core_.step(input, actions_);
     for (CoreAction& action : actions_) act(action);
     actions_.clear();
