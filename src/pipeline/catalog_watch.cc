@@ -52,6 +52,7 @@ void CatalogWatch::ask(std::uint64_t request, std::uint32_t relation, std::uint3
 void CatalogWatch::withdraw() {
     const std::lock_guard lock(mutex_);
     question_.withdraw();
+    seen_before_ = parts_.catalog_seen;
 }
 
 void CatalogWatch::look_soon() {
@@ -160,8 +161,10 @@ void CatalogWatch::note_unseen() {
     parts_.log.warn("the source's catalog needs attention", {{"problem", trouble}});
 }
 
-// It is asked about transactions that have been decoded to their end.
+// It is asked about transactions that have been decoded to their end. Called with the lock held.
 bool CatalogWatch::has_seen(const CatalogQuestion& question) const {
+    // Another server gives the same numbers to other transactions.
+    if (look_seen_ <= seen_before_) return false;
     return look_.in_recovery ? look_seen_ > question.after : look_.xids.visible(question.xid);
 }
 

@@ -34,7 +34,8 @@ class CatalogWatch {
 
     // Answers by input::Described, from a look that has seen transaction `xid`. Thread-safe.
     void ask(std::uint64_t request, std::uint32_t relation, std::uint32_t xid);
-    // Nobody waits for the answer any more. Thread-safe.
+    // The stream's connection is gone: nobody waits for the answer any more, and the next one may
+    // be another server's, of which no look of before knows anything. Thread-safe.
     void withdraw();
     // Something has changed: does not wait for the next look's time. Thread-safe.
     void look_soon();
@@ -98,7 +99,8 @@ class CatalogWatch {
     std::condition_variable_any changed_;
     OpenQuestion question_;
     bool is_asked_to_look_ = false;
-    bool is_unseen_told_ = false;  // To the log, of question_.
+    bool is_unseen_told_ = false;    // To the log, of question_.
+    std::uint64_t seen_before_ = 0;  // Looks up to this number began before withdraw().
     std::string trouble_;
     std::optional<std::uint64_t> wanted_publication_;  // A look with this number, or later.
     std::optional<Lsn> publication_position_;
