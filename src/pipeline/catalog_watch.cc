@@ -18,6 +18,10 @@ constexpr seconds kLookDeadline{30};
 constexpr milliseconds kLookInterval{1000};
 // Looks take at most a small part of the source's time, however many tables there are.
 constexpr int kRestPerLook = 20;
+// cannot_connect_now: the server shuts down, starts or recovers.
+constexpr std::string_view kCannotConnectNow = "57P03";
+// What is on its way may become durable meanwhile, and then the server ends the stream itself.
+constexpr seconds kShutdownPatience{5};
 
 }  // namespace
 
@@ -116,6 +120,7 @@ void CatalogWatch::work(const std::stop_token& stop) {
         }
         const Instant began = now();
         const Status status = look(stop);
+        watch_shutdown(status);
         if (!status) {
             if (stop.stop_requested()) return;
             const ErrorCode code = status.error().code();
@@ -132,6 +137,16 @@ void CatalogWatch::work(const std::stop_token& stop) {
         const auto took = now() - began;
         next_look_ = now() + std::max<Instant::duration>(kLookInterval, kRestPerLook * took);
         note_unseen();
+    }
+}
+
+void CatalogWatch::watch_shutdown(const Status& look) {
+    if (look || look.error().sqlstate() != kCannotConnectNow) {
+        refused_since_.reset();
+    } else if (!refused_since_) {
+        refused_since_ = now();
+    } else if (now() - *refused_since_ > kShutdownPatience) {
+        ++shutdowns_;
     }
 }
 

@@ -46,6 +46,9 @@ class CatalogWatch {
     // Grows when a standby is found to be promoted, or to follow another timeline; also with a
     // new session, before which that may have happened unseen. Thread-safe.
     std::uint64_t turns() const { return turns_; }
+    // Grows while the server refuses sessions for longer than it needs to shut down: it waits, for
+    // ever, until what the stream has sent is confirmed. Thread-safe.
+    std::uint64_t shutdowns() const { return shutdowns_; }
     // Why the catalog cannot be read, what is wrong with the publication, or what the stream waits
     // for; empty: nothing.
     std::string trouble() const;
@@ -68,6 +71,7 @@ class CatalogWatch {
     void add(const CatalogLook::Table& table);
     void retire(const TableState& state);
     bool has_seen(const CatalogQuestion& question) const;
+    void watch_shutdown(const Status& look);
     Status watch_timeline(bool in_recovery, const Deadline& deadline);
     bool is_waited_for() const;
     // False: none that the last look has seen.
@@ -90,6 +94,8 @@ class CatalogWatch {
     std::set<TableId> retiring_;
     Instant next_look_{};
     std::atomic<std::uint64_t> turns_{0};
+    std::atomic<std::uint64_t> shutdowns_{0};
+    std::optional<Instant> refused_since_;  // By a server that shuts down or starts.
     bool had_session_ = false;
     bool is_new_session_ = false;          // After a lost one, and not looked with yet.
     std::optional<Connection> walsender_;  // To a standby, which tells its timeline only there.

@@ -227,6 +227,7 @@ Status StreamThread::connect() {
     server_start_ = server.start;
     at_standby_ = server.is_standby;
     turns_ = turns;
+    shutdowns_ = parts_.watch.shutdowns();
     heard_ = now();
     parts_.log.info("streaming", {{"slot", options.slot}, {"from", options.start}});
     return send_status(false);
@@ -316,6 +317,12 @@ Status StreamThread::stream(End& end) {
         if (at_standby_ && parts_.watch.turns() != turns_) {
             return Error(ErrorCode::aborted,
                          "the standby was promoted, or follows another timeline: connecting again");
+        }
+        // Its walsenders wait until all is confirmed, however long the destination is away.
+        if (parts_.watch.shutdowns() != shutdowns_) {
+            return Error(ErrorCode::unavailable,
+                         "the server shuts down and waits for what is not durable yet, which it "
+                         "will send again: connecting again");
         }
         WALBROOK_RETURN_IF_ERROR(confirm());
         update_counters();

@@ -139,7 +139,8 @@ class StreamThread {
     // Of the server at the last connection: when it was started, and whether it was a standby.
     std::string server_start_;
     bool at_standby_ = false;
-    std::uint64_t turns_ = 0;  // CatalogWatch::turns() then.
+    std::uint64_t turns_ = 0;      // CatalogWatch::turns() then,
+    std::uint64_t shutdowns_ = 0;  // and its shutdowns().
     Instant last_status_{};
     Instant heard_{};  // When the server last said something, or we did not listen.
     Instant last_held_report_{};

@@ -179,5 +179,31 @@ TEST_P(Kindness, AnIdleSourceMovesItsSlotWithAndWithoutHeartbeats) {
     EXPECT_EQ(replica.stop().code, 0);
 }
 
+// A server that shuts down waits for its walsenders, and they for us: until all that they sent is
+// confirmed. That is no reason to keep it from its end while the lake is away.
+TEST_P(KindnessOnce, AServerEndsAlsoWhileTheLakeIsAway) {
+    PgCluster own({.version = version()});
+    Database source(own);
+    source.exec(
+        "create table item(id int primary key, note text);"
+        "insert into item values (1, 'a'); create publication shop for table item");
+    PgCluster catalogs({.version = version()});
+    Database lake(catalogs);
+    Replica replica(source);
+    replica.use_catalog(catalog_in(lake));
+    replica.start();
+    ASSERT_TRUE(replica.catches_up());
+    catalogs.crash();
+    source.exec("insert into item values (2, 'b')");
+    ASSERT_TRUE(replica.shows_problem("the destination refuses a flush"));
+    own.stop();
+    own.start();
+    catalogs.start();
+    EXPECT_TRUE(replica.catches_up());
+    EXPECT_EQ(replica.difference_of("item"), "");
+    EXPECT_GT(replica.count_in_log("the server shuts down and waits"), 0);
+    EXPECT_EQ(replica.stop().code, 0);
+}
+
 }  // namespace
 }  // namespace walbrook::testing
