@@ -30,7 +30,7 @@ void World::begin_anew() {
     for (Rows& rows : rows_) rows.clear();
     next_commit_ = 0;
     last_cut_at_ = last_cut_ = {};
-    lost_from_ = {};
+    lost_from_ = gone_from_ = {};
     is_foreign_ = {};
     excuses_ = {};
 }
@@ -134,7 +134,7 @@ bool World::start_once() {
         for (Rows& rows : rows_) rows.clear();
         next_commit_ = 0;
     }
-    lost_from_ = {};
+    lost_from_ = gone_from_ = {};
     CoreOptions options = core_options_;
     options.last_commit = position;
     options.position = std::max(position, slot_.confirmed);

@@ -130,6 +130,7 @@ void World::connect() {
             check_history(source_->history(), timeline_of(next), present, core.continues_from());
         if (!shared_until) return refuse(shared_until.error().message()), start();
         if (lost_from_) throw Violation("it goes on with transactions that the server never had");
+        gone_from_ = {};
         process_->received = {};  // It may go back, this once.
         feed(input::TimelineChanged{});
     }
@@ -187,8 +188,11 @@ void World::harm_server() {
     for (const std::size_t tx : source_->commits()) ends.push_back(source_->txs()[tx].end_lsn);
     source_->promote(standby_);
     const std::size_t left = source_->commits().size();
-    if (ends.size() > left && ends[left] <= has_up_to) {
-        lost_from_ = lost_from_ ? std::min(lost_from_, ends[left]) : ends[left];
+    if (ends.size() > left) {
+        gone_from_ = gone_from_ ? std::min(gone_from_, ends[left]) : ends[left];
+        if (ends[left] <= has_up_to) {
+            lost_from_ = lost_from_ ? std::min(lost_from_, ends[left]) : ends[left];
+        }
     }
     const Lsn confirmed = std::min(standby_synced_, slot_.confirmed);
     const bool is_synced = has_failover_slot_ && slot_.exists && !slot_.is_lost && confirmed;
@@ -392,6 +396,7 @@ void World::write() {
     if (process.lake->has_landed()) {
         trace("landed up to {}", to_string(view_.position));
         note(view_.position.value);
+        if (gone_from_ && gone_from_ <= view_.position && !lost_from_) lost_from_ = gone_from_;
         ++coverage_.flushes;
         check_lake();
     }
