@@ -119,9 +119,11 @@ TEST_P(MovedLeaf, NoTableGoesOnWithoutItsRow) {
         "create table archive_rest partition of archive for values from (100) to (200);"
         "create table marked(id int primary key);"
         "insert into hot values (1), (500); insert into archive values (101);"
+        "insert into marked values (0);"
         "create publication shop for table hot, archive, marked");
     start();
-    ASSERT_TRUE(becomes_equal("hot") && becomes_equal("archive"));
+    // A table whose copy is not there yet gets its row with it, and not by a flush.
+    ASSERT_TRUE(becomes_equal("hot") && becomes_equal("archive") && becomes_equal("marked"));
     stop();
     told_.frozen.clear();
     database().exec("begin; insert into hot values (2); insert into marked values (1); commit");
