@@ -7,11 +7,13 @@
 #include "support/pg_test.h"
 #include "support/value_of.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <libpq-fe.h>
 
 #include <future>
 #include <map>
+#include <memory>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <signal.h>
@@ -501,6 +503,55 @@ TEST_P(Writers, PreparedOnesCountWhenAskedFor) {
     database().exec("commit prepared 'early'");
     list = value_of(still_writing(watcher, soon(), tables, PreparedTransactions::include, list));
     EXPECT_TRUE(list.empty());
+}
+
+// No view tells what a session commits: whoever may be at that is waited for, and nobody else.
+TEST_P(Writers, WhoMayBeCommittingAPreparedOneCounts) {
+    database().exec("create table t(id int, v text); create publication p for table t");
+    database().exec("select pg_create_logical_replication_slot('slow', 'pgoutput')");
+    const auto tables = oids("t");
+    Connection forgotten = database().session();
+    must_exec(forgotten, "begin; select 1");
+    Connection reader = database().session();
+    must_exec(reader, "begin; select * from t");
+    // A walsender whose client does not read: it stays in the transaction that it sends.
+    const PgConnectionConfig to = database().connection();
+    const std::unique_ptr<PGconn, decltype(&PQfinish)> slow(
+        PQconnectdb(fmt::format("host={} port={} user={} dbname={} replication=database", to.host,
+                                to.port, to.username, to.name)
+                        .c_str()),
+        PQfinish);
+    ASSERT_EQ(PQstatus(slow.get()), CONNECTION_OK) << PQerrorMessage(slow.get());
+    ASSERT_EQ(PQsendQuery(slow.get(),
+                          "START_REPLICATION SLOT slow LOGICAL 0/0 "
+                          "(proto_version '1', publication_names 'p')"),
+              1);
+    database().exec("insert into t select g, repeat('x', 1000) from generate_series(1, 30000) g");
+    ASSERT_TRUE(eventually([&] {
+        return database().value(
+                   "select count(*) from pg_locks l join pg_replication_slots s on "
+                   "l.pid = s.active_pid where locktype = 'virtualxid'") == "1";
+    }));
+    Connection busy = database().session();
+    const auto sleeps =
+        std::async(std::launch::async, [&] { (void)busy.query(soon(), "select pg_sleep(60)"); });
+    const std::string asleep = "pg_stat_activity where query = 'select pg_sleep(60)'";
+    EXPECT_TRUE(
+        eventually([&] { return database().value("select count(*) from " + asleep) == "1"; }));
+    Connection watcher = open();
+    const auto list_pids = [&] {
+        std::vector<std::uint32_t> pids;
+        for (const Writer& writer : value_of(
+                 list_writers(watcher, soon(), tables, PreparedTransactions::if_being_committed))) {
+            pids.push_back(writer.pid);
+        }
+        return pids;
+    };
+    EXPECT_TRUE(list_pids().empty());  // Nothing is prepared.
+    database().exec("begin; insert into t values (1); prepare transaction 'p'");
+    EXPECT_EQ(list_pids(), std::vector{busy.backend_pid()});
+    database().exec("select pg_cancel_backend(pid) from " + asleep);
+    database().exec("rollback prepared 'p'");
 }
 
 // Between two polls a session may turn its transaction into a prepared one, even one

@@ -36,8 +36,9 @@ constexpr const char* kWritersSql =
     "    and f.command = 'VACUUM FULL')"
     " order by 8 desc nulls last, 1";
 
-// Read in this order, too: locks, then states. A session that was idle in between had no COMMIT
-// PREPARED under way when the first was read.
+// A session that is idle at any moment of this query has no COMMIT PREPARED under way that it had
+// when it began. A walsender that sends a transaction has such a lock for as long as its client
+// takes to read it: whoever has a permanent slot in use is at nothing else.
 constexpr const char* kMayCommitPreparedSql =
     "with l as materialized (select locktype, granted, pid, virtualtransaction from pg_locks"
     "   where pid <> pg_backend_pid())"
@@ -49,6 +50,8 @@ constexpr const char* kMayCommitPreparedSql =
     "  and a.datid = (select oid from pg_database where datname = current_database())"
     "  and coalesce(a.state, '') not like 'idle%'"
     "  and not exists (select from l o where o.pid = l.pid and o.locktype <> 'virtualxid')"
+    "  and not exists (select from pg_replication_slots s where s.active_pid = l.pid"
+    "    and not s.temporary)"
     " order by 8 desc nulls last, 1";
 
 std::string prepared_name(std::uint32_t xid) { return fmt::format("-1/{}", xid); }

@@ -36,8 +36,9 @@ enum class PreparedTransactions { if_being_committed, include };
 // lock. VACUUM (which writes no row of its own) and our own session are left out. With
 // `if_being_committed`, where any of them is prepared: also the sessions of this database that
 // may be in a COMMIT PREPARED. No view tells which one they are about; they hold no lock but
-// their virtualxid (twophase.c, FinishPreparedTransaction) and are not idle, as far as our role
-// may know. One that only begins later has its record behind what the log had at this call.
+// their virtualxid (twophase.c, FinishPreparedTransaction), have no permanent slot in use, and
+// are not idle, as far as our role may know. One that only begins later has its record behind what
+// the log had at this call.
 Result<std::vector<Writer>> list_writers(Connection& connection, const Deadline& deadline,
                                          std::span<const std::uint32_t> tables,
                                          PreparedTransactions prepared);
