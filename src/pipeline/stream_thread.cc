@@ -519,7 +519,7 @@ Status StreamThread::confirm() {
             last_idle_bound_ = at;
             const auto stored =
                 parts_.store.with([&](Store& store) { return store.advance({Lsn{}, target}); });
-            WALBROOK_RETURN_IF_ERROR(positions_patience_.note(stored.status(), at));
+            note_store(positions_patience_, stored.status());
             if (stored) confirm_bound_ = stored->confirm_bound;
         }
     }

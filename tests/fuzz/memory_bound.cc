@@ -42,6 +42,8 @@ void on_free(const volatile void* pointer) {
 
 }  // namespace
 
+bool counts_memory() { return true; }
+
 std::size_t run_and_count(std::string_view input) {
     static const int installed = __sanitizer_install_malloc_and_free_hooks(on_malloc, on_free);
     if (installed == 0) std::abort();
@@ -56,6 +58,8 @@ std::size_t run_and_count(std::string_view input) {
 #else
 
 namespace walbrook::fuzz {
+
+bool counts_memory() { return false; }
 
 std::size_t run_and_count(std::string_view input) {
     run(input);

@@ -32,6 +32,7 @@ TEST(Replay, Corpus) {
     }
     EXPECT_GT(inputs, 0U) << "the corpus is empty: scripts/fuzz makes one";
     RecordProperty("inputs", static_cast<int>(inputs));
+    EXPECT_EQ(largest > 0, fuzz::counts_memory());
     RecordProperty("most_bytes_at_once", static_cast<int>(largest));
 }
 

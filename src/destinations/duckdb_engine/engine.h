@@ -18,8 +18,8 @@ struct DatabaseOptions {
     std::uint64_t memory_bytes_max = 256ULL << 20;
     std::uint64_t memory_bytes_in_need = 0;  // What give_more() goes up to.
     unsigned threads = 2;
-    std::string
-        temp_directory;  // In a folder there of the database's own. Empty: nothing is spilled.
+    // It spills into a folder of its own there. Empty: nothing is spilled.
+    std::string temp_directory;
     std::vector<std::string> extensions;  // Names: "ducklake", "icu".
     std::vector<std::string> secrets;     // Never in an error, whatever DuckDB says.
 };
