@@ -1,9 +1,9 @@
 #include "pipeline/copy_workers.h"
 
-#include "base/backoff.h"
 #include "base/clock.h"
 #include "pipeline/error_policy.h"
 #include "pipeline/stopped_tables.h"
+#include "pipeline/store_patience.h"
 #include "pipeline/table_copy.h"
 
 #include <algorithm>
@@ -62,19 +62,17 @@ void CopyWorkers::settle(const TableState& table, Error error, std::uint32_t fai
                       {{"table", table.schema + "." + table.name}, {"failures", failures}});
     // The store may be away for the same reason that the copy failed for: where it lies in the
     // source. That is nothing for the other tables to end for.
-    Backoff backoff({milliseconds(100), milliseconds(10'000)});
+    StorePatience patience(parts_.log, "a table's phase");
     for (bool is_first = true;; is_first = false) {
         const Status stored = settle_failed_copy(table.table, error, parts_.tables);
-        if (stored && !is_first) parts_.tables.note(table.table, {});
-        if (stored) return;
-        if (reaction_to(stored.error().code()) == Reaction::stop) {
-            return parts_.fail(stored.error());
+        if (Status ends = patience.note(stored, now()); !ends) {
+            return parts_.fail(std::move(ends).error());
         }
-        parts_.log.failed(LogLevel::warn, "the store does not take a table's phase; trying again",
-                          stored.error(), {{"table", table.schema + "." + table.name}});
-        parts_.tables.note(table.table,
-                           "the store does not take its phase: " + stored.error().message());
-        if (!sleep_for(backoff.next(), stop)) return;  // The next start copies it again.
+        if (stored && is_first) return;
+        parts_.tables.note(table.table, patience.trouble());
+        if (stored) return;
+        const auto pause = std::chrono::ceil<milliseconds>(patience.due() - now());
+        if (!sleep_for(pause, stop)) return;  // The next start copies it again.
     }
 }
 

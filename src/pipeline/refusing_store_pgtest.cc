@@ -1,5 +1,6 @@
 // A store that does not take what a table looks like.
 
+#include "conformance/destination_around.h"
 #include "support/eventually.h"
 #include "support/pg_test.h"
 #include "support/temp_dir.h"
@@ -12,6 +13,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <atomic>
 #include <mutex>
 
 namespace walbrook::testing {
@@ -50,6 +52,37 @@ class RefusingStore final : public StoreAround {
     std::mutex& mutex_;  // Guards *error_.
 };
 
+// Takes no phases while it is away.
+class AwayStore final : public StoreAround {
+ public:
+    explicit AwayStore(const std::atomic<bool>& is_away)
+        : StoreAround(make_memory_store()), is_away_(is_away) {}
+    Status save_tables(std::span<const TableState> tables) override {
+        if (is_away_) return Error(ErrorCode::unavailable, "planned: it is away");
+        return StoreAround::save_tables(tables);
+    }
+
+ private:
+    const std::atomic<bool>& is_away_;
+};
+
+// One copy fails, and with it goes the store.
+class FailingCopy final : public DestinationAround {
+ public:
+    FailingCopy(std::unique_ptr<Destination> inner, std::atomic<bool>& fails,
+                std::atomic<bool>& is_away)
+        : DestinationAround(std::move(inner)), fails_(fails), is_away_(is_away) {}
+    Status begin_copy(const CopyTargetPtr& copy, std::stop_token stop) override {
+        if (!fails_.exchange(false)) return DestinationAround::begin_copy(copy, std::move(stop));
+        is_away_ = true;
+        return Error(ErrorCode::unavailable, "planned: a copy fails");
+    }
+
+ private:
+    std::atomic<bool>& fails_;
+    std::atomic<bool>& is_away_;
+};
+
 class RefusingStores : public PgTest {
  protected:
     void SetUp() override {
@@ -71,7 +104,9 @@ class RefusingStores : public PgTest {
         config.table_error_retry_delay_ms = 50;
         auto memory = MemoryDestination::create(lake_);
         destination_ = memory.get();
-        auto made = Pipeline::create(config, std::move(store), std::move(memory), {});
+        auto made = Pipeline::create(
+            config, std::move(store),
+            std::make_unique<FailingCopy>(std::move(memory), copy_fails_, is_away_), {});
         ASSERT_TRUE(made) << made.error().message();
         pipeline_ = *std::move(made);
         const Status started = pipeline_->start();
@@ -109,6 +144,8 @@ class RefusingStores : public PgTest {
     TempDir folder_{"refusing"};
     std::mutex mutex_;
     std::shared_ptr<std::optional<Error>> error_ = std::make_shared<std::optional<Error>>();
+    std::atomic<bool> copy_fails_ = false;
+    std::atomic<bool> is_away_ = false;
     std::shared_ptr<MemoryLake> lake_ = MemoryDestination::make_lake();
     MemoryDestination* destination_ = nullptr;
     std::unique_ptr<Pipeline> pipeline_;
@@ -165,6 +202,21 @@ TEST_P(RefusingStores, ATableThatIsNotForgottenIsShown) {
     refuse_with(std::nullopt);
     ASSERT_TRUE(eventually([&] { return pipeline_->status().tables.size() == 1; }));
     ASSERT_TRUE(eventually([&] { return pipeline_->status().problems.empty(); }));
+}
+
+// As where both lie in one server: the others go on meanwhile.
+TEST_P(RefusingStores, OneThatIsAwayWhenACopyFailsEndsNothing) {
+    start(std::make_unique<AwayStore>(is_away_));
+    copy_fails_ = true;
+    ASSERT_TRUE(pipeline_->command(TableCommand::resync, {"public.changed"}));
+    ASSERT_TRUE(eventually(
+        [&] { return table("changed").reason.find("planned: it is away") != std::string::npos; }));
+    database().exec("insert into changed values (1); insert into other values (1)");
+    ASSERT_TRUE(eventually([&] { return has_rows("other"); }));
+    is_away_ = false;
+    ASSERT_TRUE(eventually([&] { return is_ready("changed") && has_rows("changed"); }));
+    EXPECT_EQ(table("changed").reason, "");
+    EXPECT_EQ(pipeline_->status().state, "streaming");
 }
 
 // The euro sign, in a database that has no such character.

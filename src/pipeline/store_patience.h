@@ -22,6 +22,7 @@ class StorePatience {
         : log_(log), what_(what), backoff_({std::chrono::milliseconds(100), pause_max}) {}
 
     bool is_due(Instant at) const { return at >= due_; }
+    Instant due() const { return due_; }
     // How a call ended at `at`. An error is one that ends the pipeline.
     Status note(const Status& status, Instant at);
     // Empty: nothing has failed since the last success.
