@@ -5,6 +5,7 @@
 #include "base/failpoints.h"
 #include "decode/type_table.h"
 #include "pipeline/catalog_look.h"
+#include "pipeline/catalog_watch.h"
 #include "pipeline/error_policy.h"
 #include "pipeline/flush_wait.h"
 #include "pipeline/remedies.h"

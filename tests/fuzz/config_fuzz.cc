@@ -26,6 +26,8 @@ void run(std::string_view bytes) {
     EXPECT_EQ(YAML::Dump(YAML::Load(shown)), YAML::Dump(YAML::Load(config_as_yaml(second))));
 }
 
+std::size_t memory_factor() { return kBytesOfAny; }
+
 std::vector<std::string> seeds() {
     return {
         "pipeline:\n  id: 1\n  publication_name: p\n  pg_connection: {url: 'postgres://u:s@h/d'}\n"

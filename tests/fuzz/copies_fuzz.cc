@@ -91,6 +91,8 @@ void run(std::string_view bytes) {
     }
 }
 
+std::size_t memory_factor() { return kBytesOfNumerics; }
+
 std::vector<std::string> seeds() {
     const std::string rows =
         hex("0004 00000004 00000001 00000001 61 0000000c 0002 0000 0000 0002 0001 1388"

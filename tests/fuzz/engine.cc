@@ -3,12 +3,16 @@
 
 #include <gtest/gtest.h>
 
+#include <csignal>
+#include <cstdlib>
 #include <cstring>
 #include <fstream>
 
 // libFuzzer's way into a target. `--write-seeds=FOLDER` writes them there and ends.
 extern "C" int LLVMFuzzerInitialize(int* argc, char*** argv) {
     GTEST_FLAG_SET(break_on_failure, true);
+    // libFuzzer keeps the input of an abort, and knows nothing of traps.
+    std::signal(SIGTRAP, [](int) { std::abort(); });
     constexpr std::string_view kOption = "--write-seeds=";
     for (int i = 1; i < *argc; ++i) {
         const std::string_view argument = (*argv)[i];

@@ -6,7 +6,7 @@
 #include <string_view>
 #include <vector>
 
-// A fuzz target is a file NAME_fuzz.cc that defines the two functions below. It is built twice:
+// A fuzz target is a file NAME_fuzz.cc that defines the three functions below. It is built twice:
 //
 //   fuzz_NAME     clang's libFuzzer makes up inputs (`scripts/fuzz NAME`, preset `fuzz`)
 //   replay_NAME   every build: runs the inputs of corpus/NAME.hex and damaged seeds (`make test`)
@@ -16,6 +16,17 @@ namespace walbrook::fuzz {
 
 // Must return, for any bytes whatever.
 void run(std::string_view input);
+
+// What it may have in memory at once for each byte of its input, beside what it needs for any: one
+// of the two below.
+std::size_t memory_factor();
+// Targets take their input apart several times. A length that is read is believed for no more than
+// what is there.
+inline constexpr std::size_t kBytesOfAny = 1024;
+// A numeric of ten bytes (fourteen in an array) may be 131,072 digits before the point and 16,383
+// behind it (NUMERIC_WEIGHT_MAX and NUMERIC_DSCALE_MAX, src/backend/utils/adt/numeric.c), and is
+// text where its size is not declared; several of them at once here.
+inline constexpr std::size_t kBytesOfNumerics = 64 * 1024;
 
 // Inputs that say something, as a start for both.
 std::vector<std::string> seeds();

@@ -110,6 +110,8 @@ void run(std::string_view bytes) {
     EXPECT_TRUE(answer.empty() || answer.starts_with("HTTP/1.1 ")) << answer;
 }
 
+std::size_t memory_factor() { return kBytesOfAny; }
+
 std::vector<std::string> seeds() {
     const std::string raw = choice(6);
     std::vector<std::string> out = {

@@ -11,11 +11,10 @@ std::size_t run_and_count(std::string_view input);
 // Whether this build has one.
 bool counts_memory();
 
-// What a target may have at once for an input of so many bytes: what it needs for any (buffers of
-// one size; the most that was seen is 0.6 MiB), and a multiple of the input, which targets take
-// apart several times. A length that is read is believed for no more than what is there.
-constexpr std::size_t memory_bound(std::size_t input_bytes) {
-    return (std::size_t{1} << 20) + 1024 * input_bytes;
+// What the target may have at once for an input of so many bytes: what it needs for any (buffers
+// of one size; the most that was seen is 0.6 MiB), and a multiple of the input.
+inline std::size_t memory_bound(std::size_t input_bytes) {
+    return (std::size_t{1} << 20) + memory_factor() * input_bytes;
 }
 
 }  // namespace walbrook::fuzz

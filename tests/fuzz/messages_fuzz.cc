@@ -149,6 +149,8 @@ void run(std::string_view bytes) {
     }
 }
 
+std::size_t memory_factor() { return kBytesOfAny; }
+
 std::vector<std::string> seeds() {
     std::vector<std::string> out;
     const TableSchemaPtr table = table_of(

@@ -11,6 +11,8 @@ void run(std::string_view bytes) {
     expect_frame_encodes_back(input.rest(), in_stream);
 }
 
+std::size_t memory_factor() { return kBytesOfAny; }
+
 std::vector<std::string> seeds() {
     std::vector<std::string> out;
     for (const Frame& frame : kFrames)
