@@ -362,6 +362,8 @@ class ApplyCore {
     void cannot_follow(Table& table, const std::string& why);
 
     void on_changed(const input::Changed& changed);
+    void note_passing_leaves(const input::Changed& older, const input::Changed& newer);
+    void check_passing_leaf(const Relation& relation);
     void on_forget(const input::Forget& forget);
     void on_jump(const input::Jump& jump);
     void expect_news(const Table& table, const input::Described& answer);
@@ -456,6 +458,13 @@ class ApplyCore {
     };
     std::vector<Undo> undo_;
     std::vector<input::Changed> changed_;  // Not heeded yet.
+    // Leaves that came to a table by one look and were gone by a later one, before the stream was
+    // at either: nobody has them. By oid.
+    struct PassingLeaf {
+        TableId table;
+        Lsn until;  // Insert position after the later look.
+    };
+    std::unordered_map<std::uint32_t, PassingLeaf> passing_leaves_;
     std::vector<input::Forget> forget_;
 
     ChangeLog pending_;                // What the next common flush will be.

@@ -105,6 +105,7 @@ Status ApplyCore::on_described(const input::Described& answer) {
     }
     relation.is_verified = true;
     relation.table = find_by_relation(oid);
+    check_passing_leaf(relation);
     const bool is_anothers =
         relation.table != nullptr && answer.table && *answer.table != relation.table->id;
     if (is_anothers) {

@@ -268,8 +268,33 @@ void ApplyCore::on_changed(const input::Changed& changed) {
         return other.table == changed.table && other.now.seen > changed.now.seen;
     });
     if (is_old) return;
-    std::erase_if(changed_, [&](const auto& older) { return older.table == changed.table; });
+    std::erase_if(changed_, [&](const auto& older) {
+        if (older.table != changed.table) return false;
+        note_passing_leaves(older, changed);
+        return true;
+    });
     changed_.push_back(changed);
+}
+
+void ApplyCore::note_passing_leaves(const input::Changed& older, const input::Changed& newer) {
+    for (const std::uint32_t oid : older.partitions) {
+        const auto& left = newer.partitions;
+        if (std::find(left.begin(), left.end(), oid) != left.end()) continue;
+        const Table* const owner = find_by_relation(oid);
+        if (owner != nullptr && owner->id == newer.table) continue;
+        passing_leaves_[oid] = {newer.table, newer.position};
+    }
+}
+
+// Its rows are its table's for a while, which begins with an attachment that copies the table again
+// and, as the catalog is now, never was: without them the table is no moment of the source.
+void ApplyCore::check_passing_leaf(const Relation& relation) {
+    const auto found = passing_leaves_.find(relation.message.oid);
+    if (found == passing_leaves_.end() || transaction_.commit_lsn >= found->second.until) return;
+    Table* const table = find(found->second.table);
+    if (table == nullptr || table == relation.table) return;
+    if (table->applies) cannot_follow(*table, kOtherPartitions);
+    if (table->held) on_held_mismatch(*table, kOtherPartitions);
 }
 
 // The catalog may be ahead of the message. What it says besides is due later, also where no row
@@ -319,6 +344,8 @@ void ApplyCore::heed_news() {
         }
         return !table->held;
     });
+    std::erase_if(passing_leaves_,
+                  [&](const auto& entry) { return received_ >= entry.second.until; });
     std::erase_if(forget_, [&](const input::Forget& forgotten) {
         if (received_ < forgotten.position) return false;
         if (Table* table = find(forgotten.table)) forget(*table);

@@ -398,6 +398,45 @@ TEST_F(ApplyCoreNews, ALeafThatHasGoneToATableWithoutItsRowsStopsBothAtItsFirstR
               std::vector<std::string>{"freeze t2 at 1000"});
 }
 
+// By the latest look nothing has changed: the attachment is not told of any more.
+TEST_F(ApplyCoreNews, ALeafThatCameAndWentBeforeTheStreamWasThereStopsItsTable) {
+    start_with({11});
+    SourceTable now;
+    now.schema = table(1);
+    now.seen = 7;
+    now.other_rows = "a partition was attached";
+    feed(input::Changed{TableId{1}, now, {11, 12}, Lsn{1500}});
+    now.seen = 8;
+    now.other_rows.clear();
+    feed(input::Changed{TableId{1}, now, {11}, Lsn{1600}});
+    begin(1100);
+    relation(12);
+    insert_into(12, std::nullopt, {});
+    commit(1100);
+    EXPECT_EQ(said_, std::vector<std::string>{"again 1 at 1000"});
+    tick();
+    EXPECT_EQ(flushed(), std::vector<std::string>{"freeze t1 at 1000"});
+}
+
+// Then it is nobody's.
+TEST_F(ApplyCoreNews, ALeafThatCameAndWentIsNotItsTablesBehindTheLookThatLacksIt) {
+    start_with({11});
+    SourceTable now;
+    now.schema = table(1);
+    now.seen = 7;
+    feed(input::Changed{TableId{1}, now, {11, 12}, Lsn{1500}});
+    now.seen = 8;
+    feed(input::Changed{TableId{1}, now, {11}, Lsn{1600}});
+    feed(input::Keepalive{Lsn{1600}});
+    begin(1700);
+    relation(12);
+    insert_into(12, std::nullopt, {});
+    commit(1700);
+    tick();
+    EXPECT_EQ(said_, std::vector<std::string>{});
+    EXPECT_EQ(flushed(), std::vector<std::string>{});
+}
+
 // Nobody had it before.
 TEST_F(ApplyCoreNews, ALeafThatHasComeToATableIsItsOwnWhereNoOtherHadIt) {
     answers_ = false;

@@ -188,11 +188,10 @@ void World::harm_server() {
     for (const std::size_t tx : source_->commits()) ends.push_back(source_->txs()[tx].end_lsn);
     source_->promote(standby_);
     const std::size_t left = source_->commits().size();
-    if (ends.size() > left) {
-        gone_from_ = gone_from_ ? std::min(gone_from_, ends[left]) : ends[left];
-        if (ends[left] <= has_up_to) {
-            lost_from_ = lost_from_ ? std::min(lost_from_, ends[left]) : ends[left];
-        }
+    const Lsn gone{source_->history().back().switch_point.value + 1};
+    gone_from_ = gone_from_ ? std::min(gone_from_, gone) : gone;
+    if (ends.size() > left && ends[left] <= has_up_to) {
+        lost_from_ = lost_from_ ? std::min(lost_from_, ends[left]) : ends[left];
     }
     const Lsn confirmed = std::min(standby_synced_, slot_.confirmed);
     const bool is_synced = has_failover_slot_ && slot_.exists && !slot_.is_lost && confirmed;

@@ -174,8 +174,9 @@ class World {
     // The end of the first transaction that the process has and the present server never had, if
     // there is one: it must notice.
     Lsn lost_from_;
-    // The same, whether the process has it or not: until it connects to the present server it may
-    // still publish a copy, whose snapshot showed more than the stream had told of.
+    // Behind it the present server's log is another one than the server's to which the process was
+    // connected last: until it connects again it may still publish a copy there, with or without
+    // rows that the present server never had, and must not go on from it.
     Lsn gone_from_;
     std::array<bool, kTables> is_foreign_{};  // What is visible of the table is of such a server.
     std::array<Excuses, kTables> excuses_;
