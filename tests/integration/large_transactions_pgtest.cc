@@ -347,7 +347,9 @@ TEST_P(LargeOnce, AMillionRowsInOneTransactionNeedNoMoreMemoryThanAFew) {
             "sum(length(v)) || ' ' || min(v) || ' ' || max(v) from {}",
             table);
     };
-    EXPECT_EQ(replica_->reader().value(sums("lake.public.big")), database().value(sums("big")));
+    LakeReader reader = replica_->reader();
+    ASSERT_TRUE(reader.session().run("SET memory_limit = '12GB'"));
+    EXPECT_EQ(reader.value(sums("lake.public.big")), database().value(sums("big")));
     stop();
 }
 
