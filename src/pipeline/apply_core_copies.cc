@@ -287,14 +287,23 @@ void ApplyCore::note_passing_leaves(const input::Changed& older, const input::Ch
 }
 
 // Its rows are its table's for a while, which begins with an attachment that copies the table again
-// and, as the catalog is now, never was: without them the table is no moment of the source.
+// and, as the catalog is now, never was: without them the table is no moment of the source. Also
+// where the look that lacks it is still to come: the answer is of a later one.
 void ApplyCore::check_passing_leaf(const Relation& relation) {
-    const auto found = passing_leaves_.find(relation.message.oid);
+    const std::uint32_t oid = relation.message.oid;
+    const auto stop_without = [&](TableId id) {
+        Table* const table = find(id);
+        if (table == nullptr || table == relation.table) return;
+        if (table->applies) cannot_follow(*table, kOtherPartitions);
+        if (table->held) on_held_mismatch(*table, kOtherPartitions);
+    };
+    for (const input::Changed& news : changed_) {
+        const auto& leaves = news.partitions;
+        if (std::find(leaves.begin(), leaves.end(), oid) != leaves.end()) stop_without(news.table);
+    }
+    const auto found = passing_leaves_.find(oid);
     if (found == passing_leaves_.end() || transaction_.commit_lsn >= found->second.until) return;
-    Table* const table = find(found->second.table);
-    if (table == nullptr || table == relation.table) return;
-    if (table->applies) cannot_follow(*table, kOtherPartitions);
-    if (table->held) on_held_mismatch(*table, kOtherPartitions);
+    stop_without(found->second.table);
 }
 
 // The catalog may be ahead of the message. What it says besides is due later, also where no row
@@ -361,6 +370,7 @@ void ApplyCore::forget(Table& table) {
     std::erase(publishing_, id);
     std::erase(publishing_in_flight_, id);
     std::erase_if(changed_, [&](const auto& news) { return news.table == id; });
+    std::erase_if(passing_leaves_, [&](const auto& entry) { return entry.second.table == id; });
     for (const auto& [oid, relation] : relations_) {
         if (relation->table == &table) relation->table = nullptr;
     }

@@ -418,6 +418,23 @@ TEST_F(ApplyCoreNews, ALeafThatCameAndWentBeforeTheStreamWasThereStopsItsTable) 
     EXPECT_EQ(flushed(), std::vector<std::string>{"freeze t1 at 1000"});
 }
 
+// Its first row comes between its drop and the look that finds that.
+TEST_F(ApplyCoreNews, ALeafThatHasGoneBeforeTheNewsOfItsAttachmentAreDueStopsItsTable) {
+    start_with({11});
+    SourceTable now;
+    now.schema = table(1);
+    now.seen = 7;
+    now.other_rows = "a partition was attached";
+    feed(input::Changed{TableId{1}, now, {11, 12}, Lsn{1500}});
+    begin(1100);
+    relation(12);
+    insert_into(12, std::nullopt, {});
+    commit(1100);
+    EXPECT_EQ(said_, std::vector<std::string>{"again 1 at 1000"});
+    tick();
+    EXPECT_EQ(flushed(), std::vector<std::string>{"freeze t1 at 1000"});
+}
+
 // Then it is nobody's.
 TEST_F(ApplyCoreNews, ALeafThatCameAndWentIsNotItsTablesBehindTheLookThatLacksIt) {
     start_with({11});

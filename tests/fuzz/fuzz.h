@@ -25,7 +25,8 @@ std::size_t memory_factor();
 inline constexpr std::size_t kBytesOfAny = 1024;
 // A numeric of ten bytes (fourteen in an array) may be 131,072 digits before the point and 16,383
 // behind it (NUMERIC_WEIGHT_MAX and NUMERIC_DSCALE_MAX, src/backend/utils/adt/numeric.c), and is
-// text where its size is not declared; several of them at once here.
+// text where its size is not declared. For targets that read several at once: one alone is within
+// what is needed for any input.
 inline constexpr std::size_t kBytesOfNumerics = 64 * 1024;
 
 // Inputs that say something, as a start for both.

@@ -16,7 +16,7 @@ void run(std::string_view bytes) {
     expect_exact_or_refused(column_of(1700, typmod), format, input.rest());
 }
 
-std::size_t memory_factor() { return kBytesOfNumerics; }
+std::size_t memory_factor() { return kBytesOfAny; }
 
 std::vector<std::string> seeds() {
     const std::string none = choice(0) + choice(0);

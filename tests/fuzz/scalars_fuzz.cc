@@ -11,7 +11,7 @@ const std::vector<SampledType>& types() {
 
 void run(std::string_view bytes) { run_value(types(), bytes); }
 
-std::size_t memory_factor() { return kBytesOfNumerics; }
+std::size_t memory_factor() { return kBytesOfAny; }
 
 std::vector<std::string> seeds() { return seeds_of_values(types()); }
 
