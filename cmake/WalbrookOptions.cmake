@@ -23,7 +23,12 @@ if(WALBROOK_SANITIZE)
 endif()
 find_program(WALBROOK_MOLD mold)
 if(WALBROOK_MOLD)
-    target_link_options(walbrook_common_flags INTERFACE -fuse-ld=mold)
+    # Each segment on pages of its own: otherwise mold before 2.4 lets GNU_RELRO begin at a `.tbss`
+    # that may be at the end of a page which belongs to no segment, by chance of all sizes before
+    # it. Such a program does not start: "cannot apply additional memory protection after
+    # relocation" (https://github.com/rui314/mold/issues/1151).
+    target_link_options(walbrook_common_flags INTERFACE
+        -fuse-ld=mold LINKER:-z,separate-loadable-segments)
 endif()
 
 add_library(walbrook_flags INTERFACE)
