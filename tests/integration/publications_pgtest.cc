@@ -355,8 +355,7 @@ TEST_P(Publications, APartitionThatWasAwayForAWhileIsCopiedAgain) {
         replica.start();
         ASSERT_TRUE(replica.catches_up()) << replica.log();
         const auto is_equal = [&] {
-            return eventually([&] { return replica.difference_of("p").empty(); },
-                              std::chrono::seconds(10));
+            return eventually([&] { return replica.difference_of("p").empty(); });
         };
         ASSERT_TRUE(is_equal()) << replica.log();
         source.exec(

@@ -24,7 +24,7 @@ class RunningXacts {
           thread_([this](const std::stop_token& stop) {
               const std::string once = "select pg_log_standby_snapshot(), pg_sleep(0.05)";
               while (!stop.stop_requested() &&
-                     session_.exec(within(std::chrono::seconds(5)), once)) {
+                     session_.exec(within(std::chrono::seconds(60)), once)) {
               }
           }) {}
 
