@@ -5,7 +5,6 @@
 #include "integration/replica.h"
 #include "support/eventually.h"
 #include "support/pg_test.h"
-#include "support/run_form.h"
 #include "support/sanitized.h"
 
 #include <cstdlib>
@@ -20,22 +19,8 @@ using std::chrono::seconds;
 class Readers : public PgTest {};
 INSTANTIATE_TEST_SUITE_P(Pg, Readers, ::testing::ValuesIn(newest_pg_version()), version_name);
 
-// How long the readers hold on.
-seconds patience() {
-    if (is_long_form()) return seconds(120);
-    return is_sanitized() ? seconds(6) : seconds(40);
-}
-
-// While so much happens in the lake a reader asks again and again.
-struct Busy {
-    int queries;
-    int upkeeps;
-    std::size_t balances;
-};
-Busy busy() {
-    if (is_long_form()) return {300, 15, 50};
-    return is_sanitized() ? Busy{80, 4, 10} : Busy{150, 7, 25};
-}
+// How long the readers hold on. Once in a run of all tests is enough.
+seconds patience() { return is_sanitized() ? seconds(6) : seconds(120); }
 
 int upkeeps(LakeReader& reader) {
     return std::stoi(
@@ -91,11 +76,12 @@ void expect_whole_transactions(Database& source, Replica& replica) {
                 balances.insert(sums[0]);
                 EXPECT_EQ(sums, std::vector<std::string>(4, sums[0])) << "query " << queries;
             }
-            return queries >= busy().queries && upkeeps(reader) >= busy().upkeeps;
+            return queries >= (is_sanitized() ? 80 : 300) &&
+                   upkeeps(reader) >= (is_sanitized() ? 4 : 15);
         },
         seconds(600));
     EXPECT_TRUE(was_tidied) << queries << " queries";
-    EXPECT_GE(balances.size(), busy().balances);
+    EXPECT_GE(balances.size(), is_sanitized() ? 10U : 50U);
     bank.expect_nothing_lost(replica);
 }
 
@@ -137,7 +123,7 @@ TEST_P(Readers, ATransactionACursorAndALongQueryStopNoFlush) {
             "insert into item values (" + std::to_string(id + 1) +
             ", 'new'); update item set note = 'changed' where id = " + std::to_string(id - 99999) +
             "; delete from item where id = " + std::to_string(150000 - id));
-        ASSERT_TRUE(replica.catches_up()) << "after row " << id + 1;
+        ASSERT_TRUE(replica.catches_up(seconds(20))) << "after row " << id + 1;
         LakeReader fresh = replica.reader();
         ASSERT_EQ(fresh.value("select max(id) from lake.public.item"), std::to_string(id + 1));
     }

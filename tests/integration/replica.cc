@@ -280,11 +280,13 @@ std::string Replica::leftovers_at_source() {
         sessions);
     std::string found;
     // A session that was left behind needs a moment to see that its client is gone.
-    const bool clean = eventually([&] {
-        found.clear();
-        for (const auto& row : source_.query(sql)) found += row[0] + "\n";
-        return found.empty();
-    });
+    const bool clean = eventually(
+        [&] {
+            found.clear();
+            for (const auto& row : source_.query(sql)) found += row[0] + "\n";
+            return found.empty();
+        },
+        std::chrono::seconds(10));
     return clean ? "" : found;
 }
 

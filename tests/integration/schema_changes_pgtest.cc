@@ -29,7 +29,8 @@ class SchemaChanges : public PgTest {
     }
     // The same, where it takes a look at the catalog first.
     bool becomes_equal(const std::string& table, const std::string& schema = "public") {
-        return eventually([&] { return replica_->difference_of(table, schema).empty(); });
+        return eventually([&] { return replica_->difference_of(table, schema).empty(); },
+                          std::chrono::seconds(20));
     }
     // Whether a copy of the table was made since the start of the process.
     bool was_copied_again() {
